@@ -1,0 +1,17 @@
+.PHONY: test check demo
+
+.venv/.stamp: pyproject.toml
+	python3 -m venv .venv
+	.venv/bin/python -m pip install -q -e '.[test,dev]'
+	touch $@
+
+test: .venv/.stamp
+	.venv/bin/python -m pytest -n 2 -m 'not slow'
+
+check: .venv/.stamp
+	.venv/bin/python -m pytest -n 2
+	.venv/bin/ruff check .
+	.venv/bin/pyright src
+
+demo: .venv/.stamp
+	.venv/bin/python examples/demo.py

@@ -1,0 +1,163 @@
+"""Activation functions and what the integrals need to know of them; a registry by name."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .errors import ActivationError
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise activation σ.
+
+    Attributes:
+        name: the registry's name, or the callable's own.
+        function: σ as a JAX function of one array, applied elementwise.
+        parameters: the registry's parameters, e.g. ``{"slope": 0.1}``.
+        slopes: ``(σ'(z<0), σ'(z>0))`` of a piecewise-linear σ with σ(0) = 0 and its kink at 0; None otherwise.
+        kinked: whether σ is smooth only on each side of z = 0.
+        registered: False for a user's callable, which a file can't hold.
+    """
+
+    name: str
+    function: Callable = field(compare=False)
+    parameters: tuple[tuple[str, Any], ...] = ()
+    slopes: tuple[float, float] | None = None
+    kinked: bool = False
+    registered: bool = True
+
+    def __call__(self, z):
+        return self.function(z)
+
+    def derivatives(self, z, order: int) -> list:
+        """[σ(z), σ'(z), …, σ^(order)(z)], elementwise; on each side of a kink, the value of that side."""
+        return [jax.vmap(d)(jnp.ravel(z)).reshape(jnp.shape(z)) for d in _derivatives(self.function, order)]
+
+    def to_spec(self) -> str | dict:
+        """The form in which a specification names this activation."""
+        return {"name": self.name, **dict(self.parameters)} if self.parameters else self.name
+
+
+@functools.lru_cache(maxsize=64)
+def _derivatives(function: Callable, order: int) -> tuple[Callable, ...]:
+    chain = [function]
+    for _ in range(order):
+        chain.append(_derivative(chain[-1]))
+    return tuple(chain)
+
+
+def _derivative(function: Callable) -> Callable:
+    return lambda z: jax.jvp(function, (z,), (jnp.ones_like(z),))[1]
+
+
+def _linear_pieces(name: str, negative: float, positive: float, function: Callable, **parameters) -> Activation:
+    return Activation(name, function, tuple(parameters.items()), (negative, positive), negative != positive)
+
+
+def _smooth(name: str, function: Callable) -> Callable[[], Activation]:
+    return lambda: Activation(name, function)
+
+
+def _elu(alpha: float = 1.0) -> Activation:
+    return Activation("elu", functools.partial(jax.nn.elu, alpha=alpha), (("alpha", float(alpha)),), kinked=True)
+
+
+def _leaky_relu(slope: float = 0.01) -> Activation:
+    # jax.nn.leaky_relu's derivative at 0 is the positive side's; kept as it is.
+    return _linear_pieces(
+        "leaky_relu", slope, 1.0, functools.partial(jax.nn.leaky_relu, negative_slope=slope), slope=float(slope)
+    )
+
+
+def _monomial(degree: int = 2) -> Activation:
+    if int(degree) != degree or degree < 1:
+        raise ActivationError(f"monomial: degree must be a whole number of at least 1, not {degree!r}")
+    return Activation("monomial", lambda z: z ** int(degree), (("degree", int(degree)),))
+
+
+def _polynomial(coefficients=(0.0, 1.0)) -> Activation:
+    c = tuple(float(value) for value in coefficients)
+    if not c or not np.all(np.isfinite(c)):
+        raise ActivationError(f"polynomial: coefficients must be finite numbers, lowest power first, not {c!r}")
+    return Activation("polynomial", lambda z: jnp.polyval(jnp.asarray(c[::-1]), z), (("coefficients", c),))
+
+
+_REGISTRY: dict[str, Callable[..., Activation]] = {
+    "linear": lambda: _linear_pieces("linear", 1.0, 1.0, lambda z: z),
+    "relu": lambda: _linear_pieces("relu", 0.0, 1.0, jax.nn.relu),
+    "leaky_relu": _leaky_relu,
+    "abs": lambda: _linear_pieces("abs", -1.0, 1.0, jnp.abs),
+    "tanh": _smooth("tanh", jnp.tanh),
+    "sin": _smooth("sin", jnp.sin),
+    "cos": _smooth("cos", jnp.cos),
+    "erf": _smooth("erf", jax.scipy.special.erf),
+    "sigmoid": _smooth("sigmoid", jax.nn.sigmoid),
+    "softplus": _smooth("softplus", jax.nn.softplus),
+    "gelu": _smooth("gelu", lambda z: 0.5 * z * (1.0 + jax.scipy.special.erf(z / np.sqrt(2.0)))),
+    "silu": _smooth("silu", lambda z: z * jax.nn.sigmoid(z)),
+    "swish": _smooth("swish", lambda z: z * jax.nn.sigmoid(z)),
+    "elu": _elu,
+    "exp": _smooth("exp", jnp.exp),
+    "monomial": _monomial,
+    "polynomial": _polynomial,
+}
+
+
+@functools.lru_cache(maxsize=256)
+def _build(name: str, parameters: tuple) -> Activation:
+    # Cached so that one name is one Activation object: the compiled integrals are keyed by it.
+    return _REGISTRY[name](**dict(parameters))
+
+
+def activation(spec: str | Mapping | Callable | Activation) -> Activation:
+    """The activation that a specification names: ``"tanh"``, ``{"name": "leaky_relu", "slope": 0.1}`` or a callable.
+
+    Raises:
+        ActivationError: the name or a parameter is unknown, or the callable is not elementwise or not finite.
+    """
+    if isinstance(spec, Activation):
+        return spec
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if isinstance(spec, Mapping):
+        parameters = dict(spec)
+        name = parameters.pop("name", None)
+        if name not in _REGISTRY:
+            raise ActivationError(f"activation {name!r} is unknown; known are {', '.join(sorted(_REGISTRY))}")
+        allowed = list(inspect.signature(_REGISTRY[name]).parameters)
+        for key in parameters:
+            if key not in allowed:
+                raise ActivationError(f"activation {name!r} has no parameter {key!r}; allowed: {allowed or 'none'}")
+        frozen = tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in sorted(parameters.items()))
+        try:
+            return _build(name, frozen)
+        except (TypeError, ValueError) as error:
+            raise ActivationError(f"activation {name!r}: {error}") from error
+    if callable(spec):
+        return _from_callable(spec)
+    raise ActivationError(f"activation must be a name, a table with a name, or a callable, not {spec!r}")
+
+
+def _from_callable(function: Callable) -> Activation:
+    name = getattr(function, "__qualname__", type(function).__name__)
+    probe = np.array([[-1.3, 0.0, 0.2], [0.7, -0.4, 2.1]])
+    with jax.enable_x64(True):
+        try:
+            together = np.asarray(function(jnp.asarray(probe)))
+            alone = np.array([[np.asarray(function(jnp.asarray(z))) for z in row] for row in probe])
+        except Exception as error:
+            raise ActivationError(f"activation {name}: a call on an array failed: {error}") from error
+    if together.shape != probe.shape or alone.shape != probe.shape or not np.allclose(together, alone, rtol=1e-9):
+        raise ActivationError(f"activation {name} is not elementwise")
+    if not np.all(np.isfinite(together)):
+        raise ActivationError(f"activation {name} is not finite near 0")
+    return Activation(name, function, registered=False)

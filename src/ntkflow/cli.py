@@ -1,0 +1,113 @@
+"""The command line: `ntkflow flow` computes and saves, `ntkflow show` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+import ntkflow
+from ntkflow.errors import FileError, NtkflowError
+from ntkflow.plot import picture_suffixes, plot_flow
+from ntkflow.table import flow_table
+
+_FLOW_SUFFIXES = (".nc", ".zarr")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Finite-width statistics of the neural tangent kernel of a multilayer perceptron.",
+)
+
+
+class Components(str, Enum):
+    all = "all"
+    pairs = "pairs"
+    mean = "mean"
+
+
+@app.command("flow")
+def flow_command(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The network.")],
+    data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FLOW.nc", help="Where to save (.nc or .zarr).")
+    ],
+    components: Annotated[
+        Components, typer.Option(help="Tensor components: all, those of pairs of samples, or none.")
+    ] = Components.all,
+    plot: Annotated[Path | None, typer.Option(metavar="FLOW.png", help="Where to save a picture.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
+) -> None:
+    """Compute the statistics of every layer and save them."""
+    with _one_sentence_errors():
+        _check_output(output, _FLOW_SUFFIXES, force)
+        if plot is not None:
+            _check_output(plot, picture_suffixes(), force)
+        mlp = ntkflow.MLP.from_toml(spec)
+        X = _load_inputs(data)
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("starting", total=None)
+
+            def report(done: int, total: int, message: str) -> None:
+                progress.update(task, completed=done, total=total, description=message)
+
+            result = ntkflow.flow(mlp, X, components=components.value, progress=report)
+        result.save(output, overwrite=force)
+        if plot is not None:
+            plot_flow(result, plot)
+
+
+@app.command("show")
+def show_command(path: Annotated[Path, typer.Argument(metavar="FLOW.nc", help="A saved flow.")]) -> None:
+    """Print a saved flow as a table, layer by layer."""
+    with _one_sentence_errors():
+        Console().print(flow_table(ntkflow.Flow.load(path)))
+
+
+def main() -> None:
+    app(prog_name="ntkflow")
+
+
+@contextmanager
+def _one_sentence_errors() -> Iterator[None]:
+    """Turn an error of ours into one line on stderr and exit code 2."""
+    try:
+        yield
+    except NtkflowError as error:
+        typer.echo("ntkflow: " + " ".join(str(error).split()), err=True)
+        raise typer.Exit(2) from error
+
+
+def _check_output(path: Path, suffixes, force: bool) -> None:
+    if path.suffix not in suffixes:
+        raise FileError(f"cannot write {path}: its name must end in one of {', '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise FileError(f"cannot write {path}: there is no directory {path.parent}")
+    if path.is_dir() and path.suffix != ".zarr":
+        raise FileError(f"cannot write {path}: it is a directory")
+    if path.exists() and not force:
+        raise FileError(f"{path} exists; give --force to replace it")
+
+
+def _load_inputs(path: Path) -> np.ndarray:
+    try:
+        X = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise FileError(f"cannot read the inputs {path}: {error.strerror or error}") from error
+    except Exception as error:  # what a damaged file raises is up to NumPy's parser
+        raise FileError(f"cannot read the inputs {path}: it isn't a .npy file of numbers") from error
+    if not isinstance(X, np.ndarray):
+        raise FileError(f"cannot read the inputs {path}: it isn't a .npy file of one array")
+    return X
+
+
+if __name__ == "__main__":
+    main()

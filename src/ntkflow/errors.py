@@ -1,0 +1,33 @@
+"""The exceptions of ntkflow: one per place where bad input enters."""
+
+
+class NtkflowError(ValueError):
+    """Base of every error that ntkflow raises on purpose."""
+
+
+class SpecError(NtkflowError):
+    """The network specification is wrong: a key, a width, a variance, a learning rate."""
+
+
+class ActivationError(NtkflowError):
+    """The activation is unknown, not elementwise, or not finite."""
+
+
+class DataError(NtkflowError):
+    """The inputs X are wrong: shape, emptiness, NaN or Inf."""
+
+
+class ComponentError(NtkflowError):
+    """The components asked for don't exist or are not held by this flow."""
+
+
+class MemoryRequestError(NtkflowError):
+    """The components asked for would not fit in memory."""
+
+
+class NonFiniteError(NtkflowError):
+    """A tensor overflowed; the message names the layer and the tensor."""
+
+
+class FileError(NtkflowError):
+    """A file is missing, unreadable, foreign, or already there."""

@@ -1,0 +1,105 @@
+"""MLP: architecture and hyperparameters, validated once, here."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .activations import Activation, activation
+from .errors import FileError, SpecError
+
+_KEYS = ("widths", "activation", "C_b", "C_W", "lambda_b", "lambda_W")
+
+
+@dataclass(frozen=True, init=False)
+class MLP:
+    """A multilayer perceptron with Gaussian initialisation, PDLT (8.5), (8.9), (8.20).
+
+    z^(ℓ+1) = b + W σ(z^(ℓ)), Var b = C_b, Var W = C_W / n_{ℓ-1}; learning rates λ_b and λ_W / n_{ℓ-1}.
+
+    Args:
+        widths: (n_0, …, n_L), whole numbers of at least 1; n_0 is the input dimension.
+        activation: a name, ``{"name": …, parameter: …}`` or a JAX callable; or a list of them, one for each
+            hidden layer 1 … L-1.
+        C_b, C_W, lambda_b, lambda_W: finite numbers of at least 0, one for all layers or a list of L.
+
+    Raises:
+        SpecError, ActivationError: an argument is not of this form; the message names it.
+    """
+
+    widths: tuple[int, ...]
+    activation: tuple[Activation, ...]
+    C_b: tuple[float, ...]
+    C_W: tuple[float, ...]
+    lambda_b: tuple[float, ...]
+    lambda_W: tuple[float, ...]
+
+    def __init__(self, widths, activation="tanh", C_b=0.0, C_W=1.0, lambda_b=1.0, lambda_W=1.0):
+        set_field = object.__setattr__.__get__(self)
+        set_field("widths", _widths(widths))
+        set_field("activation", _activations(activation, self.depth))
+        for name, value in zip(_KEYS[2:], (C_b, C_W, lambda_b, lambda_W), strict=True):
+            set_field(name, _per_layer(name, value, self.depth))
+
+    @property
+    def depth(self) -> int:
+        """L, the number of layers of weights."""
+        return len(self.widths) - 1
+
+    @classmethod
+    def from_spec(cls, spec: Mapping) -> MLP:
+        """An MLP from a table whose keys are MLP's argument names (`widths` is required)."""
+        for key in spec:
+            if key not in _KEYS:
+                raise SpecError(f"unknown key {key!r}; the keys are {', '.join(_KEYS)}")
+        if "widths" not in spec:
+            raise SpecError("the key 'widths' is missing")
+        return cls(**spec)
+
+    @classmethod
+    def from_toml(cls, path) -> MLP:
+        """An MLP from a TOML file; FileError if the file can't be read."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise FileError(f"cannot read the specification {path}: {error}") from error
+        try:
+            return cls.from_spec(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise SpecError(f"{path} is not TOML: {error}") from error
+
+    def to_spec(self) -> dict:
+        """The table that `from_spec` reads, fit for JSON; a callable activation is named only."""
+        spec: dict = {"widths": list(self.widths), "activation": [a.to_spec() for a in self.activation]}
+        return spec | {name: list(getattr(self, name)) for name in _KEYS[2:]}
+
+
+def _widths(widths) -> tuple[int, ...]:
+    if isinstance(widths, (str, int)) or not isinstance(widths, Sequence | np.ndarray) or len(widths) < 2:
+        raise SpecError(f"widths must list n_0 and at least one layer, not {widths!r}")
+    for n in widths:
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            raise SpecError(f"widths: every width must be a whole number of at least 1, not {n!r}")
+    return tuple(int(n) for n in widths)
+
+
+def _activations(spec, depth: int) -> tuple[Activation, ...]:
+    if isinstance(spec, list | tuple):
+        if len(spec) != depth - 1:
+            raise SpecError(f"activation: a list needs one entry per hidden layer, {depth - 1}, not {len(spec)}")
+        return tuple(activation(item) for item in spec)
+    return (activation(spec),) * (depth - 1)
+
+
+def _per_layer(name: str, value, depth: int) -> tuple[float, ...]:
+    values = list(value) if isinstance(value, list | tuple | np.ndarray) else [value] * depth
+    if len(values) != depth:
+        raise SpecError(f"{name}: a list needs one entry per layer, {depth}, not {len(values)}")
+    for x in values:
+        if isinstance(x, bool | str) or not isinstance(x, int | float | np.number) or not 0 <= x < np.inf:
+            raise SpecError(f"{name} must be a finite number of at least 0, not {x!r}")
+    return tuple(float(x) for x in values)

@@ -1,0 +1,201 @@
+"""The main job: a network and inputs in, the statistics of every layer out."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+
+import numpy as np
+
+from .errors import ComponentError, DataError, MemoryRequestError, NonFiniteError
+from .gaussian import SampleSets, expectations
+from .gaussian.expectations import COARSE, FINE, Rule
+from .mlp import MLP
+from .recursions import Hyperparameters, Tensors, means, step
+from .statistics import TENSORS, Flow, LayerStatistics
+
+_MEMORY_LIMIT = 8 * 2**30
+_PARALLEL = 4 * np.finfo(float).eps
+
+Progress = Callable[[int, int, str], None]
+
+
+def flow(mlp: MLP, X, components: str | Sequence[Sequence[int]] = "all", progress: Progress | None = None) -> Flow:
+    """The RG flow of the statistics of preactivations and NTK, PDLT chapter 8.
+
+    Args:
+        mlp: the network.
+        X: (N, n_0) finite inputs.
+        components: "all" (every component; time and memory grow as N⁴), "pairs" (those on at most two distinct
+            samples, N²), "mean" (G and H alone) or a list of sample sets, each a few sample indices.
+        progress: called as progress(done, total, message) before the first and after each layer.
+
+    Returns:
+        A Flow; `flow[3]` is layer 3. Every array is float64 and comes with an error estimate: the difference between
+        a fine and a coarser integration carried through all layers, plus round-off.
+
+    Raises:
+        DataError, ComponentError, MemoryRequestError, NonFiniteError: see their descriptions.
+    """
+    X = _inputs(mlp, X)
+    sets = _sample_sets(components, len(X))
+    _check_memory(mlp, len(X), sets)
+    distinct, index = _distinct_rows(X)
+    if mlp.C_b[0] == 0 and not np.all(np.any(X, axis=1)) and any(a.kinked for a in mlp.activation):
+        warnings.warn("an input is zero: a kinked activation takes JAX's value of its derivative at 0", stacklevel=2)
+    grouped = None if sets is None else SampleSets(index[sets], len(distinct))
+    report = progress or (lambda done, total, message: None)
+    total = 2 * (mlp.depth - 1)
+    report(0, total, "fine integration")
+    fine = _run(mlp, distinct, grouped, FINE, lambda layer: report(layer - 1, total, f"layer {layer}"))
+    coarse = _run(
+        mlp, distinct, grouped, COARSE, lambda layer: report(mlp.depth + layer - 2, total, f"errors of layer {layer}")
+    )
+    layers = []
+    for number, (values, rough) in enumerate(zip(fine, coarse, strict=True), start=1):
+        expanded = _expand(values, index, sets)
+        errors = {k: _error(v, r, number) for (k, v), r in zip(expanded.items(), _expand(rough, index, sets).values())}
+        layers.append(LayerStatistics(number, mlp.widths[number], mlp.widths[number - 1], sets, expanded, errors))
+    return Flow(mlp, X, components if isinstance(components, str) else [list(s) for s in components], layers)
+
+
+def _inputs(mlp: MLP, X) -> np.ndarray:
+    try:
+        X = np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"X must be an array of numbers: {error}") from error
+    if X.ndim != 2 or X.size == 0:
+        raise DataError(f"X must have shape (N, n_0) with N ≥ 1, not {X.shape}")
+    if X.shape[1] != mlp.widths[0]:
+        raise DataError(f"X has {X.shape[1]} columns but the network's n_0 is {mlp.widths[0]}")
+    bad = np.argwhere(~np.isfinite(X))
+    if len(bad):
+        raise DataError(f"X must be finite; X[{bad[0][0]}, {bad[0][1]}] is {X[tuple(bad[0])]}")
+    return X
+
+
+def _sample_sets(components, N: int) -> np.ndarray | None:
+    if isinstance(components, str):
+        if components == "mean":
+            return None
+        if components == "all":
+            return np.arange(N)[None]
+        if components == "pairs":
+            return np.array(list(itertools.combinations(range(N), 2))) if N > 1 else np.zeros((1, 1), int)
+        raise ComponentError(f'components must be "all", "pairs", "mean" or a list of sample sets, not {components!r}')
+    rows = [list(s) for s in components]
+    if not rows or not all(rows):
+        raise ComponentError("components: a list of sample sets needs at least one set, and no empty one")
+    for sample in itertools.chain.from_iterable(rows):
+        if isinstance(sample, bool) or not isinstance(sample, int | np.integer) or not 0 <= sample < N:
+            raise ComponentError(f"components: {sample!r} is not a sample index; allowed are 0 … {N - 1}")
+    size = max(map(len, rows))
+    # A smaller set is filled up with its first sample: coinciding slots are exact.
+    return np.array([row + row[:1] * (size - len(row)) for row in rows])
+
+
+def _check_memory(mlp: MLP, N: int, sets: np.ndarray | None) -> None:
+    if sets is None:
+        return
+    k = sets.shape[1]
+    # Five tensors and their errors at each layer, and about twenty-five arrays of a step under way.
+    need = 8 * len(sets) * k**4 * (15 * mlp.depth + 25)
+    if need > _MEMORY_LIMIT:
+        raise MemoryRequestError(
+            f"these components of {N} samples need about {need / 2**30:.0f} GiB, more than {_MEMORY_LIMIT >> 30}: "
+            'ask for components="pairs", "mean" or a list of sample sets'
+        )
+
+
+def _distinct_rows(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct inputs in their order of appearance, and for each input the one it equals."""
+    _, first, inverse = np.unique(X, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return X[first[order]], rank[inverse.ravel()]
+
+
+def _parallel_inputs(X: np.ndarray, C_b: float) -> np.ndarray:
+    """c where z_b = c z_a identically in layer 1, NaN elsewhere: (N, N)."""
+    N = len(X)
+    ratio = np.full((N, N), np.nan)
+    if C_b == 0:
+        product = X @ X.T
+        square = np.diag(product)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            c = product / square[:, None]
+            apart = 1 - product**2 / np.multiply.outer(square, square)
+        for a, b in np.argwhere(apart < 1e-10):
+            if np.allclose(X[b], c[a, b] * X[a], rtol=0, atol=_PARALLEL * np.abs(X[b]).max()):
+                ratio[a, b] = c[a, b]
+    np.fill_diagonal(ratio, 1.0)
+    return ratio
+
+
+def _parallel_after(activation, ratio: np.ndarray, C_b: float) -> np.ndarray:
+    """What stays parallel: positive multiples through a piecewise-linear σ when there are no biases."""
+    kept = np.where(ratio > 0, ratio, np.nan) if activation.slopes and C_b == 0 else np.full_like(ratio, np.nan)
+    np.fill_diagonal(kept, 1.0)
+    return kept
+
+
+def _run(mlp: MLP, X: np.ndarray, sets: SampleSets | None, rule: Rule, report: Callable[[int], None]) -> list[dict]:
+    product = X @ X.T / mlp.widths[0]
+    G = mlp.C_b[0] + mlp.C_W[0] * product
+    H = mlp.lambda_b[0] + mlp.lambda_W[0] * product
+    bias = np.full((1, *H.shape), mlp.lambda_b[0])
+    weight = (mlp.lambda_W[0] * product)[None]
+    tensors = None if sets is None else Tensors.first_layer(*sets.sets.shape)
+    ratio = _parallel_inputs(X, mlp.C_b[0])
+    layers = [_checked(1, G, H, bias, weight, tensors)]
+    for layer in range(1, mlp.depth):
+        activation = mlp.activation[layer - 1]
+        h = Hyperparameters(
+            mlp.C_b[layer], mlp.C_W[layer], mlp.lambda_b[layer], mlp.lambda_W[layer],
+            mlp.widths[layer] / mlp.widths[layer - 1],
+        )  # fmt: skip
+        with np.errstate(over="ignore", invalid="ignore"):
+            e = expectations(activation, G, ratio, sets, rule)
+            bias, weight = means.contributions(h, e, bias, weight)
+            G, H, tensors = step(h, e, G, H, tensors, sets)
+        layers.append(_checked(layer + 1, G, H, bias, weight, tensors))
+        ratio = _parallel_after(activation, ratio, h.C_b)
+        report(layer + 1)
+    return layers
+
+
+def _checked(layer: int, G, H, bias, weight, tensors: Tensors | None) -> dict[str, np.ndarray]:
+    values = {"G": G, "H": H, "bias_contributions": bias, "weight_contributions": weight}
+    if tensors is not None:
+        values |= {f.name: getattr(tensors, f.name) for f in fields(tensors)}
+    for name, value in values.items():
+        if not np.all(np.isfinite(value)):
+            raise NonFiniteError(f"layer {layer}: {name} overflows or is not a number; scale X or C_W down")
+    return values
+
+
+def _expand(values: dict[str, np.ndarray], index: np.ndarray, sets: np.ndarray | None) -> dict[str, np.ndarray]:
+    """From distinct inputs to the user's; G1 and H1 from sets to (N, N)."""
+    N = len(index)
+    out = {}
+    for name, value in values.items():
+        if name in ("G1", "H1"):
+            assert sets is not None
+            table = np.full((N, N), np.nan)
+            table[sets[:, :, None], sets[:, None, :]] = value
+            out[name] = table
+        elif name in TENSORS:
+            assert sets is not None
+            whole = len(sets) == 1 and sets.shape[1] == N and np.array_equal(sets[0], np.arange(N))
+            out[name] = value[0] if whole else value
+        else:
+            out[name] = value[..., index[:, None], index]
+    return out
+
+
+def _error(value: np.ndarray, rough: np.ndarray, layer: int) -> np.ndarray:
+    scale = np.nanmax(np.abs(value), initial=0.0)
+    return np.abs(value - rough) + 8 * layer * np.finfo(float).eps * scale

@@ -1,0 +1,285 @@
+"""LayerStatistics and Flow: the tensors of every layer by name, and what a user derives from them first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from .errors import ComponentError, FileError
+from .mlp import MLP
+
+TENSORS = {
+    "V": ("alpha1", "alpha2", "alpha3", "alpha4"),
+    "D": ("alpha1", "alpha2", "alpha3", "alpha4"),
+    "F": ("alpha1", "alpha3", "alpha2", "alpha4"),
+    "A": ("alpha1", "alpha2", "alpha3", "alpha4"),
+    "B": ("alpha1", "alpha3", "alpha2", "alpha4"),
+}
+_MEANS = ("G", "H", "G1", "H1")
+_SPLIT = ("bias_contributions", "weight_contributions")
+
+
+@dataclass(frozen=True, eq=False)
+class LayerStatistics:
+    """The statistics of layer `layer` (1 … L), of width `width` = n_ℓ and fan-in `fan_in` = n_{ℓ-1}.
+
+    `G`, `H`, `G1`, `H1`: (N, N). `V`, `D`, `F`, `A`, `B`: (N, N, N, N) for all components, otherwise
+    (sets, k, k, k, k) over `sets` (sets, k); axes follow the subscripts: `F[a1, a3, a2, a4]`, `B[a1, a3, a2, a4]`.
+    `bias_contributions`, `weight_contributions`: (ℓ, N, N), H split by the layer it comes from.
+    """
+
+    layer: int
+    width: int
+    fan_in: int
+    sets: np.ndarray | None
+    values: dict[str, np.ndarray]
+    errors: dict[str, np.ndarray]
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        if name in (*_MEANS, *TENSORS, *_SPLIT):
+            return self._get(self.values, name)
+        raise AttributeError(name)
+
+    def _get(self, table: dict[str, np.ndarray], name: str) -> np.ndarray:
+        if name not in table:
+            raise ComponentError(f'{name} is not held by this flow; ask for components="pairs" or "all"')
+        return table[name]
+
+    def error(self, name: str) -> np.ndarray:
+        """Absolute error estimates of a tensor, with its shape."""
+        return self._get(self.errors, name)
+
+    def relative_error(self, name: str) -> float:
+        """The largest error estimate of a tensor, relative to its largest component; 0 for a vanishing one."""
+        top = np.nanmax(np.abs(self._get(self.values, name)), initial=0.0)
+        return float(np.nanmax(self.error(name), initial=0.0) / top) if top > 0 else 0.0
+
+    def component(self, name: str, *samples: int) -> float:
+        """One component, samples in the order of the tensor's axes; ComponentError if the flow does not hold it."""
+        if name in _MEANS:
+            return float(self._get(self.values, name)[samples])
+        if name not in TENSORS or len(samples) != 4:
+            raise ComponentError(f"no component {name}{samples}; tensors are {', '.join(TENSORS)} with four samples")
+        tensor = self._get(self.values, name)
+        if tensor.ndim == 4:
+            return float(tensor[samples])
+        assert self.sets is not None
+        holds = np.all((self.sets[:, :, None] == np.array(samples)).any(axis=1), axis=1)
+        if not holds.any():
+            raise ComponentError(f"{name}{samples} is not held; add the set {tuple(sorted(set(samples)))} to components")
+        row = int(np.argmax(holds))
+        return float(tensor[(row, *(int(np.argmax(self.sets[row] == a)) for a in samples))])
+
+    def _on_pairs(self, name: str, pattern: str) -> np.ndarray:
+        """X_pattern for every pair (α, β), e.g. "abab": (N, N), NaN where not held."""
+        tensor = self._get(self.values, name)
+        sets = self.sets
+        assert sets is not None
+        tensor = tensor[None] if tensor.ndim == 4 else tensor
+        k = sets.shape[1]
+        slot = {"a": np.arange(k)[:, None], "b": np.arange(k)[None, :]}
+        out = np.full(self.G.shape, np.nan)
+        out[sets[:, :, None], sets[:, None, :]] = tensor[:, *(slot[c] for c in pattern)]
+        return out
+
+    def ntk_mean(self) -> np.ndarray:
+        """H + H1 / n_{ℓ-1}, (N, N)."""
+        return self.H + self.H1 / self.fan_in
+
+    def mean_correction(self) -> np.ndarray:
+        """H1 / (n_{ℓ-1} H), the relative 1/n correction of the mean NTK, (N, N)."""
+        return self.H1 / (self.fan_in * self.H)
+
+    def ntk_variance(self, neurons: str = "same") -> np.ndarray:
+        """Var Ĥ_{ii;αβ} (neurons="same") or Var Ĥ_{ij;αβ} ("different") over seeds, PDLT (8.82), (N, N)."""
+        variance = self._on_pairs("B", "aabb")
+        if _same(neurons):
+            variance = variance + self._on_pairs("A", "abab") + self._on_pairs("B", "abba")
+        return variance / self.fan_in
+
+    def ntk_std(self, neurons: str = "same") -> np.ndarray:
+        """Standard deviation over seeds of Ĥ_{ii;αβ} or Ĥ_{ij;αβ}, (N, N)."""
+        return np.sqrt(np.maximum(self.ntk_variance(neurons), 0.0))
+
+    def ntk_preactivation_correlation(self, neurons: str = "same") -> np.ndarray:
+        """Corr(z_{i;α} z_{i;β}, Ĥ_{ii;αβ}), or with Ĥ_{jj;αβ}, over seeds to leading order, PDLT (8.67), (N, N)."""
+        covariance = self._on_pairs("D", "abab")
+        if _same(neurons):
+            covariance = covariance + self._on_pairs("F", "aabb") + self._on_pairs("F", "abba")
+        g = np.diag(self.G)
+        spread = np.sqrt((np.multiply.outer(g, g) + self.G**2) * np.maximum(self.ntk_variance(), 0.0))
+        out = np.divide(covariance / self.fan_in, spread, out=np.zeros_like(spread), where=spread != 0)
+        return np.where(np.isnan(covariance), np.nan, out)
+
+    def trace_mean(self) -> float:
+        """Mean of Σ_i Σ_α Ĥ_{ii;αα}, its 1/n correction included."""
+        return float(self.width * np.trace(self.ntk_mean()))
+
+    def trace_std(self) -> float:
+        """Standard deviation over seeds of Σ_i Σ_α Ĥ_{ii;αα}."""
+        n = self.width
+        total = n * n * self._on_pairs("A", "aabb") + 2 * n * self._on_pairs("B", "abab")
+        return float(np.sqrt(max(total.sum() / self.fan_in, 0.0)))
+
+    def eigenvalues(self) -> np.ndarray:
+        """Eigenvalues of the mean NTK of one neuron, ascending, (N,)."""
+        return np.linalg.eigvalsh(self.ntk_mean())
+
+    def eigenvalue_std(self) -> np.ndarray:
+        """Standard deviation over seeds of those eigenvalues of Ĥ_{ii}, to first order in ΔĤ, (N,); needs "all"."""
+        A, B = self.A, self.B
+        if A.ndim != 4:
+            raise ComponentError('eigenvalues need every component: ask for components="all"')
+        v = np.linalg.eigh(self.ntk_mean())[1]
+        # B_1324 and B_1423 contract with v v v v to the same number.
+        variance = np.einsum("abcd,ak,bk,ck,dk->k", A + 2 * B, v, v, v, v, optimize=True)
+        return np.sqrt(np.maximum(variance / self.fan_in, 0.0))
+
+    def block(self, name: str, rows, cols) -> np.ndarray:
+        """The train/test block of a tensor or a derived (N, N) quantity: 1, 3 (first of each pair) in rows, 2, 4 in cols."""
+        value = getattr(self, name)
+        value = np.asarray(value() if callable(value) else value)
+        if value.ndim == 2:
+            return value[np.ix_(rows, cols)]
+        if value.ndim != 4:
+            raise ComponentError(f'a block of {name} needs components="all"')
+        axes = [rows if axis in ("alpha1", "alpha3") else cols for axis in TENSORS[name]]
+        return value[np.ix_(*axes)]
+
+
+def _same(neurons: str) -> bool:
+    if neurons not in ("same", "different"):
+        raise ComponentError(f'neurons must be "same" or "different", not {neurons!r}')
+    return neurons == "same"
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """One LayerStatistics per layer: `flow[1]` … `flow[L]`, `flow[-1]` the last."""
+
+    mlp: MLP
+    X: np.ndarray
+    components: str | list
+    layers: list[LayerStatistics]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[LayerStatistics]:
+        return iter(self.layers)
+
+    def __getitem__(self, layer: int) -> LayerStatistics:
+        if not (1 <= layer <= len(self) or -len(self) <= layer <= -1):
+            raise IndexError(f"layers are 1 … {len(self)} (or negative, from the last), not {layer}")
+        return self.layers[layer - 1 if layer > 0 else layer]
+
+    def equals(self, other: Flow) -> bool:
+        """Whether network, inputs, components and every number are the same."""
+        return (
+            self.mlp.to_spec() == other.mlp.to_spec()
+            and np.array_equal(self.X, other.X)
+            and self.components == other.components
+            and all(
+                a.keys() == b.keys() and all(np.array_equal(a[n], b[n], equal_nan=True) for n in a)
+                for s, t in zip(self, other, strict=True)
+                for a, b in ((s.values, t.values), (s.errors, t.errors))
+            )
+        )
+
+    def to_xarray(self) -> xr.Dataset:
+        """Every array with named dimensions, stacked over `layer`; the specification in the attributes."""
+        from . import __version__
+
+        data = {"X": (("sample", "input"), self.X)}
+        L = len(self)
+        for name in self.layers[0].values:
+            for suffix, tables in (("", [s.values for s in self]), ("_error", [s.errors for s in self])):
+                arrays = [table[name] for table in tables]
+                if name in _SPLIT:
+                    full = np.zeros((L, L, *arrays[0].shape[1:]))
+                    for ell, array in enumerate(arrays):
+                        full[ell, : ell + 1] = array
+                    dims = ("layer", "source_layer", "alpha1", "alpha2")
+                else:
+                    full = np.stack(arrays)
+                    dims = ("layer", *(TENSORS[name] if name in TENSORS else ("alpha1", "alpha2")))
+                    if full.ndim == 6:
+                        dims = ("layer", "set", *(d.replace("alpha", "slot") for d in dims[1:]))
+                data[name + suffix] = (dims, full)
+        coords = {"layer": np.arange(1, L + 1), "source_layer": np.arange(1, L + 1)}
+        sets = self.layers[0].sets
+        if sets is not None:
+            data["sets"] = (("set", "slot"), sets)
+        attributes = {
+            "mlp": json.dumps(self.mlp.to_spec()),
+            "components": json.dumps(self.components, default=int),
+            "callable_activations": json.dumps([a.name for a in self.mlp.activation if not a.registered]),
+            "ntkflow_version": __version__,
+        }
+        return xr.Dataset(data, coords, attributes)
+
+    @classmethod
+    def from_xarray(cls, dataset: xr.Dataset, activation=None) -> Flow:
+        """The Flow that `to_xarray` wrote; a callable activation must be passed again."""
+        try:
+            spec = json.loads(dataset.attrs["mlp"])
+            components = json.loads(dataset.attrs["components"])
+            unknown = json.loads(dataset.attrs["callable_activations"])
+        except KeyError as error:
+            raise FileError(f"this is not a flow: the attribute {error} is missing") from error
+        if activation is not None:
+            spec["activation"] = activation
+        elif unknown:
+            raise FileError(f"this flow's activation {unknown[0]} is a callable: pass it again as activation=…")
+        mlp = MLP.from_spec(spec)
+        sets = dataset["sets"].values if "sets" in dataset else None
+        names = [n for n in (*_MEANS, *_SPLIT, *TENSORS) if n in dataset]
+        layers = []
+        for ell in range(1, mlp.depth + 1):
+
+            def at(name: str, ell: int = ell) -> np.ndarray:
+                array = dataset[name].values[ell - 1]
+                return array[:ell] if name.removesuffix("_error") in _SPLIT else array
+
+            layers.append(
+                LayerStatistics(
+                    ell, mlp.widths[ell], mlp.widths[ell - 1], sets,
+                    {n: at(n) for n in names}, {n: at(f"{n}_error") for n in names},
+                )
+            )  # fmt: skip
+        return cls(mlp, dataset["X"].values, components, layers)
+
+    def save(self, path, overwrite: bool = False) -> None:
+        """Write NetCDF (`.nc`) or Zarr (`.zarr`); FileError if it exists and `overwrite` is not set."""
+        path = Path(path)
+        if path.suffix not in (".nc", ".zarr"):
+            raise FileError(f"{path}: the name must end in .nc or .zarr")
+        if path.exists() and not overwrite:
+            raise FileError(f"{path} exists already")
+        try:
+            if path.suffix == ".nc":
+                self.to_xarray().to_netcdf(path, engine="h5netcdf")
+            else:
+                self.to_xarray().to_zarr(path, mode="w", consolidated=False)
+        except OSError as error:
+            raise FileError(f"cannot write {path}: {error}") from error
+
+    @classmethod
+    def load(cls, path, activation=None) -> Flow:
+        """Read what `save` wrote; FileError if it is missing, unreadable or not a flow."""
+        path = Path(path)
+        if not path.exists():
+            raise FileError(f"{path} does not exist")
+        try:
+            if path.suffix == ".zarr":
+                with xr.open_zarr(path, consolidated=False) as dataset:
+                    return cls.from_xarray(dataset.load(), activation)
+            with xr.open_dataset(path, engine="h5netcdf") as dataset:
+                return cls.from_xarray(dataset.load(), activation)
+        except (OSError, KeyError) as error:
+            raise FileError(f"cannot read {path}: {error}") from error
