@@ -111,7 +111,7 @@ class _Smooth:
         self.rho = np.clip(np.divide(G, scale, out=np.zeros_like(G), where=scale > 0), -1.0, 1.0)
         parallel = ~np.isnan(ratio)
         self.rho[parallel] = np.where(scale > 0, np.sign(ratio), 0.0)[parallel]
-        u, self.psi = hermite.basis(rule.pair_nodes, rule.pair_terms, hermite.PAIR_REACH)
+        u, self.psi = hermite.pair_basis(rule.pair_nodes, rule.pair_terms)
         self.values = hermite.evaluate(activation, s[:, None] * u, 5)
         self._quads: dict[tuple, np.ndarray] = {}
 

@@ -1,0 +1,102 @@
+"""Flow as an object: files, derived quantities, errors, the command line."""
+
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ntkflow
+
+X = np.random.default_rng(2).normal(size=(3, 4))
+MLP = ntkflow.MLP((4, 8, 8, 2), "tanh", 0.1, 1.1)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+@pytest.mark.parametrize("components", ["all", "pairs", "mean", [(0, 1), (0, 1, 2)]])
+def test_round_trip(tmp_path, suffix, components):
+    flow = ntkflow.flow(MLP, X, components)
+    path = tmp_path / f"flow{suffix}"
+    flow.save(path)
+    assert ntkflow.Flow.load(path).equals(flow)
+    with pytest.raises(ntkflow.FileError, match="exists"):
+        flow.save(path)
+    flow.save(path, overwrite=True)
+
+
+def test_callable_activation_is_asked_for_again(tmp_path):
+    def wave(z):
+        return jnp.sin(z) + z
+
+    flow = ntkflow.flow(ntkflow.MLP((4, 8, 2), wave), X)
+    flow.save(tmp_path / "flow.nc")
+    with pytest.raises(ntkflow.FileError, match="wave"):
+        ntkflow.Flow.load(tmp_path / "flow.nc")
+    assert ntkflow.Flow.load(tmp_path / "flow.nc", activation=wave)[2].A.shape == (3, 3, 3, 3)
+
+
+def test_derived_quantities_agree_with_each_other():
+    last = ntkflow.flow(MLP, X)[-1]
+    # The trace over one sample and one neuron is Ĥ_{ii;αα} itself.
+    one = ntkflow.flow(ntkflow.MLP((4, 8, 8, 1), "tanh", 0.1, 1.1), X[:1])[-1]
+    assert one.trace_std() == pytest.approx(one.ntk_std()[0, 0], rel=1e-12)
+    assert one.eigenvalue_std()[0] == pytest.approx(one.ntk_std()[0, 0], rel=1e-12)
+    assert np.all(last.ntk_std() >= last.ntk_std("different"))
+    assert np.all(np.abs(last.ntk_preactivation_correlation()) <= 1)
+    assert last.block("ntk_std", [0, 1], [2]).shape == (2, 1)
+    assert last.block("B", [0, 1], [2])[0, 1, 0, 0] == last.B[0, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "word"),
+    [
+        ({"widths": (4, 0, 2)}, ntkflow.SpecError, "width"),
+        ({"widths": (4,)}, ntkflow.SpecError, "widths"),
+        ({"widths": (4, 8, 2), "C_W": -1.0}, ntkflow.SpecError, "C_W"),
+        ({"widths": (4, 8, 2), "lambda_b": [1.0]}, ntkflow.SpecError, "lambda_b"),
+        ({"widths": (4, 8, 2), "activation": "tanhh"}, ntkflow.ActivationError, "tanhh"),
+        ({"widths": (4, 8, 2), "activation": {"name": "relu", "slope": 1}}, ntkflow.ActivationError, "slope"),
+        ({"widths": (4, 8, 2), "activation": jnp.sum}, ntkflow.ActivationError, "elementwise"),
+        ({"widths": (4, 8, 2), "activation": lambda z: z / 0.0}, ntkflow.ActivationError, "finite"),
+    ],
+)
+def test_bad_networks(arguments, error, word):
+    with pytest.raises(error, match=word):
+        ntkflow.MLP(**arguments)
+    with pytest.raises(ntkflow.SpecError, match="widht"):
+        ntkflow.MLP.from_spec({"widht": [1, 2]})
+
+
+@pytest.mark.parametrize("bad", [np.full((2, 4), np.nan), np.ones(4), np.ones((2, 5)), np.ones((0, 4)), [["a"] * 4]])
+def test_bad_inputs(bad):
+    with pytest.raises(ntkflow.DataError):
+        ntkflow.flow(MLP, bad)
+
+
+def test_refusals():
+    with pytest.raises(ntkflow.MemoryRequestError, match="pairs"):
+        ntkflow.flow(MLP, np.ones((200, 4)))
+    with pytest.raises(ntkflow.NonFiniteError, match="layer 2"):
+        ntkflow.flow(ntkflow.MLP((4, 8, 2), "exp", C_W=1e4), X)
+    with pytest.raises(ntkflow.ComponentError):
+        ntkflow.flow(MLP, X, [(0, 7)])
+    with pytest.raises(ntkflow.ComponentError, match="pairs"):
+        _ = ntkflow.flow(MLP, X, "mean")[-1].A
+
+
+def command(*arguments, cwd):
+    return subprocess.run([sys.executable, "-m", "ntkflow.cli", *arguments], cwd=cwd, capture_output=True, text=True)
+
+
+def test_command_line(tmp_path):
+    (tmp_path / "spec.toml").write_text('widths = [4, 8, 8, 2]\nactivation = "relu"\nC_W = 2.0\n')
+    np.save(tmp_path / "X.npy", X)
+    done = command("flow", "spec.toml", "--data", "X.npy", "-o", "flow.nc", "--plot", "flow.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "flow.png").stat().st_size > 5000
+    assert command("show", "flow.nc", cwd=tmp_path).returncode == 0
+    again = command("flow", "spec.toml", "--data", "X.npy", "-o", "flow.nc", cwd=tmp_path)
+    assert again.returncode == 2 and "Traceback" not in again.stderr
+    missing = command("flow", "spec.toml", "--data", "none.npy", "-o", "new.nc", cwd=tmp_path)
+    assert missing.returncode == 2 and "none.npy" in missing.stderr.replace("\n", "")
