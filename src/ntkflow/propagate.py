@@ -10,8 +10,7 @@ from dataclasses import fields
 import numpy as np
 
 from .errors import ComponentError, DataError, MemoryRequestError, NonFiniteError
-from .gaussian import SampleSets, expectations
-from .gaussian.expectations import COARSE, FINE, Rule
+from .gaussian import COARSE, FINE, Rule, SampleSets, expectations
 from .mlp import MLP
 from .recursions import Hyperparameters, Tensors, means, step
 from .statistics import TENSORS, Flow, LayerStatistics

@@ -1,119 +1,83 @@
-"""Exact moments of piecewise-linear σ(z) = z (p + q sgn z): truncated Gaussian moments, THEORY section 8.
-
-Products of z's and signs are lowered by Stein's identity E[z_i f] = Σ_j G_ij E[∂_j f]; differentiating sgn z_j
-gives 2δ(z_j), which conditions on z_j = 0 and loses that variable. What remains are E[s_i s_j], an arcsine, and
-E[s_1 s_2 s_3 s_4], one smooth integral along correlations t R (Plackett 1954).
-"""
+"""Every expectation of one step for a piecewise-linear σ(z) = z (p + q sgn z)."""
 
 from __future__ import annotations
 
 import numpy as np
 
-_TINY = 1e-15
+from ..activations import Activation
+from .kinks import DeltaTerms
+from .rules import Rule, evaluate
+from .sign_moments import slot_moment
 
 
-def _divide(a, b):
-    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
+class PiecewiseLinear:
+    """σ(z) = z (p + q sgn z): closed forms, but for one smooth integral on four samples."""
 
+    def __init__(self, activation: Activation, G: np.ndarray, ratio: np.ndarray, rule: Rule):
+        assert activation.slopes is not None
+        self.slopes = activation.slopes
+        self.p = (self.slopes[1] + self.slopes[0]) / 2
+        self.q = (self.slopes[1] - self.slopes[0]) / 2
+        self.jumps = np.array([0.0, 2 * self.q, 0.0, 0.0, 0.0, 0.0])
+        self.G, self.ratio, self.nodes = G, ratio, rule.sign_nodes
+        # A sample whose preactivation vanishes identically takes JAX's value of σ'(0).
+        self.at_zero = float(evaluate(activation, np.zeros(1), 1)[1, 0])
+        # Each sample stands for the first of those parallel to it.
+        self.representative = np.argmax(~np.isnan(ratio), axis=0)
+        self.scale = ratio[self.representative, np.arange(len(G))]
 
-def _correlation(G: np.ndarray, i: int, j: int) -> np.ndarray:
-    return np.clip(_divide(G[:, i, j], np.sqrt(G[:, i, i] * G[:, j, j])), -1.0, 1.0)
+    def moments(self, quadruples: np.ndarray, primed: tuple[int, ...]) -> np.ndarray:
+        out = np.empty(len(quadruples))
+        slots = quadruples.shape[1]
+        reps = self.representative[quadruples]
+        pattern = np.argmax(reps[:, :, None] == reps[:, None, :], axis=2)
+        code = pattern @ (slots ** np.arange(slots))
+        for value in np.unique(code):
+            rows = np.flatnonzero(code == value)
+            heads = sorted(set(pattern[rows[0]].tolist()))
+            index = reps[rows][:, heads]
+            out[rows] = slot_moment(
+                self.G[index[:, :, None], index[:, None, :]], self.slopes,
+                [heads.index(h) for h in pattern[rows[0]].tolist()], self.scale[quadruples[rows]], primed,
+                self.at_zero, self.nodes,
+            )  # fmt: skip
+        return out
 
+    def tables(self) -> dict[str, np.ndarray]:
+        N = len(self.G)
+        every_pair = np.stack(np.meshgrid(np.arange(N), np.arange(N), indexing="ij"), -1).reshape(-1, 2)
+        Phi = self.moments(every_pair, (0, 0)).reshape(N, N)
+        dPhi = self.moments(every_pair, (1, 1)).reshape(N, N)
+        parallel = ~np.isnan(self.ratio)
+        deltas = DeltaTerms(self.G, self.jumps, self._ordinary_means)
 
-def _condition(G: np.ndarray, j: int) -> np.ndarray:
-    """The covariance given z_j = 0; what rounding leaves of a vanishing variance is set to zero."""
-    column = G[:, :, j]
-    H = G - _divide(column[:, :, None] * column[:, None, :], np.broadcast_to(G[:, j, j, None, None], G.shape))
-    variance, old = np.einsum("bii->bi", H), np.einsum("bii->bi", G)
-    alive = variance > _TINY * old
-    return np.where(alive[:, :, None] & alive[:, None, :], H, 0.0)
+        def table(order: int, primes: int, along: np.ndarray) -> np.ndarray:
+            """Derivatives of total order `order` of σσ, σσ' or σ'σ'; on parallel pairs the total derivative, first."""
+            base_a, base_b = int(primes == 2), int(primes > 0)
+            rows = []
+            for m in range(order + 1):
+                a, b = base_a + order - m, base_b + m
+                value = dPhi if (a, b) == (1, 1) else deltas.terms(a, b)
+                rows.append(np.where(parallel, along if m == 0 else 0.0, value))
+            return np.stack(rows)
 
+        alive = np.diag(self.G) > 0
+        c = np.where(parallel & alive[:, None] & alive, self.ratio, 0.0)
+        total = np.where(c != 0, self.p**2 + np.sign(c) * self.q**2, 0.0)
+        zero = np.zeros((N, N))
+        return {
+            "Phi": Phi,
+            "dPhi": dPhi,
+            "J_ss": table(2, 0, 2 * c * total),
+            "J_dd": table(2, 2, zero),
+            "K_sd": table(1, 1, np.where(c != 0, total, dPhi)),
+            "Q_ss": table(4, 0, zero),
+            "Q_dd": table(4, 2, zero),
+        }
 
-def sign_moment(G: np.ndarray, powers: tuple[int, ...], signs: tuple[int, ...], nodes: int) -> np.ndarray:
-    """E[Π z_i^{m_i} Π_{i in signs} sgn z_i] over N(0, G), G (B, R, R), sgn 0 = 0: (B,)."""
-    if (sum(powers) + len(signs)) % 2:
-        return np.zeros(len(G))
-    if sum(powers) == 0:
-        return _signs(G, signs, nodes)
-    i = next(k for k, m in enumerate(powers) if m)
-    rest = list(powers)
-    rest[i] -= 1
-    total = np.zeros(len(G))
-    for j, m in enumerate(rest):
-        if m:
-            lower = list(rest)
-            lower[j] -= 1
-            total += m * G[:, i, j] * sign_moment(G, tuple(lower), signs, nodes)
-        elif j in signs:
-            others = tuple(k for k in signs if k != j)
-            boundary = sign_moment(_condition(G, j), tuple(rest), others, nodes)
-            total += 2 * _divide(G[:, i, j], np.sqrt(2 * np.pi * G[:, j, j])) * boundary
-    return total
-
-
-def _signs(G: np.ndarray, signs: tuple[int, ...], nodes: int) -> np.ndarray:
-    if not signs:
-        return np.ones(len(G))
-    if len(signs) == 2:
-        return 2 / np.pi * np.arcsin(_correlation(G, *signs))
-    return _four_signs(G, signs, nodes)
-
-
-def _four_signs(G: np.ndarray, signs: tuple[int, ...], nodes: int) -> np.ndarray:
-    """E[s1 s2 s3 s4] = ∫_0^1 dt Σ_{a<b} R_ab · 4 E[δ(z_a) δ(z_b) s_c s_d] at correlations t R; t = sin φ tames t → 1."""
-    R = np.stack([[_correlation(G, i, j) for j in signs] for i in signs]).transpose(2, 0, 1)
-    x, w = np.polynomial.legendre.leggauss(nodes)
-    phi = (x + 1) * np.pi / 4
-    t = np.sin(phi)[:, None]
-    total = np.zeros(len(G))
-    for a, b, c, d in ((0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2), (1, 2, 0, 3), (1, 3, 0, 2), (2, 3, 0, 1)):
-        r = t * R[:, a, b]
-        det = 1 - r * r
-
-        def given(e, f, a=a, b=b, r=r, det=det):
-            ea, eb, fa, fb = t * R[:, e, a], t * R[:, e, b], t * R[:, f, a], t * R[:, f, b]
-            own = 1.0 if e == f else t * R[:, e, f]
-            return own - (ea * fa + eb * fb - r * (ea * fb + eb * fa)) / det
-
-        rho = np.clip(given(c, d) / np.sqrt(np.maximum(given(c, c) * given(d, d), 1e-300)), -1.0, 1.0)
-        inner = R[:, a, b] * 4 / (2 * np.pi * np.sqrt(det)) * 2 / np.pi * np.arcsin(rho)
-        total += np.einsum("p,pb->b", w * np.pi / 4 * np.cos(phi), inner)
-    return total
-
-
-def slot_moment(G, slopes, slot_to_sample, scale, primed, at_zero, nodes: int) -> np.ndarray:
-    """⟨Π_slots σ or σ'⟩, where slot i sits on z_i = scale_i × (distinct sample slot_to_sample[i]).
-
-    Args:
-        G: (B, R, R), covariance of the R distinct, pairwise non-parallel samples.
-        slopes: (σ'(z<0), σ'(z>0)).
-        slot_to_sample, primed: four entries each, the same for the whole batch.
-        scale: (B, 4), positive or negative.
-        at_zero: the value of σ'(0), used for samples that vanish identically.
-        nodes: of the four-sign integral.
-    """
-    p, q = (slopes[1] + slopes[0]) / 2, (slopes[1] - slopes[0]) / 2
-    B, R = G.shape[:2]
-    even, odd = [np.ones(B) for _ in range(R)], [np.zeros(B) for _ in range(R)]
-    powers = [0] * R
-    for slot, sample in enumerate(slot_to_sample):
-        side = q * np.sign(scale[:, slot])
-        even[sample], odd[sample] = p * even[sample] + side * odd[sample], p * odd[sample] + side * even[sample]
-        zero = G[:, sample, sample] == 0
-        if primed[slot]:
-            even[sample] = np.where(zero, at_zero ** sum(
-                primed[s] for s in range(slot + 1) if slot_to_sample[s] == sample), even[sample])
-        else:
-            powers[sample] += 1
-            even[sample], odd[sample] = even[sample] * scale[:, slot], odd[sample] * scale[:, slot]
-            even[sample] = np.where(zero, 0.0, even[sample])
-        odd[sample] = np.where(zero, 0.0, odd[sample])
-    total = np.zeros(B)
-    for mask in range(2**R):
-        signs = tuple(r for r in range(R) if mask >> r & 1)
-        if (sum(powers) + len(signs)) % 2:
-            continue
-        weight = np.prod([odd[r] if mask >> r & 1 else even[r] for r in range(R)], axis=0)
-        if np.any(weight):
-            total += weight * sign_moment(G, tuple(powers), signs, nodes)
-    return total
+    def _ordinary_means(self, variance: np.ndarray) -> np.ndarray:
+        """⟨{σ^(n)}(w)⟩ over w ~ N(0, variance): (6, N, N)."""
+        means = np.zeros((6, *variance.shape))
+        means[0] = self.q * np.sqrt(2 / np.pi * variance)
+        means[1] = self.p
+        return means

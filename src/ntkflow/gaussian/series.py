@@ -1,0 +1,147 @@
+"""Hermite series of Gaussian expectations on two and on four samples.
+
+Two samples: E[f(z1) g(z2)] = Σ_k ρ^k f_k g_k, with f_k the normalised Hermite coefficients of f(s u), u ~ N(0, 1).
+
+Four: group the samples in two pairs, whiten each pair, and rotate both so that the cross-covariance is diagonal (the
+canonical correlations κ1, κ2). The density is then a product of two bivariate Gaussians, and with F_kl, K_kl the
+two-dimensional coefficients of a function of each pair,
+
+    E[F(z1, z2) K(z3, z4)] = Σ_kl κ1^k κ2^l F_kl K_kl.
+
+Of the three ways to pair four samples the one with the smallest κ is taken: (aa)(bc) where a sample comes twice. A
+singular metric (duplicate, parallel or dependent samples) is no special case.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..activations import Activation
+from .rules import Rule, evaluate, hermite, trapezoid_basis, wedges
+
+_PAIRINGS = np.array([(0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)])
+_BATCH = 32
+_CONVERGED = 1e-12
+_PRIMES = ((0, 0), (0, 1), (1, 0), (1, 1))
+
+
+def pair_table(f: np.ndarray, g: np.ndarray, correlation: np.ndarray) -> np.ndarray:
+    """Σ_k ρ_ab^k f_ak g_bk for coefficients (N, K): an (N, N) table, in O(N² K) time and O(N²) memory."""
+    table = np.multiply.outer(f[:, -1], g[:, -1])
+    for k in range(f.shape[1] - 2, -1, -1):
+        table *= correlation
+        table += np.multiply.outer(f[:, k], g[:, k])
+    return table
+
+
+def pair_tail(f: np.ndarray, g: np.ndarray, correlation: np.ndarray) -> np.ndarray:
+    """A bound (N, N) on what the last quarter of the terms adds, relative to ‖f‖ ‖g‖."""
+    start = 3 * f.shape[1] // 4
+
+    def share(c):
+        norm = np.linalg.norm(c, axis=1)
+        return np.divide(np.linalg.norm(c[:, start:], axis=1), norm, out=np.zeros_like(norm), where=norm > 0)
+
+    return np.abs(correlation) ** start * np.multiply.outer(share(f), share(g))
+
+
+def four_sample_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np.ndarray:
+    """⟨Π_i σ^(p_i)(z_i)⟩ on four samples for every p ∈ {0, 1}⁴.
+
+    Args:
+        G: (B, 4, 4) covariances, singular ones included.
+
+    Returns:
+        (B, 2, 2, 2, 2), indexed by p. With P nodes and K terms in each direction, time B (P² K + P K²).
+    """
+    out = np.empty((len(G), 2, 2, 2, 2))
+    rotations = [_canonical(G[:, p[:, None], p]) for p in _PAIRINGS]
+    best = np.argmin([kappa.max(axis=1) for _, kappa, _ in rotations], axis=0)
+    for number, pairing in enumerate(_PAIRINGS):
+        mine = np.flatnonzero(best == number)
+        first, kappa, second = (x[mine] for x in rotations[number])
+        back = (0, *(1 + np.argsort(pairing)))
+        out[mine] = _sums(activation, first, kappa, second, rule).transpose(back)
+    return out
+
+
+def _root(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lower-triangular roots (B, 2, 2) of 2×2 covariances, and their pseudo-inverses."""
+    a, b, c = block[:, 0, 0], block[:, 0, 1], block[:, 1, 1]
+    s1 = np.sqrt(a)
+    inverse1 = np.divide(1.0, s1, out=np.zeros_like(s1), where=s1 > 0)
+    along = b * inverse1
+    left = c - along**2
+    # What rounding leaves of a parallel pair is not a second direction.
+    across = np.sqrt(np.where(left > 4e-16 * c, left, 0.0))
+    inverse2 = np.divide(1.0, across, out=np.zeros_like(across), where=across > 0)
+    zero = np.zeros_like(s1)
+    root = np.stack([np.stack([s1, zero], -1), np.stack([along, across], -1)], -2)
+    inverse = np.stack([np.stack([inverse1, zero], -1), np.stack([-along * inverse1 * inverse2, inverse2], -1)], -2)
+    return root, inverse
+
+
+def _canonical(G: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Roots of both pairs in their canonical coordinates (B, 2, 2), and the correlations (B, 2) between these."""
+    root12, inverse12 = _root(G[:, :2, :2])
+    root34, inverse34 = _root(G[:, 2:, 2:])
+    cross = inverse12 @ G[:, :2, 2:] @ np.swapaxes(inverse34, 1, 2)
+    left, kappa, right = np.linalg.svd(cross)
+    return root12 @ left, np.minimum(kappa, 1.0), root34 @ np.swapaxes(right, 1, 2)
+
+
+def _sums(activation: Activation, first, kappa, second, rule: Rule) -> np.ndarray:
+    """Σ_kl κ1^k κ2^l F_kl K_kl for σσ, σσ', σ'σ, σ'σ' of each pair; longer series where a short one has not converged."""
+    out = np.empty((len(kappa), 2, 2, 2, 2))
+    todo = np.arange(len(kappa))
+    if activation.kinked:
+        angles, radii, terms = rule.kinked_series
+        levels = [lambda root: _kinked_coefficients(activation, root, rule.reach, angles, radii, terms)]
+    else:
+        levels = [
+            lambda root, n=nodes, k=terms: _smooth_coefficients(activation, root, rule.reach, n, k)
+            for nodes, terms in rule.series
+        ]
+    for coefficients in levels:
+        converged = np.ones(len(todo), bool)
+        for start in range(0, len(todo), _BATCH):
+            batch = todo[start : start + _BATCH]
+            # Filled up to one size, so that σ is compiled once.
+            rows = np.concatenate([batch, np.repeat(batch[:1], _BATCH - len(batch))])
+            F, K = coefficients(first[rows]), coefficients(second[rows])
+            terms = F.shape[-1]
+            powers = kappa[rows, :, None] ** np.arange(terms)
+            F *= (powers[:, 0, :, None] * powers[:, 1, None, :])[:, None]
+            whole, short = _contract(F, K), _contract(F[..., : 3 * terms // 4, : 3 * terms // 4], K)
+            left = np.abs(whole - short).max(axis=(1, 2)) / np.abs(whole).max(axis=(1, 2))
+            out[batch] = whole[: len(batch)].reshape(-1, 2, 2, 2, 2)
+            converged[start : start + _BATCH] = ~(left[: len(batch)] > _CONVERGED)
+        todo = todo[~converged]
+    return out
+
+
+def _contract(F: np.ndarray, K: np.ndarray) -> np.ndarray:
+    B, n, terms, _ = F.shape
+    K = K[..., :terms, :terms]
+    return F.reshape(B, n, -1) @ K.reshape(B, n, -1).swapaxes(1, 2)
+
+
+def _smooth_coefficients(activation, root: np.ndarray, reach: float, nodes: int, terms: int) -> np.ndarray:
+    """Coefficients (B, 4, K, K) of σσ, σσ', σ'σ, σ'σ' of a pair z = root @ (u1, u2)."""
+    u, psi = trapezoid_basis(reach, nodes, terms)
+    z = root[:, :, 0, None, None] * u[:, None] + root[:, :, 1, None, None] * u
+    values = evaluate(activation, z, 1)
+    products = np.stack([values[p, :, 0] * values[q, :, 1] for p, q in _PRIMES], axis=1)
+    return psi.T @ products @ psi
+
+
+def _kinked_coefficients(activation, root, reach: float, angles: int, radii: int, terms: int) -> np.ndarray:
+    """The same for σ with a kink at 0, by the wedge cubature."""
+    u, weights = wedges(root, reach, angles, radii)
+    values = evaluate(activation, root @ u, 1)
+    h = hermite(u, terms)
+    out = np.empty((len(root), 4, terms, terms))
+    for i, (p, q) in enumerate(_PRIMES):
+        product = weights * values[p, :, 0] * values[q, :, 1]
+        out[:, i] = np.moveaxis(h[:, :, 0] * product, 0, 1) @ np.moveaxis(h[:, :, 1], 0, -1)
+    return out

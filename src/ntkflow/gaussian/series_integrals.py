@@ -1,0 +1,155 @@
+"""Every expectation of one step for a σ that is smooth, or smooth on each side of a kink at 0."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..activations import Activation
+from .kinks import DeltaTerms
+from .rules import Rule, evaluate, line_basis, wedges
+from .series import four_sample_moments, pair_table, pair_tail
+
+_ORDER = 5  # the highest derivative that the recursions ask for
+_PAIR_CONVERGED = 1e-14
+_PAIR_BATCH = 16
+
+Factors = tuple[int, ...]
+"""A product of derivatives of σ on one sample: (0, 0, 1) is σ σ σ'."""
+
+
+class SeriesIntegrals:
+    """Hermite series where they converge; the wedge cubature on other pairs; a line rule where z2 = c z1."""
+
+    def __init__(self, activation: Activation, G: np.ndarray, ratio: np.ndarray, rule: Rule):
+        self.activation, self.G, self.rule = activation, G, rule
+        self.s = s = np.sqrt(np.diag(G))
+        scale = np.multiply.outer(s, s)
+        self.parallel = ~np.isnan(ratio) | (scale == 0)
+        rho = np.divide(G, scale, out=np.zeros_like(G), where=scale > 0)
+        self.rho = np.where(self.parallel, np.sign(np.nan_to_num(ratio)), np.clip(rho, -1.0, 1.0))
+        u, self.psi = line_basis(rule.reach, rule.line_nodes, rule.line_terms)
+        self.values = evaluate(activation, s[:, None] * u, _ORDER)
+        if activation.kinked:
+            below, above = evaluate(activation, np.array([-1e-200, 1e-200]), _ORDER).T
+            self.deltas = DeltaTerms(G, above - below, self._ordinary_means)
+        self._tables: dict[tuple[Factors, Factors], np.ndarray] = {}
+        self._quadruples: dict[tuple, np.ndarray] = {}
+
+    def tables(self) -> dict[str, np.ndarray]:
+        orders = {
+            "J_ss": [(2 - m, m) for m in range(3)],
+            "J_dd": [(3 - m, 1 + m) for m in range(3)],
+            "K_sd": [(1 - m, 1 + m) for m in range(2)],
+            "Q_ss": [(4 - m, m) for m in range(5)],
+            "Q_dd": [(5 - m, 1 + m) for m in range(5)],
+        }
+        self._prepare([((a,), (b,)) for row in [[(0, 0), (1, 1)], *orders.values()] for a, b in row])
+        along = {"J_ss": (0, 0, 2), "J_dd": (1, 1, 2), "K_sd": (0, 1, 1), "Q_ss": (0, 0, 4), "Q_dd": (1, 1, 4)}
+        return {"Phi": self._pair((0,), (0,)), "dPhi": self._pair((1,), (1,))} | {
+            name: self._derivatives(row, *along[name]) for name, row in orders.items()
+        }
+
+    def _derivatives(self, row: list[tuple[int, int]], a: int, b: int, order: int) -> np.ndarray:
+        stack = np.stack([self._pair((i,), (j,)) for i, j in row])
+        if not self.activation.kinked:
+            return stack
+        for m, (i, j) in enumerate(row):
+            stack[m] += self.deltas.terms(i, j)
+        # The separate derivatives diverge where z2 = c z1: there the total derivative stands first.
+        stack[:, self.parallel] = 0.0
+        for i, j in np.argwhere(self.parallel & np.multiply.outer(self.s > 0, self.s > 0)):
+            # Stein: ⟨P^(n)(z)⟩ = ⟨P(z) He_n(z/s)⟩ / sⁿ.
+            moment = (self.values[a, i] * self._reflected(self.values[b], i, j)) @ self.psi[:, order]
+            stack[0, i, j] = moment * math.sqrt(math.factorial(order)) / self.s[i] ** order
+        return stack
+
+    def _reflected(self, values: np.ndarray, i: int, j: int) -> np.ndarray:
+        """A function of z_j = ±(s_j/s_i) z_i on the nodes of sample i."""
+        return values[j, ::-1] if self.rho[i, j] < 0 else values[j]
+
+    def _ordinary_means(self, variance: np.ndarray) -> np.ndarray:
+        """⟨{σ^(n)}(w)⟩, w ~ N(0, variance): (6, N, N)."""
+        u, psi = line_basis(self.rule.reach, self.rule.wedge_radii, 1)
+        rows = [evaluate(self.activation, np.sqrt(v)[:, None] * u, _ORDER) @ psi[:, 0] for v in variance]
+        return np.stack(rows, axis=1)
+
+    def moments(self, quadruples: np.ndarray, primed: tuple[int, ...]) -> np.ndarray:
+        """⟨Π_i σ^(p_i)(z_i)⟩ on each of the (M, 4) quadruples, p = primed."""
+        out = np.empty(len(quadruples))
+        first = quadruples[:, :1]
+        other = np.take_along_axis(quadruples, np.argmax(quadruples != first, axis=1)[:, None], axis=1)
+        on_first = quadruples == first
+        wide = np.any(~on_first & (quadruples != other), axis=1)
+        pattern = on_first @ (2 ** np.arange(4))
+        codes = np.unique(pattern[~wide])
+        factors = {
+            code: tuple(tuple(sorted(p for i, p in enumerate(primed) if code >> i & 1 == on)) for on in (1, 0))
+            for code in codes
+        }
+        self._prepare(list(factors.values()))
+        for code in codes:
+            rows = ~wide & (pattern == code)
+            out[rows] = self._pair(*factors[code])[first[rows, 0], other[rows, 0]]
+        out[wide] = self._wide_moments(quadruples[wide], primed)
+        return out
+
+    def _wide_moments(self, quadruples: np.ndarray, primed: tuple[int, ...]) -> np.ndarray:
+        """Moments on sorted quadruples serve every kind and placement of primes: computed once, then looked up."""
+        order = np.argsort(quadruples, axis=1, kind="stable")
+        chosen = np.take_along_axis(quadruples, order, axis=1)
+        missing = sorted({tuple(row) for row in chosen.tolist()} - self._quadruples.keys())
+        if missing:
+            index = np.array(missing)
+            moments = four_sample_moments(self.activation, self.G[index[:, :, None], index[:, None, :]], self.rule)
+            self._quadruples.update(zip(missing, moments, strict=True))
+        p = np.array(primed)[order]
+        return np.array(
+            [self._quadruples[tuple(row)][tuple(bits)] for row, bits in zip(chosen.tolist(), p, strict=True)]
+        )
+
+    def _pair(self, f: Factors, g: Factors) -> np.ndarray:
+        """⟨f(z_a) g(z_b)⟩, ordinary parts alone: (N, N)."""
+        return self._tables[f, g] if (f, g) in self._tables else self._tables[g, f].T
+
+    def _prepare(self, requests: list[tuple[Factors, Factors]]) -> None:
+        """Compute those tables that are still missing."""
+        new = sorted({(max(r), min(r)) for r in requests} - self._tables.keys())
+        values = {h: _product(self.values, h) for request in new for h in request}
+        coefficients = {h: v @ self.psi for h, v in values.items()}
+        hard = {}
+        for f, g in new:
+            F, K = coefficients[f], coefficients[g]
+            if self.activation.kinked:
+                table, slow = np.zeros_like(self.G), np.ones_like(self.parallel)
+            else:
+                table, slow = pair_table(F, K, self.rho), pair_tail(F, K, self.rho) > _PAIR_CONVERGED
+            for i, j in np.argwhere(self.parallel):
+                table[i, j] = (values[f][i] * self._reflected(values[g], i, j)) @ self.psi[:, 0]
+            self._tables[f, g], hard[f, g] = table, slow & ~self.parallel
+        if hard:
+            self._fill_by_wedges(hard)
+
+    def _fill_by_wedges(self, hard: dict[tuple[Factors, Factors], np.ndarray]) -> None:
+        anywhere = np.any([slow | slow.T for slow in hard.values()], axis=0)
+        pairs = np.argwhere(np.triu(anywhere, 1))
+        for start in range(0, len(pairs), _PAIR_BATCH):
+            batch = pairs[start : start + _PAIR_BATCH]
+            # Filled up to one size, so that σ is compiled once.
+            i, j = np.concatenate([batch, np.repeat(batch[:1], _PAIR_BATCH - len(batch), axis=0)]).T
+            root = np.zeros((_PAIR_BATCH, 2, 2))
+            root[:, 0, 0] = self.s[i]
+            root[:, 1, 0] = self.s[j] * self.rho[i, j]
+            root[:, 1, 1] = self.s[j] * np.sqrt(1 - self.rho[i, j] ** 2)
+            u, weights = wedges(root, self.rule.reach, self.rule.wedge_angles, self.rule.wedge_radii)
+            values = evaluate(self.activation, root @ u, _ORDER)
+            for (f, g), slow in hard.items():
+                for a, b, one, two in ((i, j, 0, 1), (j, i, 1, 0)):
+                    integral = np.sum(weights * _product(values[:, :, one], f) * _product(values[:, :, two], g), axis=1)
+                    table = self._tables[f, g]
+                    table[a, b] = np.where(slow[a, b], integral, table[a, b])
+
+
+def _product(values: np.ndarray, factors: Factors) -> np.ndarray:
+    return math.prod((values[order] for order in factors), start=np.ones_like(values[0]))
