@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -15,6 +16,10 @@ import numpy as np
 from .errors import ActivationError
 
 
+# No derivative tells this preactivation from 0, but for the side of a kink.
+NEXT_TO_ZERO = 1e-200
+
+
 @dataclass(frozen=True)
 class Activation:
     """An elementwise activation σ.
@@ -24,7 +29,8 @@ class Activation:
         function: σ as a JAX function of one array, applied elementwise.
         parameters: the registry's parameters, e.g. ``{"slope": 0.1}``.
         slopes: ``(σ'(z<0), σ'(z>0))`` of a piecewise-linear σ with σ(0) = 0 and its kink at 0; None otherwise.
-        kinked: whether σ is smooth only on each side of z = 0.
+        kinked: whether σ is smooth only on each side of z = 0. Kinks elsewhere are not looked for: the error
+            estimates show what they cost.
         registered: False for a user's callable, which a file can't hold.
     """
 
@@ -74,6 +80,10 @@ def _leaky_relu(slope: float = 0.01) -> Activation:
     )
 
 
+def _elu(alpha: float = 1.0) -> Activation:
+    return Activation("elu", functools.partial(jax.nn.elu, alpha=alpha), (("alpha", float(alpha)),), kinked=True)
+
+
 def _monomial(degree: int = 2) -> Activation:
     if int(degree) != degree or degree < 1:
         raise ActivationError(f"monomial: degree must be a whole number of at least 1, not {degree!r}")
@@ -101,6 +111,7 @@ _REGISTRY: dict[str, Callable[..., Activation]] = {
     "gelu": _smooth("gelu", lambda z: 0.5 * z * (1.0 + jax.scipy.special.erf(z / np.sqrt(2.0)))),
     "silu": _smooth("silu", lambda z: z * jax.nn.sigmoid(z)),
     "swish": _smooth("swish", lambda z: z * jax.nn.sigmoid(z)),
+    "elu": _elu,
     "exp": _smooth("exp", jnp.exp),
     "monomial": _monomial,
     "polynomial": _polynomial,
@@ -156,4 +167,22 @@ def _from_callable(function: Callable) -> Activation:
         raise ActivationError(f"activation {name} is not finite near 0")
     if not elementwise or not np.allclose(together, alone, rtol=1e-9):
         raise ActivationError(f"activation {name} is not elementwise")
-    return Activation(name, function, registered=False)
+    return _with_kink_at_zero(Activation(name, function, registered=False))
+
+
+def _with_kink_at_zero(smooth: Activation) -> Activation:
+    """The activation with its kink at 0, if it has one, and its slopes, if it is piecewise linear."""
+    sides = np.array([-NEXT_TO_ZERO, NEXT_TO_ZERO])
+    probe = np.array([-3.1, -1.7, -0.6, -1e-3, 1e-3, 0.6, 1.7, 3.1])
+    with jax.enable_x64(True):
+        around = np.stack(smooth.derivatives(jnp.asarray(sides), 5))
+        values, slope = (np.asarray(d) for d in smooth.derivatives(jnp.asarray(probe), 1))
+    jumps = np.abs(around[:, 1] - around[:, 0])
+    if not np.any(jumps > 1e-9 * (1 + np.abs(around).max())):
+        return smooth
+    if jumps[0] > 1e-9 * (1 + np.abs(around[0]).max()):
+        raise ActivationError(f"activation {smooth.name} jumps at 0; it must be continuous")
+    left, right = around[1].tolist()
+    straight = np.where(probe < 0, left, right)
+    pieces = np.allclose(slope, straight, atol=1e-13) and np.allclose(values, straight * probe, atol=1e-13)
+    return dataclasses.replace(smooth, kinked=True, slopes=(left, right) if pieces else None)

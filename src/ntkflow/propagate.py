@@ -54,9 +54,9 @@ def flow(mlp: MLP, X, components: str | Sequence[Sequence[int]] = "all", progres
     )
     layers = []
     for number, (values, rough) in enumerate(zip(fine, coarse, strict=True), start=1):
-        expanded = _expand(values, index, sets)
-        errors = {k: _error(v, r, number) for (k, v), r in zip(expanded.items(), _expand(rough, index, sets).values())}
-        layers.append(LayerStatistics(number, mlp.widths[number], mlp.widths[number - 1], sets, expanded, errors))
+        errors = {name: _error(name, values, rough, number) for name in values}
+        values, errors = _expand(values, index, sets), _expand(errors, index, sets)
+        layers.append(LayerStatistics(number, mlp.widths[number], mlp.widths[number - 1], sets, values, errors))
     return Flow(mlp, X, components if isinstance(components, str) else [list(s) for s in components], layers)
 
 
@@ -195,6 +195,9 @@ def _expand(values: dict[str, np.ndarray], index: np.ndarray, sets: np.ndarray |
     return out
 
 
-def _error(value: np.ndarray, rough: np.ndarray, layer: int) -> np.ndarray:
-    scale = np.nanmax(np.abs(value), initial=0.0)
-    return np.abs(value - rough) + 8 * layer * np.finfo(float).eps * scale
+def _error(name: str, values: dict[str, np.ndarray], rough: dict[str, np.ndarray], layer: int) -> np.ndarray:
+    """|fine - coarse| and round-off, which is relative to the products of G and H that a tensor is a difference of."""
+    G, H = (np.abs(values[kernel]).max() for kernel in ("G", "H"))
+    scale = {"G": G, "G1": G, "V": G * G, "D": G * H, "F": G * H, "A": H * H, "B": H * H}.get(name, H)
+    roundoff = 4 * layer * np.finfo(float).eps * max(scale, np.abs(values[name]).max())
+    return np.abs(values[name] - rough[name]) + roundoff

@@ -20,7 +20,8 @@ class Rule:
         reach: where the real line is cut, in standard deviations; exp(-u²/4), by which the products of a function
             with a high Hermite polynomial decay, is 4e-19 at 13.
         line_nodes, line_terms: on each half line, and Hermite terms of the series for two samples.
-        wedge_angles, wedge_radii: of the cubature for two samples.
+        wedge, kinked_wedge: (angles, radii) of the cubature for two samples, for smooth activations and for those
+            with a kink.
         series: (nodes, terms) of the series for four samples, tried in this order until it has converged.
         kinked_series: the same for activations with a kink, as (angles, radii, terms).
         sign_nodes: of the four-sign integral of piecewise-linear activations.
@@ -29,15 +30,15 @@ class Rule:
     reach: float
     line_nodes: int
     line_terms: int
-    wedge_angles: int
-    wedge_radii: int
+    wedge: tuple[int, int]
+    kinked_wedge: tuple[int, int]
     series: tuple[tuple[int, int], ...]
     kinked_series: tuple[int, int, int]
     sign_nodes: int
 
 
-FINE = Rule(13.0, 160, 192, 48, 72, ((84, 64), (120, 112), (210, 224)), (32, 48, 40), 64)
-COARSE = Rule(12.0, 140, 160, 40, 60, ((66, 54), (100, 96), (180, 192)), (26, 40, 32), 56)
+FINE = Rule(13.0, 160, 192, (64, 96), (32, 48), ((84, 64), (120, 112), (210, 224)), (32, 48, 40), 64)
+COARSE = Rule(12.5, 150, 176, (60, 90), (30, 45), ((80, 60), (114, 106), (200, 212)), (28, 42, 34), 60)
 
 
 @functools.lru_cache(maxsize=16)

@@ -22,6 +22,7 @@ from .rules import Rule, evaluate, hermite, trapezoid_basis, wedges
 _PAIRINGS = np.array([(0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)])
 _BATCH = 32
 _CONVERGED = 1e-12
+_HALF_CONVERGED = 1e-8
 _PRIMES = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
@@ -108,14 +109,14 @@ def _sums(activation: Activation, first, kappa, second, rule: Rule) -> np.ndarra
             batch = todo[start : start + _BATCH]
             # Filled up to one size, so that σ is compiled once.
             rows = np.concatenate([batch, np.repeat(batch[:1], _BATCH - len(batch))])
-            F, K = coefficients(first[rows]), coefficients(second[rows])
+            (F, fine_F), (K, fine_K) = coefficients(first[rows]), coefficients(second[rows])
             terms = F.shape[-1]
             powers = kappa[rows, :, None] ** np.arange(terms)
             F *= (powers[:, 0, :, None] * powers[:, 1, None, :])[:, None]
             whole, short = _contract(F, K), _contract(F[..., : 3 * terms // 4, : 3 * terms // 4], K)
             left = np.abs(whole - short).max(axis=(1, 2)) / np.abs(whole).max(axis=(1, 2))
             out[batch] = whole[: len(batch)].reshape(-1, 2, 2, 2, 2)
-            converged[start : start + _BATCH] = ~(left[: len(batch)] > _CONVERGED)
+            converged[start : start + _BATCH] = (fine_F & fine_K & ~(left > _CONVERGED))[: len(batch)]
         todo = todo[~converged]
     return out
 
@@ -126,13 +127,25 @@ def _contract(F: np.ndarray, K: np.ndarray) -> np.ndarray:
     return F.reshape(B, n, -1) @ K.reshape(B, n, -1).swapaxes(1, 2)
 
 
-def _smooth_coefficients(activation, root: np.ndarray, reach: float, nodes: int, terms: int) -> np.ndarray:
-    """Coefficients (B, 4, K, K) of σσ, σσ', σ'σ, σ'σ' of a pair z = root @ (u1, u2)."""
+def _smooth_coefficients(activation, root: np.ndarray, reach: float, nodes: int, terms: int):
+    """Coefficients (B, 4, K, K) of σσ, σσ', σ'σ, σ'σ' of a pair z = root @ (u1, u2), and whether the nodes suffice (B,).
+
+    The trapezoidal rule's error on an analytic function is squared where its step is halved: what every second node
+    gives need not agree beyond the square root of the accuracy wanted.
+    """
     u, psi = trapezoid_basis(reach, nodes, terms)
     z = root[:, :, 0, None, None] * u[:, None] + root[:, :, 1, None, None] * u
     values = evaluate(activation, z, 1)
     products = np.stack([values[p, :, 0] * values[q, :, 1] for p, q in _PRIMES], axis=1)
-    return psi.T @ products @ psi
+    weights = psi[:, 0]
+    whole = _power(products, weights)
+    half = _power(products[..., ::2, ::2], 2 * weights[::2])
+    fine = ~np.any(np.abs(half - whole) > _HALF_CONVERGED * whole, axis=1)
+    return psi.T @ products @ psi, fine
+
+
+def _power(products: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return np.einsum("bnij,bnij,i,j->bn", products, products, weights, weights, optimize=True)
 
 
 def _kinked_coefficients(activation, root, reach: float, angles: int, radii: int, terms: int) -> np.ndarray:
@@ -144,4 +157,4 @@ def _kinked_coefficients(activation, root, reach: float, angles: int, radii: int
     for i, (p, q) in enumerate(_PRIMES):
         product = weights * values[p, :, 0] * values[q, :, 1]
         out[:, i] = np.moveaxis(h[:, :, 0] * product, 0, 1) @ np.moveaxis(h[:, :, 1], 0, -1)
-    return out
+    return out, np.ones(len(root), bool)

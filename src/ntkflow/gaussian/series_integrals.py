@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..activations import Activation
+from ..activations import NEXT_TO_ZERO, Activation
 from .kinks import DeltaTerms
 from .rules import Rule, evaluate, line_basis, wedges
 from .series import four_sample_moments, pair_table, pair_tail
@@ -32,7 +32,7 @@ class SeriesIntegrals:
         u, self.psi = line_basis(rule.reach, rule.line_nodes, rule.line_terms)
         self.values = evaluate(activation, s[:, None] * u, _ORDER)
         if activation.kinked:
-            below, above = evaluate(activation, np.array([-1e-200, 1e-200]), _ORDER).T
+            below, above = evaluate(activation, np.array([-NEXT_TO_ZERO, NEXT_TO_ZERO]), _ORDER).T
             self.deltas = DeltaTerms(G, above - below, self._ordinary_means)
         self._tables: dict[tuple[Factors, Factors], np.ndarray] = {}
         self._quadruples: dict[tuple, np.ndarray] = {}
@@ -71,7 +71,7 @@ class SeriesIntegrals:
 
     def _ordinary_means(self, variance: np.ndarray) -> np.ndarray:
         """⟨{σ^(n)}(w)⟩, w ~ N(0, variance): (6, N, N)."""
-        u, psi = line_basis(self.rule.reach, self.rule.wedge_radii, 1)
+        u, psi = line_basis(self.rule.reach, self.rule.kinked_wedge[1], 1)
         rows = [evaluate(self.activation, np.sqrt(v)[:, None] * u, _ORDER) @ psi[:, 0] for v in variance]
         return np.stack(rows, axis=1)
 
@@ -134,6 +134,7 @@ class SeriesIntegrals:
     def _fill_by_wedges(self, hard: dict[tuple[Factors, Factors], np.ndarray]) -> None:
         anywhere = np.any([slow | slow.T for slow in hard.values()], axis=0)
         pairs = np.argwhere(np.triu(anywhere, 1))
+        rule = self.rule.kinked_wedge if self.activation.kinked else self.rule.wedge
         for start in range(0, len(pairs), _PAIR_BATCH):
             batch = pairs[start : start + _PAIR_BATCH]
             # Filled up to one size, so that σ is compiled once.
@@ -142,7 +143,7 @@ class SeriesIntegrals:
             root[:, 0, 0] = self.s[i]
             root[:, 1, 0] = self.s[j] * self.rho[i, j]
             root[:, 1, 1] = self.s[j] * np.sqrt(1 - self.rho[i, j] ** 2)
-            u, weights = wedges(root, self.rule.reach, self.rule.wedge_angles, self.rule.wedge_radii)
+            u, weights = wedges(root, self.rule.reach, *rule)
             values = evaluate(self.activation, root @ u, _ORDER)
             for (f, g), slow in hard.items():
                 for a, b, one, two in ((i, j, 0, 1), (j, i, 1, 0)):
