@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 
 from ntkflow import MLP, flow
 from ntkflow.plot import plot_flow
+from ntkflow.progress import progress_bar
 from ntkflow.table import flow_table
 
 SAMPLES = 8
@@ -28,7 +29,8 @@ def main() -> None:
     X = digits()
     console = Console()
     for activation, C_W in CRITICAL_C_W.items():
-        result = flow(MLP(WIDTHS, activation=activation, C_b=0.0, C_W=C_W), X)
+        with progress_bar() as report:
+            result = flow(MLP(WIDTHS, activation=activation, C_b=0.0, C_W=C_W), X, progress=report)
         console.print(f"\n{activation}, C_W = {C_W:g}, widths {WIDTHS}, {SAMPLES} samples")
         console.print(flow_table(result))
         saved, picture = out / f"digits_{activation}.nc", out / f"digits_{activation}.png"

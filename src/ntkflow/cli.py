@@ -11,11 +11,11 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
 import ntkflow
 from ntkflow.errors import FileError, NtkflowError
 from ntkflow.plot import picture_suffixes, plot_flow
+from ntkflow.progress import progress_bar
 from ntkflow.table import flow_table
 
 _FLOW_SUFFIXES = (".nc", ".zarr")
@@ -53,12 +53,7 @@ def flow_command(
             _check_output(plot, picture_suffixes(), force)
         mlp = ntkflow.MLP.from_toml(spec)
         X = _load_inputs(data)
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("starting", total=None)
-
-            def report(done: int, total: int, message: str) -> None:
-                progress.update(task, completed=done, total=total, description=message)
-
+        with progress_bar() as report:
             result = ntkflow.flow(mlp, X, components=components.value, progress=report)
         result.save(output, overwrite=force)
         if plot is not None:

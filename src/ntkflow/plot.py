@@ -10,11 +10,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ntkflow.errors import FileError
-from ntkflow.summary import layer_summary
+from ntkflow.errors import ComponentError, FileError
+from ntkflow.summary import LayerSummary, layer_summary
 
 if TYPE_CHECKING:
-    from ntkflow import Flow
+    from matplotlib.axes import Axes
+
+    from ntkflow import Flow, LayerStatistics
 
 
 def picture_suffixes() -> list[str]:
@@ -24,32 +26,57 @@ def picture_suffixes() -> list[str]:
 
 def plot_flow(flow: Flow, path: str | PathLike) -> None:
     """Draw `flow` and write the picture to `path`, replacing what is there."""
-    rows = layer_summary(flow)
-    layers = np.array([row.layer for row in rows])
-    mean = np.array([row.ntk_mean for row in rows])
-    std = np.array([row.ntk_std for row in rows])
-
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    figure = Figure(figsize=(13, 4), layout="constrained")
     FigureCanvasAgg(figure)
-    kernel_axes, relative_axes = figure.subplots(1, 2)
-
-    kernel_axes.fill_between(layers, mean - std, mean + std, alpha=0.25, lw=0, label="±1 sd over seeds")
-    kernel_axes.plot(layers, mean, "o-", label="mean over seeds")
-    kernel_axes.plot(layers, [row.kernel for row in rows], "k--", lw=1, label="infinite width")
-    kernel_axes.set_ylabel("NTK diagonal, mean over samples")
-
-    relative_axes.axhline(0, color="0.8", lw=1)
-    relative_axes.plot(layers, [100 * row.relative_std for row in rows], "o-", label="sd over seeds")
-    relative_axes.plot(layers, [100 * row.relative_correction for row in rows], "s-", label="1/n correction")
-    relative_axes.set_ylabel("% of the infinite-width NTK")
-
-    for axes in (kernel_axes, relative_axes):
+    mean_axes, relative_axes, pair_axes = figure.subplots(1, 3)
+    rows = layer_summary(flow)
+    _draw_mean(mean_axes, rows)
+    _draw_relative(relative_axes, rows)
+    for axes in (mean_axes, relative_axes):
         axes.set_xlabel("layer")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-
+    _draw_pairs(pair_axes, flow[-1])
     try:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
         raise FileError(f"cannot write the picture {path}: {error}") from error
+
+
+def _draw_mean(axes: Axes, rows: list[LayerSummary]) -> None:
+    layers = [row.layer for row in rows]
+    mean = np.array([row.ntk_mean for row in rows])
+    std = np.array([row.ntk_std for row in rows])
+    axes.fill_between(layers, mean - std, mean + std, alpha=0.25, lw=0, label="±1 sd over seeds")
+    axes.plot(layers, mean, "o-", label="mean over seeds")
+    axes.plot(layers, [row.kernel for row in rows], "k--", lw=1, label="infinite width")
+    axes.set_title("NTK of one neuron and sample")
+    axes.set_ylabel(r"$\hat H_{ii;\alpha\alpha}$, average over samples")
+
+
+def _draw_relative(axes: Axes, rows: list[LayerSummary]) -> None:
+    layers = [row.layer for row in rows]
+    for label, marker, values in (
+        ("sd over seeds, one neuron and sample", "o-", [row.relative_std for row in rows]),
+        ("sd over seeds, trace", "^-", [row.relative_trace_std for row in rows]),
+        ("1/n correction, largest over pairs", "s-", [row.worst_correction for row in rows]),
+    ):
+        percent = 100 * np.array(values)
+        axes.semilogy(layers, np.where(percent > 0, percent, np.nan), marker, label=label)
+    axes.set_title("finite-width effects")
+    axes.set_ylabel("% of the infinite-width NTK")
+
+
+def _draw_pairs(axes: Axes, last: LayerStatistics) -> None:
+    try:
+        values, what = last.ntk_std(), "sd over seeds"
+    except ComponentError:
+        values, what = last.H, "mean"
+    image = axes.imshow(values)
+    axes.set_title(f"{what} of the NTK, layer {last.layer}")
+    axes.set_xlabel(r"sample $\beta$")
+    axes.set_ylabel(r"sample $\alpha$")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
+    axes.figure.colorbar(image, ax=axes)

@@ -17,6 +17,7 @@ from .statistics import TENSORS, Flow, LayerStatistics
 
 _MEMORY_LIMIT = 8 * 2**30
 _PARALLEL = 4 * np.finfo(float).eps
+_NUDGE = 4 * np.finfo(float).eps
 
 Progress = Callable[[int, int, str], None]
 
@@ -32,8 +33,9 @@ def flow(mlp: MLP, X, components: str | Sequence[Sequence[int]] = "all", progres
         progress: called as progress(done, total, message) before the first and after each layer.
 
     Returns:
-        A Flow; `flow[3]` is layer 3. Every array is float64 and comes with an error estimate: the difference between
-        a fine and a coarser integration carried through all layers, plus round-off.
+        A Flow; `flow[3]` is layer 3. Every array is float64 and comes with an error estimate: the difference from a
+        second run through all layers, with coarser integration and metrics changed in their last digits, plus
+        round-off.
 
     Raises:
         DataError, ComponentError, MemoryRequestError, NonFiniteError: see their descriptions.
@@ -48,13 +50,14 @@ def flow(mlp: MLP, X, components: str | Sequence[Sequence[int]] = "all", progres
     report = progress or (lambda done, total, message: None)
     total = 2 * (mlp.depth - 1)
     report(0, total, "fine integration")
-    fine = _run(mlp, distinct, grouped, FINE, lambda layer: report(layer - 1, total, f"layer {layer}"))
-    coarse = _run(
-        mlp, distinct, grouped, COARSE, lambda layer: report(mlp.depth + layer - 2, total, f"errors of layer {layer}")
-    )
+    fine = _run(mlp, distinct, grouped, FINE, 0.0, lambda layer: report(layer - 1, total, f"layer {layer}"))
+    rough = _run(
+        mlp, distinct, grouped, COARSE, _NUDGE,
+        lambda layer: report(mlp.depth + layer - 2, total, f"errors of layer {layer}"),
+    )  # fmt: skip
     layers = []
-    for number, (values, rough) in enumerate(zip(fine, coarse, strict=True), start=1):
-        errors = {name: _error(name, values, rough, number) for name in values}
+    for number, (values, others) in enumerate(zip(fine, rough, strict=True), start=1):
+        errors = {name: _error(name, values, others, number) for name in values}
         values, errors = _expand(values, index, sets), _expand(errors, index, sets)
         layers.append(LayerStatistics(number, mlp.widths[number], mlp.widths[number - 1], sets, values, errors))
     return Flow(mlp, X, components if isinstance(components, str) else [list(s) for s in components], layers)
@@ -141,7 +144,9 @@ def _parallel_after(activation, ratio: np.ndarray, C_b: float) -> np.ndarray:
     return kept
 
 
-def _run(mlp: MLP, X: np.ndarray, sets: SampleSets | None, rule: Rule, report: Callable[[int], None]) -> list[dict]:
+def _run(mlp: MLP, X: np.ndarray, sets: SampleSets | None, rule: Rule, nudge: float, report: Callable[[int], None]) -> list[dict]:
+    """Every layer's tensors; before each step G's entries are changed by relative amounts of at most `nudge`."""
+    rng = np.random.default_rng(0)
     product = X @ X.T / mlp.widths[0]
     G = mlp.C_b[0] + mlp.C_W[0] * product
     H = mlp.lambda_b[0] + mlp.lambda_W[0] * product
@@ -157,13 +162,18 @@ def _run(mlp: MLP, X: np.ndarray, sets: SampleSets | None, rule: Rule, report: C
             mlp.widths[layer] / mlp.widths[layer - 1],
         )  # fmt: skip
         with np.errstate(over="ignore", invalid="ignore"):
-            e = expectations(activation, G, ratio, sets, rule)
+            e = expectations(activation, G * (1 + nudge * _symmetric(rng, len(G))), ratio, sets, rule)
             bias, weight = means.contributions(h, e, bias, weight)
             G, H, tensors = step(h, e, G, H, tensors, sets)
         layers.append(_checked(layer + 1, G, H, bias, weight, tensors))
         ratio = _parallel_after(activation, ratio, h.C_b)
         report(layer + 1)
     return layers
+
+
+def _symmetric(rng: np.random.Generator, N: int) -> np.ndarray:
+    noise = np.triu(rng.uniform(-1, 1, (N, N)))
+    return noise + np.triu(noise, 1).T
 
 
 def _checked(layer: int, G, H, bias, weight, tensors: Tensors | None) -> dict[str, np.ndarray]:
@@ -195,9 +205,9 @@ def _expand(values: dict[str, np.ndarray], index: np.ndarray, sets: np.ndarray |
     return out
 
 
-def _error(name: str, values: dict[str, np.ndarray], rough: dict[str, np.ndarray], layer: int) -> np.ndarray:
-    """|fine - coarse| and round-off, which is relative to the products of G and H that a tensor is a difference of."""
+def _error(name: str, values: dict[str, np.ndarray], others: dict[str, np.ndarray], layer: int) -> np.ndarray:
+    """How much a coarser and nudged computation differs, and round-off of the G's and H's that a tensor is made of."""
     G, H = (np.abs(values[kernel]).max() for kernel in ("G", "H"))
     scale = {"G": G, "G1": G, "V": G * G, "D": G * H, "F": G * H, "A": H * H, "B": H * H}.get(name, H)
-    roundoff = 4 * layer * np.finfo(float).eps * max(scale, np.abs(values[name]).max())
-    return np.abs(values[name] - rough[name]) + roundoff
+    roundoff = 32 * layer * np.finfo(float).eps * max(scale, np.abs(values[name]).max())
+    return np.abs(values[name] - others[name]) + roundoff

@@ -35,8 +35,12 @@ class LayerSummary:
     """Mean standard deviation of the kernel's diagonal over seeds, one neuron."""
     relative_correction: float
     """Mean of H1_aa / (n H_aa)."""
+    worst_correction: float
+    """Largest |H1_ab| / (n √(H_aa H_bb)) over pairs."""
     relative_std: float
     """Mean of the standard deviation over H_aa."""
+    relative_trace_std: float
+    """Standard deviation of the trace over its infinite-width value."""
     digits: dict[str, int | None]
     """Digits to trust in each tensor; None where it is zero or not held."""
 
@@ -48,29 +52,39 @@ def layer_summary(flow: Flow) -> list[LayerSummary]:
 
 def _summarize(s: LayerStatistics) -> LayerSummary:
     kernel = np.diag(s.H)
-    std = _diagonal(s.ntk_std, len(kernel))
-    mean = _diagonal(s.ntk_mean, len(kernel)) if s.H1 is not None else kernel
-    nonzero = kernel != 0
+    nonzero = kernel > 0
+    std = _held(s.ntk_std, s.H)
+    mean = _held(s.ntk_mean, s.H)
+    shift = np.diag(mean) - kernel
+    root = np.sqrt(kernel[nonzero])
+    pairs = np.abs(mean - s.H)[np.ix_(nonzero, nonzero)] / np.multiply.outer(root, root)
     return LayerSummary(
         layer=s.layer,
         width=s.width,
         kernel=_mean(kernel),
-        ntk_mean=_mean(mean),
-        ntk_std=_mean(std),
-        relative_correction=_mean((mean - kernel)[nonzero] / kernel[nonzero])
-        if s.H1 is not None
-        else math.nan,
-        relative_std=_mean(std[nonzero] / np.abs(kernel[nonzero])),
+        ntk_mean=_mean(np.diag(mean) if np.isfinite(shift).any() else kernel),
+        ntk_std=_mean(np.diag(std)),
+        relative_correction=_mean(shift[nonzero] / kernel[nonzero]),
+        worst_correction=float(np.nanmax(pairs)) if np.isfinite(pairs).any() else math.nan,
+        relative_std=_mean(np.diag(std)[nonzero] / kernel[nonzero]),
+        relative_trace_std=_trace_std(s) / (s.width * kernel.sum()) if nonzero.any() else math.nan,
         digits={name: _digits(s, name) for name in TENSORS},
     )
 
 
-def _diagonal(matrix: Callable[[], np.ndarray], samples: int) -> np.ndarray:
-    """The diagonal of what `matrix()` gives, or NaN if the flow doesn't hold it."""
+def _held(table: Callable[[], np.ndarray], like: np.ndarray) -> np.ndarray:
+    """What `table()` gives, or NaN if the flow doesn't hold it."""
     try:
-        return np.diag(matrix())
+        return table()
     except ComponentError:
-        return np.full(samples, np.nan)
+        return np.full_like(like, np.nan)
+
+
+def _trace_std(s: LayerStatistics) -> float:
+    try:
+        return s.trace_std()
+    except ComponentError:
+        return math.nan
 
 
 def _mean(values: np.ndarray) -> float:
@@ -81,8 +95,7 @@ def _mean(values: np.ndarray) -> float:
 
 def _digits(s: LayerStatistics, name: str) -> int | None:
     try:
-        tensor = getattr(s, name)
-        if tensor is None or not np.any(tensor):
+        if not np.any(getattr(s, name)):
             return None
         error = s.relative_error(name)
     except ComponentError:

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 def flow_table(flow: Flow) -> Table:
-    """One row per layer: width, kernel, 1/n correction, spread over seeds, digits to trust."""
+    """One row per layer: width, mean NTK, its 1/n correction and its spread over seeds, digits to trust."""
     table = Table(
-        caption="averages over the diagonal of the kernel; last columns: digits to trust per tensor"
+        caption="H, its 1/n correction and sd over seeds: averages over samples, of one neuron's Ĥ_αα. "
+        "Worst pair: largest |H1_αβ| / n over √(H_αα H_ββ). V … B: digits to trust in each tensor."
     )
-    for heading in ("layer", "width", "mean H", "1/n correction %", "sd over seeds %", *TENSORS):
+    for heading in ("layer", "width", "H", "1/n\n%", "worst\npair %", "sd\n%", *TENSORS):
         table.add_column(heading, justify="right")
     for row in layer_summary(flow):
         digits = [row.digits[name] for name in TENSORS]
@@ -26,7 +27,8 @@ def flow_table(flow: Flow) -> Table:
             str(row.layer),
             str(row.width),
             _number(row.kernel, "#.5g"),
-            _number(100 * row.relative_correction, ".2f"),
+            _number(100 * row.relative_correction, ".2g"),
+            _number(100 * row.worst_correction, ".2g"),
             _number(100 * row.relative_std, ".2f"),
             *("-" if d is None else str(d) for d in digits),
         )

@@ -20,12 +20,20 @@ def _correlation(G: np.ndarray, i: int, j: int) -> np.ndarray:
     return np.clip(_divide(G[:, i, j], np.sqrt(G[:, i, i] * G[:, j, j])), -1.0, 1.0)
 
 
+def _sine_squared(G: np.ndarray, i: int, j: int) -> np.ndarray:
+    """1 - ρ_ij². Conditional variances and arcsines share it: for ρ next to 1 their errors must cancel."""
+    product = G[:, i, i] * G[:, j, j]
+    left = _divide(product - G[:, i, j] ** 2, product)
+    return np.where(left > _TINY, left, 0.0)
+
+
 def _condition(G: np.ndarray, j: int) -> np.ndarray:
     """The covariance given z_j = 0; what rounding leaves of a vanishing variance is set to zero."""
     column = G[:, :, j]
     H = G - _divide(column[:, :, None] * column[:, None, :], np.broadcast_to(G[:, j, j, None, None], G.shape))
-    variance, old = np.einsum("bii->bi", H), np.einsum("bii->bi", G)
-    alive = variance > _TINY * old
+    for i in range(G.shape[1]):
+        H[:, i, i] = 0.0 if i == j else G[:, i, i] * np.where(G[:, j, j] > 0, _sine_squared(G, i, j), 1.0)
+    alive = np.einsum("bii->bi", H) > 0
     return np.where(alive[:, :, None] & alive[:, None, :], H, 0.0)
 
 
@@ -55,7 +63,7 @@ def _signs(G: np.ndarray, signs: tuple[int, ...], nodes: int) -> np.ndarray:
     if not signs:
         return np.ones(len(G))
     if len(signs) == 2:
-        return 2 / np.pi * np.arcsin(_correlation(G, *signs))
+        return 2 / np.pi * np.arctan2(_correlation(G, *signs), np.sqrt(_sine_squared(G, *signs)))
     return _four_signs(G, signs, nodes)
 
 
