@@ -14,7 +14,7 @@ from ntkflow.errors import ComponentError
 if TYPE_CHECKING:
     from ntkflow import Flow, LayerStatistics
 
-TENSORS = ("V", "D", "F", "A", "B")
+TENSORS = ("G", "H", "G1", "H1", "V", "D", "F", "A", "B")
 _MOST_DIGITS = 15  # what float64 can hold
 
 
