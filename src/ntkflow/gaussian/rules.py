@@ -20,10 +20,11 @@ class Rule:
         reach: where the real line is cut, in standard deviations; exp(-u²/4), by which the products of a function
             with a high Hermite polynomial decay, is 4e-19 at 13.
         line_nodes, line_terms: on each half line, and Hermite terms of the series for two samples.
-        wedge, kinked_wedge: (angles, radii) of the cubature for two samples, for smooth activations and for those
-            with a kink.
+        wedge, kinked_wedge: (angles, radii) of the cubature in a plane, for smooth activations and for those with a
+            kink.
         series: (nodes, terms) of the series for four samples, tried in this order until it has converged.
-        kinked_series: the same for activations with a kink, as (angles, radii, terms).
+        kinked_series: the same for activations with a kink, as (angles, radii, terms). Their series may converge as a
+            power of the terms: to see the error, the coarse rule has far fewer.
         sign_nodes: of the four-sign integral of piecewise-linear activations.
     """
 
@@ -33,12 +34,12 @@ class Rule:
     wedge: tuple[int, int]
     kinked_wedge: tuple[int, int]
     series: tuple[tuple[int, int], ...]
-    kinked_series: tuple[int, int, int]
+    kinked_series: tuple[tuple[int, int, int], ...]
     sign_nodes: int
 
 
-FINE = Rule(13.0, 160, 192, (64, 96), (32, 48), ((84, 64), (120, 112), (210, 224)), (32, 48, 40), 64)
-COARSE = Rule(12.5, 150, 176, (60, 90), (30, 45), ((80, 60), (114, 106), (200, 212)), (28, 42, 34), 60)
+FINE = Rule(13.0, 160, 192, (64, 96), (32, 48), ((84, 64), (120, 112), (210, 224)), ((32, 48, 40), (64, 80, 112)), 64)
+COARSE = Rule(12.5, 150, 176, (60, 90), (30, 45), ((80, 60), (114, 106), (200, 212)), ((28, 42, 24), (56, 72, 68)), 60)
 
 
 @functools.lru_cache(maxsize=16)
@@ -99,26 +100,25 @@ def _weighted_basis(u: np.ndarray, weights: np.ndarray, terms: int) -> tuple[np.
 
 
 def wedges(root: np.ndarray, reach: float, angles: int, radii: int) -> tuple[np.ndarray, np.ndarray]:
-    """A cubature for functions of z = root @ u, u ~ N(0, 1)², that are smooth but for kinks at z1 = 0 and z2 = 0.
+    """A cubature for functions of z = root @ u, u ~ N(0, 1)², that are smooth but for kinks where some z_i = 0.
 
-    The lines z1 = 0 and z2 = 0 cut the plane into four wedges; in each, and along each ray, the function is smooth.
+    The lines z_i = 0 cut the plane into wedges; in each, and along each ray, the function is smooth.
 
     Args:
-        root: (B, 2, 2).
+        root: (B, R, 2).
 
     Returns:
-        Points u (B, 2, P) and weights (B, P), P = 4 angles radii.
+        Points u (B, 2, P) and weights (B, P), P = 2 R angles radii.
     """
-    direction = np.arctan2(root[:, :, 1], root[:, :, 0])
-    opening = np.mod(direction[:, 1] - direction[:, 0], np.pi)[:, None]
+    B, R = root.shape[:2]
+    lines = np.sort(np.mod(np.arctan2(root[:, :, 1], root[:, :, 0]) + np.pi / 2, np.pi), axis=1)
+    openings = np.diff(lines, append=lines[:, :1] + np.pi, axis=1)[..., None]
     x, w = legendre(angles, 1.0)
-    start = direction[:, :1] + np.pi / 2
-    theta = np.concatenate([start + opening * x, start + opening + (np.pi - opening) * x], axis=1)
+    theta = (lines[..., None] + openings * x).reshape(B, -1)
     theta = np.concatenate([theta, theta + np.pi], axis=1)
-    theta_weights = np.tile(np.concatenate([opening * w, (np.pi - opening) * w], axis=1), 2)
+    theta_weights = np.tile((openings * w).reshape(B, -1), 2)
     r, r_weights = legendre(radii, reach)
     r_weights = r_weights * r * np.exp(-r * r / 2) / (2 * np.pi)
-    B = len(root)
     points = np.stack([np.cos(theta), np.sin(theta)], axis=1)[..., None] * r
     return points.reshape(B, 2, -1), (theta_weights[:, :, None] * r_weights).reshape(B, -1)
 
@@ -126,6 +126,11 @@ def wedges(root: np.ndarray, reach: float, angles: int, radii: int) -> tuple[np.
 @functools.lru_cache(maxsize=64)
 def _compiled(activation: Activation, order: int):
     return jax.jit(lambda z: jnp.stack(activation.derivatives(z, order)))
+
+
+def plane_rule(activation: Activation, root: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+    """`wedges` as finely as the activation needs."""
+    return wedges(root, rule.reach, *(rule.kinked_wedge if activation.kinked else rule.wedge))
 
 
 def evaluate(activation: Activation, z: np.ndarray, order: int) -> np.ndarray:

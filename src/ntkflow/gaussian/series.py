@@ -8,30 +8,37 @@ two-dimensional coefficients of a function of each pair,
 
     E[F(z1, z2) K(z3, z4)] = Σ_kl κ1^k κ2^l F_kl K_kl.
 
-Of the three ways to pair four samples the one with the smallest κ is taken: (aa)(bc) where a sample comes twice. A
-singular metric (duplicate, parallel or dependent samples) is no special case.
+Of the three ways to pair four samples the one with the smallest κ is taken: (aa)(bc) where a sample comes twice.
+Samples that lie in a plane (parallel, zero, two-dimensional inputs) have κ = 1, and are integrated in that plane.
 """
 
 from __future__ import annotations
 
+import functools
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
-from .rules import Rule, evaluate, hermite, trapezoid_basis, wedges
+from .rules import Rule, evaluate, hermite, plane_rule, trapezoid_basis, wedges
 
 _PAIRINGS = np.array([(0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)])
-_BATCH = 32
-_CONVERGED = 1e-12
+_BATCH = 8
+_CONVERGED, _KINKED_CONVERGED = 1e-12, 2e-5
 _HALF_CONVERGED = 1e-8
+_FLAT = 1e-14
 _PRIMES = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
 def pair_table(f: np.ndarray, g: np.ndarray, correlation: np.ndarray) -> np.ndarray:
     """Σ_k ρ_ab^k f_ak g_bk for coefficients (N, K): an (N, N) table, in O(N² K) time and O(N²) memory."""
-    table = np.multiply.outer(f[:, -1], g[:, -1])
-    for k in range(f.shape[1] - 2, -1, -1):
+    columns, rows = np.ascontiguousarray(f.T)[:, :, None], np.ascontiguousarray(g.T)[:, None, :]
+    table = columns[-1] * rows[-1]
+    term = np.empty_like(table)
+    for k in range(len(columns) - 2, -1, -1):
         table *= correlation
-        table += np.multiply.outer(f[:, k], g[:, k])
+        table += np.multiply(columns[k], rows[k], out=term)
     return table
 
 
@@ -56,10 +63,15 @@ def four_sample_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np
         (B, 2, 2, 2, 2), indexed by p. With P nodes and K terms in each direction, time B (P² K + P K²).
     """
     out = np.empty((len(G), 2, 2, 2, 2))
+    eigenvalues, directions = np.linalg.eigh(G)
+    flat = eigenvalues[:, 1] <= _FLAT * eigenvalues[:, 3]
+    # What rounding leaves of a smaller eigenvalue is not a direction.
+    spread = np.sqrt(np.where(eigenvalues > _FLAT * eigenvalues[:, 3:], eigenvalues, 0.0))
+    out[flat] = _plane_moments(activation, (directions * spread[:, None])[flat, :, 2:], rule)
     rotations = [_canonical(G[:, p[:, None], p]) for p in _PAIRINGS]
     best = np.argmin([kappa.max(axis=1) for _, kappa, _ in rotations], axis=0)
     for number, pairing in enumerate(_PAIRINGS):
-        mine = np.flatnonzero(best == number)
+        mine = np.flatnonzero((best == number) & ~flat)
         first, kappa, second = (x[mine] for x in rotations[number])
         back = (0, *(1 + np.argsort(pairing)))
         out[mine] = _sums(activation, first, kappa, second, rule).transpose(back)
@@ -91,13 +103,26 @@ def _canonical(G: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return root12 @ left, np.minimum(kappa, 1.0), root34 @ np.swapaxes(right, 1, 2)
 
 
+def _plane_moments(activation: Activation, root: np.ndarray, rule: Rule) -> np.ndarray:
+    """The moments of z = root @ u, root (B, 4, 2), u ~ N(0, 1)²."""
+    out = np.empty((len(root), 2, 2, 2, 2))
+    for moments, one in zip(out, root, strict=True):
+        u, weights = plane_rule(activation, one[None], rule)
+        z1, z2, z3, z4 = np.moveaxis(evaluate(activation, one @ u[0], 1), 1, 0)
+        moments[:] = np.einsum("ap,bp,cp,dp,p->abcd", z1, z2, z3, z4, weights[0], optimize=True)
+    return out
+
+
 def _sums(activation: Activation, first, kappa, second, rule: Rule) -> np.ndarray:
     """Σ_kl κ1^k κ2^l F_kl K_kl for σσ, σσ', σ'σ, σ'σ' of each pair; longer series where a short one has not converged."""
     out = np.empty((len(kappa), 2, 2, 2, 2))
     todo = np.arange(len(kappa))
+    tolerance = _KINKED_CONVERGED if activation.kinked else _CONVERGED
     if activation.kinked:
-        angles, radii, terms = rule.kinked_series
-        levels = [lambda root: _kinked_coefficients(activation, root, rule.reach, angles, radii, terms)]
+        levels = [
+            lambda root, a=angles, r=radii, k=terms: _kinked_coefficients(activation, root, rule.reach, a, r, k)
+            for angles, radii, terms in rule.kinked_series
+        ]
     else:
         levels = [
             lambda root, n=nodes, k=terms: _smooth_coefficients(activation, root, rule.reach, n, k)
@@ -114,9 +139,9 @@ def _sums(activation: Activation, first, kappa, second, rule: Rule) -> np.ndarra
             powers = kappa[rows, :, None] ** np.arange(terms)
             F *= (powers[:, 0, :, None] * powers[:, 1, None, :])[:, None]
             whole, short = _contract(F, K), _contract(F[..., : 3 * terms // 4, : 3 * terms // 4], K)
-            left = np.abs(whole - short).max(axis=(1, 2)) / np.abs(whole).max(axis=(1, 2))
+            left = np.abs(whole - short).max(axis=(1, 2))
             out[batch] = whole[: len(batch)].reshape(-1, 2, 2, 2, 2)
-            converged[start : start + _BATCH] = (fine_F & fine_K & ~(left > _CONVERGED))[: len(batch)]
+            converged[start : start + _BATCH] = (fine_F & fine_K & (left <= tolerance * np.abs(whole).max(axis=(1, 2))))[: len(batch)]
         todo = todo[~converged]
     return out
 
@@ -134,18 +159,28 @@ def _smooth_coefficients(activation, root: np.ndarray, reach: float, nodes: int,
     gives need not agree beyond the square root of the accuracy wanted.
     """
     u, psi = trapezoid_basis(reach, nodes, terms)
-    z = root[:, :, 0, None, None] * u[:, None] + root[:, :, 1, None, None] * u
-    values = evaluate(activation, z, 1)
-    products = np.stack([values[p, :, 0] * values[q, :, 1] for p, q in _PRIMES], axis=1)
-    weights = psi[:, 0]
-    whole = _power(products, weights)
-    half = _power(products[..., ::2, ::2], 2 * weights[::2])
+    with jax.enable_x64(True):
+        products, whole, half = (np.asarray(x) for x in _on_grid(activation)(root, u, psi[:, 0]))
     fine = ~np.any(np.abs(half - whole) > _HALF_CONVERGED * whole, axis=1)
-    return psi.T @ products @ psi, fine
+    return psi.T @ (products.reshape(-1, len(u)) @ psi).reshape(*products.shape[:3], terms), fine
 
 
-def _power(products: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return np.einsum("bnij,bnij,i,j->bn", products, products, weights, weights, optimize=True)
+@functools.lru_cache(maxsize=64)
+def _on_grid(activation: Activation):
+    """The four products (B, 4, P, P) of a pair on the grid, and their mean squares (B, 4) by all and by half the nodes."""
+
+    def mean_square(products, weights):
+        return jnp.einsum("bnij,i,j->bn", products**2, weights, weights)
+
+    @jax.jit
+    def on_grid(root, u, weights):
+        z = root[:, :, 0, None, None] * u[:, None] + root[:, :, 1, None, None] * u
+        s, d = activation.derivatives(z, 1)
+        factors = (s, d)
+        products = jnp.stack([factors[p][:, 0] * factors[q][:, 1] for p, q in _PRIMES], axis=1)
+        return products, mean_square(products, weights), mean_square(products[..., ::2, ::2], 2 * weights[::2])
+
+    return on_grid
 
 
 def _kinked_coefficients(activation, root, reach: float, angles: int, radii: int, terms: int) -> np.ndarray:

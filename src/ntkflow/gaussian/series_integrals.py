@@ -8,7 +8,7 @@ import numpy as np
 
 from ..activations import NEXT_TO_ZERO, Activation
 from .kinks import DeltaTerms
-from .rules import Rule, evaluate, line_basis, wedges
+from .rules import Rule, evaluate, line_basis, plane_rule
 from .series import four_sample_moments, pair_table, pair_tail
 
 _ORDER = 5  # the highest derivative that the recursions ask for
@@ -134,7 +134,6 @@ class SeriesIntegrals:
     def _fill_by_wedges(self, hard: dict[tuple[Factors, Factors], np.ndarray]) -> None:
         anywhere = np.any([slow | slow.T for slow in hard.values()], axis=0)
         pairs = np.argwhere(np.triu(anywhere, 1))
-        rule = self.rule.kinked_wedge if self.activation.kinked else self.rule.wedge
         for start in range(0, len(pairs), _PAIR_BATCH):
             batch = pairs[start : start + _PAIR_BATCH]
             # Filled up to one size, so that σ is compiled once.
@@ -143,7 +142,7 @@ class SeriesIntegrals:
             root[:, 0, 0] = self.s[i]
             root[:, 1, 0] = self.s[j] * self.rho[i, j]
             root[:, 1, 1] = self.s[j] * np.sqrt(1 - self.rho[i, j] ** 2)
-            u, weights = wedges(root, self.rule.reach, *rule)
+            u, weights = plane_rule(self.activation, root, self.rule)
             values = evaluate(self.activation, root @ u, _ORDER)
             for (f, g), slow in hard.items():
                 for a, b, one, two in ((i, j, 0, 1), (j, i, 1, 0)):

@@ -7,6 +7,8 @@ E[s_1 s_2 s_3 s_4], one smooth integral along correlations t R (Plackett 1954).
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 _TINY = 1e-15
@@ -37,10 +39,23 @@ def _condition(G: np.ndarray, j: int) -> np.ndarray:
     return np.where(alive[:, :, None] & alive[:, None, :], H, 0.0)
 
 
-def sign_moment(G: np.ndarray, powers: tuple[int, ...], signs: tuple[int, ...], nodes: int) -> np.ndarray:
-    """E[Π z_i^{m_i} Π_{i in signs} sgn z_i] over N(0, G), G (B, R, R), sgn 0 = 0: (B,)."""
+def sign_moment(G: np.ndarray, powers: tuple[int, ...], signs: tuple[int, ...], nodes: int, roundoff=0.0) -> np.ndarray:
+    """E[Π z_i^{m_i} Π_{i in signs} sgn z_i] over N(0, G), G (B, R, R), sgn 0 = 0: (B,).
+
+    `roundoff` (B, R) is what rounding may have left in the variances: variables that are parallel up to it are merged,
+    for the product rule does not hold for signs that jump together.
+    """
     if (sum(powers) + len(signs)) % 2:
         return np.zeros(len(G))
+    for i, j in itertools.combinations([k for k in range(len(powers)) if powers[k] or k in signs], 2):
+        parallel = _parallel(G, i, j, roundoff)
+        if parallel.any():
+            total = np.empty(len(G))
+            for rows, moment in ((parallel, _merged_moment), (~parallel, sign_moment)):
+                left = roundoff[rows] if np.ndim(roundoff) else roundoff
+                pair = (i, j) if moment is _merged_moment else ()
+                total[rows] = moment(G[rows], powers, signs, nodes, left, *pair)
+            return total
     if sum(powers) == 0:
         return _signs(G, signs, nodes)
     i = next(k for k, m in enumerate(powers) if m)
@@ -51,12 +66,34 @@ def sign_moment(G: np.ndarray, powers: tuple[int, ...], signs: tuple[int, ...], 
         if m:
             lower = list(rest)
             lower[j] -= 1
-            total += m * G[:, i, j] * sign_moment(G, tuple(lower), signs, nodes)
+            total += m * G[:, i, j] * sign_moment(G, tuple(lower), signs, nodes, roundoff)
         elif j in signs:
             others = tuple(k for k in signs if k != j)
-            boundary = sign_moment(_condition(G, j), tuple(rest), others, nodes)
+            left = np.maximum(roundoff, 16 * np.finfo(float).eps * np.einsum("bii->bi", G))
+            boundary = sign_moment(_condition(G, j), tuple(rest), others, nodes, left)
             total += 2 * _divide(G[:, i, j], np.sqrt(2 * np.pi * G[:, j, j])) * boundary
     return total
+
+
+def _parallel(G: np.ndarray, i: int, j: int, roundoff) -> np.ndarray:
+    """Whether z_i and z_j are one variable up to what rounding left of 1 - ρ²; not where one of them vanishes."""
+    sine_squared = _sine_squared(G, i, j)
+    alive = (G[:, i, i] > 0) & (G[:, j, j] > 0)
+    allowed = 0.0
+    if np.ndim(roundoff):
+        allowed = _divide(roundoff[:, i], G[:, i, i]) + _divide(roundoff[:, j], G[:, j, j])
+    return alive & (sine_squared <= allowed)
+
+
+def _merged_moment(G, powers, signs, nodes, roundoff, i: int, j: int) -> np.ndarray:
+    """`sign_moment` where z_j = c z_i."""
+    c = G[:, i, j] / G[:, i, i]
+    merged = list(powers)
+    merged[i] += merged[j]
+    merged[j] = 0
+    factor = c ** powers[j] * (np.sign(c) if j in signs else 1.0)
+    kept = set(signs) ^ ({i, j} & set(signs) if {i, j} <= set(signs) else {i, j} if j in signs else set())
+    return factor * sign_moment(G, tuple(merged), tuple(sorted(kept)), nodes, roundoff)
 
 
 def _signs(G: np.ndarray, signs: tuple[int, ...], nodes: int) -> np.ndarray:
