@@ -11,7 +11,9 @@ RNG = np.random.default_rng(0)
 
 
 def make(activation="tanh", widths=(5, 12, 20, 16, 2), **keys):
-    return ntkflow.MLP(widths, activation, **({"C_b": 0.1, "C_W": 1.3, "lambda_b": 0.7, "lambda_W": 1.2} | keys))
+    return ntkflow.MLP(
+        widths, activation, **({"C_b": 0.1, "C_W": 1.3, "lambda_b": 0.7, "lambda_W": 1.2} | keys)
+    )
 
 
 def worst(first, second):
@@ -60,7 +62,9 @@ def test_abs_squared_moments():
     assert flow[2].V[0, 0, 0, 0] == pytest.approx(1.5**2 * 2 * flow[1].G[0, 0] ** 2, rel=1e-13)
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "sin", "softplus", {"name": "leaky_relu", "slope": 0.2}])
+@pytest.mark.parametrize(
+    "activation", ["relu", "tanh", "gelu", "sin", "softplus", {"name": "leaky_relu", "slope": 0.2}]
+)
 def test_symmetries(activation):
     last = ntkflow.flow(make(activation), RNG.normal(size=(4, 5)))[-1]
     for X in (last.V, last.A):

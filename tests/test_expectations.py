@@ -15,8 +15,14 @@ from ntkflow.gaussian.rules import legendre
 from ntkflow.gaussian.series import four_sample_moments
 
 METRIC = np.array([[1.3, 0.7, -0.4], [0.7, 0.8, 0.2], [-0.4, 0.2, 0.6]])
-PARAMETERS = {"monomial": {"degree": 3}, "polynomial": {"coefficients": [0.5, 1.0, -0.3, 0.2]}, "leaky_relu": {"slope": 0.1}}
-EVERY = [{"name": name} | PARAMETERS.get(name, {}) for name in sorted(_REGISTRY)] + [{"name": "elu", "alpha": 1.7}]
+PARAMETERS = {
+    "monomial": {"degree": 3},
+    "polynomial": {"coefficients": [0.5, 1.0, -0.3, 0.2]},
+    "leaky_relu": {"slope": 0.1},
+}
+EVERY = [{"name": name} | PARAMETERS.get(name, {}) for name in sorted(_REGISTRY)] + [
+    {"name": "elu", "alpha": 1.7}
+]
 
 
 def label(spec):
@@ -38,9 +44,14 @@ def by_half_lines(f, g, G, nodes=80):
     for side in (-1, 1):
         u, wu = side * 12 * x, 12 * w
         shift = G[0, 1] / s1 * u / left
-        for low, high in ((-14.0 * np.ones_like(shift), np.clip(-shift, -14, 14)), (np.clip(-shift, -14, 14), 14.0)):
+        for low, high in (
+            (-14.0 * np.ones_like(shift), np.clip(-shift, -14, 14)),
+            (np.clip(-shift, -14, 14), 14.0),
+        ):
             v = low[:, None] + (high - low)[:, None] * x
-            inner = np.sum((high - low)[:, None] * w * np.exp(-v * v / 2) * g(left * (v + shift[:, None])), axis=1)
+            inner = np.sum(
+                (high - low)[:, None] * w * np.exp(-v * v / 2) * g(left * (v + shift[:, None])), axis=1
+            )
             total += np.sum(wu * np.exp(-u * u / 2) * f(s1 * u) * inner)
     return total / (2 * np.pi)
 
@@ -74,7 +85,9 @@ def test_derivatives_are_those_with_respect_to_the_metric(spec):
         return np.array([e.Phi[0, 1], e.dPhi[0, 1]])
 
     def first(x):
-        return (8 * (at(h * unit[x]) - at(-h * unit[x])) - at(2 * h * unit[x]) + at(-2 * h * unit[x])) / (12 * h)
+        return (8 * (at(h * unit[x]) - at(-h * unit[x])) - at(2 * h * unit[x]) + at(-2 * h * unit[x])) / (
+            12 * h
+        )
 
     def second(x, y):
         signs = [(p, q) for p in (-1, 1) for q in (-1, 1)]
@@ -83,8 +96,16 @@ def test_derivatives_are_those_with_respect_to_the_metric(spec):
     e = on(spec, G)
     J = np.stack([e.J_ss, e.J_dd])[:, :, 0, 1]
     Q = np.stack([e.Q_ss, e.Q_dd])[:, :, 0, 1]
-    assert np.allclose(J, np.stack([2 * first("a"), first("b"), 2 * first("c")], axis=1), rtol=1e-7, atol=1e-8)
-    expected = [4 * second("a", "a"), 2 * second("a", "b"), second("b", "b"), 2 * second("b", "c"), 4 * second("c", "c")]
+    assert np.allclose(
+        J, np.stack([2 * first("a"), first("b"), 2 * first("c")], axis=1), rtol=1e-7, atol=1e-8
+    )
+    expected = [
+        4 * second("a", "a"),
+        2 * second("a", "b"),
+        second("b", "b"),
+        2 * second("b", "c"),
+        4 * second("c", "c"),
+    ]
     assert np.allclose(Q, np.stack(expected, axis=1), rtol=2e-4, atol=2e-4 * (1 + np.abs(Q).max()))
     assert np.allclose(e.K_sd[:, 0, 1], [e.dPhi[0, 1], e.J_ss[2, 0, 1]], rtol=1e-12, atol=1e-14)
 
@@ -154,7 +175,12 @@ def test_four_samples_of_a_cubic_are_exact():
         moments = four_sample_moments(cubic, G[None], FINE)[0]
         for primed in np.ndindex(2, 2, 2, 2):
             exact = 3 ** sum(primed) * gaussian_polynomial_moment(G, [3 - p for p in primed])
-            size = 3 ** sum(primed) * np.prod([gaussian_polynomial_moment(G[i : i + 1, i : i + 1], [4 * (3 - p)]) ** 0.25 for i, p in enumerate(primed)])
+            size = 3 ** sum(primed) * np.prod(
+                [
+                    gaussian_polynomial_moment(G[i : i + 1, i : i + 1], [4 * (3 - p)]) ** 0.25
+                    for i, p in enumerate(primed)
+                ]
+            )
             assert abs(moments[primed] - exact) < 1e-12 * size
 
 
@@ -167,7 +193,9 @@ def test_four_samples_do_not_depend_on_their_pairing(spec):
     moments = four_sample_moments(activation(spec), G, FINE)
     for order in ((0, 2, 1, 3), (3, 1, 2, 0), (1, 2, 3, 0)):
         again = four_sample_moments(activation(spec), G[:, order][:, :, order], FINE)
-        assert np.abs(again - moments.transpose(0, *(1 + np.array(order)))).max() < 1e-12 * np.abs(moments).max()
+        assert (
+            np.abs(again - moments.transpose(0, *(1 + np.array(order)))).max() < 1e-12 * np.abs(moments).max()
+        )
 
 
 @settings(max_examples=15, deadline=None)

@@ -34,7 +34,9 @@ def test_who_mixes_with_whom(name):
     zero = Tensors.first_layer(1, 3)
     alone = dataclasses.replace(zero, **{name: rng.normal(size=getattr(zero, name).shape)})
     without, with_it = step(h, e, G, H, zero, sets)[2], step(h, e, G, H, alone, sets)[2]
-    changed = {other for other in FEEDS if not np.array_equal(getattr(without, other), getattr(with_it, other))}
+    changed = {
+        other for other in FEEDS if not np.array_equal(getattr(without, other), getattr(with_it, other))
+    }
     assert changed == FEEDS[name]
 
 
@@ -62,6 +64,9 @@ def test_deep_linear_networks(N):
         G, H = b + C * G, l_b + l_W * G + C * H
         exact = {"G": G, "H": H, "V": V, "D": D, "F": F, "A": A, "B": B}
         for name, value in exact.items():
-            assert np.abs(getattr(flow[layer], name) - value).max() < 1e-12 * np.abs(value).max(), (layer, name)
+            assert np.abs(getattr(flow[layer], name) - value).max() < 1e-12 * np.abs(value).max(), (
+                layer,
+                name,
+            )
         for name, scale in (("G1", G), ("H1", H)):
             assert np.abs(getattr(flow[layer], name)).max() < 1e-12 * np.abs(scale).max()

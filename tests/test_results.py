@@ -68,7 +68,9 @@ def test_bad_networks(arguments, error, word):
         ntkflow.MLP.from_spec({"widht": [1, 2]})
 
 
-@pytest.mark.parametrize("bad", [np.full((2, 4), np.nan), np.ones(4), np.ones((2, 5)), np.ones((0, 4)), [["a"] * 4]])
+@pytest.mark.parametrize(
+    "bad", [np.full((2, 4), np.nan), np.ones(4), np.ones((2, 5)), np.ones((0, 4)), [["a"] * 4]]
+)
 def test_bad_inputs(bad):
     with pytest.raises(ntkflow.DataError):
         ntkflow.flow(MLP, bad)
@@ -86,13 +88,21 @@ def test_refusals():
 
 
 def command(*arguments, cwd):
-    return subprocess.run([sys.executable, "-m", "ntkflow.cli", *arguments], cwd=cwd, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "ntkflow.cli", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_command_line(tmp_path):
     (tmp_path / "spec.toml").write_text('widths = [4, 8, 8, 2]\nactivation = "relu"\nC_W = 2.0\n')
     np.save(tmp_path / "X.npy", X)
-    done = command("flow", "spec.toml", "--data", "X.npy", "-o", "flow.nc", "--plot", "flow.png", cwd=tmp_path)
+    done = command(
+        "flow", "spec.toml", "--data", "X.npy", "-o", "flow.nc", "--plot", "flow.png", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "flow.png").stat().st_size > 5000
     assert command("show", "flow.nc", cwd=tmp_path).returncode == 0

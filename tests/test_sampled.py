@@ -17,8 +17,10 @@ def last_hidden_layer(activation, n, draws, seed):
     """z (draws, n, N) and Ĥ (draws, n, n, N, N) of layer 2, by PDLT (8.12)."""
     f, df = SIGMA[activation]
     rng = np.random.default_rng(seed)
-    N, n0 = X.shape
-    z = rng.normal(size=(draws, n, n0)) @ X.T * np.sqrt(C_W / n0) + rng.normal(size=(draws, n, 1)) * np.sqrt(C_b)
+    n0 = X.shape[1]
+    z = rng.normal(size=(draws, n, n0)) @ X.T * np.sqrt(C_W / n0) + rng.normal(size=(draws, n, 1)) * np.sqrt(
+        C_b
+    )
     H = L_b + L_W * X @ X.T / n0
     W = rng.normal(size=(draws, n, n)) * np.sqrt(C_W / n)
     s, d = f(z), df(z)

@@ -15,7 +15,6 @@ import numpy as np
 
 from .errors import ActivationError
 
-
 # No derivative tells this preactivation from 0, but for the side of a kink.
 NEXT_TO_ZERO = 1e-200
 
@@ -65,7 +64,9 @@ def _derivative(function: Callable) -> Callable:
     return lambda z: jax.jvp(function, (z,), (jnp.ones_like(z),))[1]
 
 
-def _linear_pieces(name: str, negative: float, positive: float, function: Callable, **parameters) -> Activation:
+def _linear_pieces(
+    name: str, negative: float, positive: float, function: Callable, **parameters
+) -> Activation:
     return Activation(name, function, tuple(parameters.items()), (negative, positive), negative != positive)
 
 
@@ -76,12 +77,18 @@ def _smooth(name: str, function: Callable) -> Callable[[], Activation]:
 def _leaky_relu(slope: float = 0.01) -> Activation:
     # jax.nn.leaky_relu's derivative at 0 is the positive side's; kept as it is.
     return _linear_pieces(
-        "leaky_relu", slope, 1.0, functools.partial(jax.nn.leaky_relu, negative_slope=slope), slope=float(slope)
+        "leaky_relu",
+        slope,
+        1.0,
+        functools.partial(jax.nn.leaky_relu, negative_slope=slope),
+        slope=float(slope),
     )
 
 
 def _elu(alpha: float = 1.0) -> Activation:
-    return Activation("elu", functools.partial(jax.nn.elu, alpha=alpha), (("alpha", float(alpha)),), kinked=True)
+    return Activation(
+        "elu", functools.partial(jax.nn.elu, alpha=alpha), (("alpha", float(alpha)),), kinked=True
+    )
 
 
 def _monomial(degree: int = 2) -> Activation:
@@ -93,7 +100,9 @@ def _monomial(degree: int = 2) -> Activation:
 def _polynomial(coefficients=(0.0, 1.0)) -> Activation:
     c = tuple(float(value) for value in coefficients)
     if not c or not np.all(np.isfinite(c)):
-        raise ActivationError(f"polynomial: coefficients must be finite numbers, lowest power first, not {c!r}")
+        raise ActivationError(
+            f"polynomial: coefficients must be finite numbers, lowest power first, not {c!r}"
+        )
     return Activation("polynomial", lambda z: jnp.polyval(jnp.asarray(c[::-1]), z), (("coefficients", c),))
 
 
@@ -142,7 +151,9 @@ def activation(spec: str | Mapping | Callable | Activation) -> Activation:
         allowed = list(inspect.signature(_REGISTRY[name]).parameters)
         for key in parameters:
             if key not in allowed:
-                raise ActivationError(f"activation {name!r} has no parameter {key!r}; allowed: {allowed or 'none'}")
+                raise ActivationError(
+                    f"activation {name!r} has no parameter {key!r}; allowed: {allowed or 'none'}"
+                )
         frozen = tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in sorted(parameters.items()))
         try:
             return _build(name, frozen)

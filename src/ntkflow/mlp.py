@@ -90,7 +90,9 @@ def _widths(widths) -> tuple[int, ...]:
 def _activations(spec, depth: int) -> tuple[Activation, ...]:
     if isinstance(spec, list | tuple):
         if len(spec) != depth - 1:
-            raise SpecError(f"activation: a list needs one entry per hidden layer, {depth - 1}, not {len(spec)}")
+            raise SpecError(
+                f"activation: a list needs one entry per hidden layer, {depth - 1}, not {len(spec)}"
+            )
         return tuple(activation(item) for item in spec)
     return (activation(spec),) * (depth - 1)
 

@@ -22,7 +22,9 @@ _NUDGE = 4 * np.finfo(float).eps
 Progress = Callable[[int, int, str], None]
 
 
-def flow(mlp: MLP, X, components: str | Sequence[Sequence[int]] = "all", progress: Progress | None = None) -> Flow:
+def flow(
+    mlp: MLP, X, components: str | Sequence[Sequence[int]] = "all", progress: Progress | None = None
+) -> Flow:
     """The RG flow of the statistics of preactivations and NTK, PDLT chapter 8.
 
     Args:
@@ -45,7 +47,9 @@ def flow(mlp: MLP, X, components: str | Sequence[Sequence[int]] = "all", progres
     _check_memory(mlp, len(X), sets)
     distinct, index = _distinct_rows(X)
     if mlp.C_b[0] == 0 and not np.all(np.any(X, axis=1)) and any(a.kinked for a in mlp.activation):
-        warnings.warn("an input is zero: a kinked activation takes JAX's value of its derivative at 0", stacklevel=2)
+        warnings.warn(
+            "an input is zero: a kinked activation takes JAX's value of its derivative at 0", stacklevel=2
+        )
     grouped = None if sets is None else SampleSets(index[sets], len(distinct))
     report = progress or (lambda done, total, message: None)
     total = 2 * (mlp.depth - 1)
@@ -59,7 +63,9 @@ def flow(mlp: MLP, X, components: str | Sequence[Sequence[int]] = "all", progres
     for number, (values, others) in enumerate(zip(fine, rough, strict=True), start=1):
         errors = {name: _error(name, values, others, number) for name in values}
         values, errors = _expand(values, index, sets), _expand(errors, index, sets)
-        layers.append(LayerStatistics(number, mlp.widths[number], mlp.widths[number - 1], sets, values, errors))
+        layers.append(
+            LayerStatistics(number, mlp.widths[number], mlp.widths[number - 1], sets, values, errors)
+        )
     return Flow(mlp, X, components if isinstance(components, str) else [list(s) for s in components], layers)
 
 
@@ -86,7 +92,9 @@ def _sample_sets(components, N: int) -> np.ndarray | None:
             return np.arange(N)[None]
         if components == "pairs":
             return np.array(list(itertools.combinations(range(N), 2))) if N > 1 else np.zeros((1, 1), int)
-        raise ComponentError(f'components must be "all", "pairs", "mean" or a list of sample sets, not {components!r}')
+        raise ComponentError(
+            f'components must be "all", "pairs", "mean" or a list of sample sets, not {components!r}'
+        )
     rows = [list(s) for s in components]
     if not rows or not all(rows):
         raise ComponentError("components: a list of sample sets needs at least one set, and no empty one")
@@ -139,12 +147,16 @@ def _parallel_inputs(X: np.ndarray, C_b: float) -> np.ndarray:
 
 def _parallel_after(activation, ratio: np.ndarray, C_b: float) -> np.ndarray:
     """What stays parallel: positive multiples through a piecewise-linear σ when there are no biases."""
-    kept = np.where(ratio > 0, ratio, np.nan) if activation.slopes and C_b == 0 else np.full_like(ratio, np.nan)
+    kept = (
+        np.where(ratio > 0, ratio, np.nan) if activation.slopes and C_b == 0 else np.full_like(ratio, np.nan)
+    )
     np.fill_diagonal(kept, 1.0)
     return kept
 
 
-def _run(mlp: MLP, X: np.ndarray, sets: SampleSets | None, rule: Rule, nudge: float, report: Callable[[int], None]) -> list[dict]:
+def _run(
+    mlp: MLP, X: np.ndarray, sets: SampleSets | None, rule: Rule, nudge: float, report: Callable[[int], None]
+) -> list[dict]:
     """Every layer's tensors; before each step G's entries are changed by relative amounts of at most `nudge`."""
     rng = np.random.default_rng(0)
     product = X @ X.T / mlp.widths[0]
@@ -186,7 +198,9 @@ def _checked(layer: int, G, H, bias, weight, tensors: Tensors | None) -> dict[st
     return values
 
 
-def _expand(values: dict[str, np.ndarray], index: np.ndarray, sets: np.ndarray | None) -> dict[str, np.ndarray]:
+def _expand(
+    values: dict[str, np.ndarray], index: np.ndarray, sets: np.ndarray | None
+) -> dict[str, np.ndarray]:
     """From distinct inputs to the user's; G1 and H1 from sets to (N, N)."""
     N = len(index)
     out = {}

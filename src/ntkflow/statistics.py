@@ -64,14 +64,18 @@ class LayerStatistics:
         if name in _MEANS:
             return float(self._get(self.values, name)[samples])
         if name not in TENSORS or len(samples) != 4:
-            raise ComponentError(f"no component {name}{samples}; tensors are {', '.join(TENSORS)} with four samples")
+            raise ComponentError(
+                f"no component {name}{samples}; tensors are {', '.join(TENSORS)} with four samples"
+            )
         tensor = self._get(self.values, name)
         if tensor.ndim == 4:
             return float(tensor[samples])
         assert self.sets is not None
         holds = np.all((self.sets[:, :, None] == np.array(samples)).any(axis=1), axis=1)
         if not holds.any():
-            raise ComponentError(f"{name}{samples} is not held; add the set {tuple(sorted(set(samples)))} to components")
+            raise ComponentError(
+                f"{name}{samples} is not held; add the set {tuple(sorted(set(samples)))} to components"
+            )
         row = int(np.argmax(holds))
         return float(tensor[(row, *(int(np.argmax(self.sets[row] == a)) for a in samples))])
 
@@ -195,7 +199,7 @@ class Flow:
         """Every array with named dimensions, stacked over `layer`; the specification in the attributes."""
         from . import __version__
 
-        data = {"X": (("sample", "input"), self.X)}
+        data: dict[str, tuple] = {"X": (("sample", "input"), self.X)}
         L = len(self)
         for name in self.layers[0].values:
             for suffix, tables in (("", [s.values for s in self]), ("_error", [s.errors for s in self])):
@@ -207,7 +211,7 @@ class Flow:
                     dims = ("layer", "source_layer", "alpha1", "alpha2")
                 else:
                     full = np.stack(arrays)
-                    dims = ("layer", *(TENSORS[name] if name in TENSORS else ("alpha1", "alpha2")))
+                    dims = ("layer", *TENSORS.get(name, ("alpha1", "alpha2")))
                     if full.ndim == 6:
                         dims = ("layer", "set", *(d.replace("alpha", "slot") for d in dims[1:]))
                 data[name + suffix] = (dims, full)
@@ -235,7 +239,9 @@ class Flow:
         if activation is not None:
             spec["activation"] = activation
         elif unknown:
-            raise FileError(f"this flow's activation {unknown[0]} is a callable: pass it again as activation=…")
+            raise FileError(
+                f"this flow's activation {unknown[0]} is a callable: pass it again as activation=…"
+            )
         mlp = MLP.from_spec(spec)
         sets = dataset["sets"].values if "sets" in dataset else None
         names = [n for n in (*_MEANS, *_SPLIT, *TENSORS) if n in dataset]

@@ -26,7 +26,11 @@ class SampleSets:
         halves = np.concatenate([np.sort(slots[..., :2]), np.sort(slots[..., 2:])], axis=-1)
         same, same_inverse = self._unique(np.sort(slots))
         mixed, mixed_inverse = self._unique(halves)
-        self.requests = {"ssss": (same, same_inverse), "ssdd": (mixed, mixed_inverse), "dddd": (same, same_inverse)}
+        self.requests = {
+            "ssss": (same, same_inverse),
+            "ssdd": (mixed, mixed_inverse),
+            "dddd": (same, same_inverse),
+        }
 
     def _unique(self, quadruples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         key = quadruples @ (self.samples ** np.arange(4, dtype=np.int64))

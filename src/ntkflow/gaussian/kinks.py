@@ -33,9 +33,9 @@ class DeltaTerms:
     def terms(self, a: int, b: int) -> np.ndarray:
         """(N, N), z1 along the rows."""
         total = np.zeros_like(self.left)
-        for m in np.flatnonzero(self.jumps[:a]):
+        for m in np.flatnonzero(self.jumps[:a]).tolist():
             total += self.jumps[m] * self._against_delta(a - 1 - m, b, 0)
-        for m in np.flatnonzero(self.jumps[:b]):
+        for m in np.flatnonzero(self.jumps[:b]).tolist():
             total += self.jumps[m] * self._against_delta(b - 1 - m, a, a).T
         return total
 
@@ -48,7 +48,9 @@ class DeltaTerms:
         return (-1) ** p * sum(terms)
 
     def _smeared(self, n: int, lowest: int) -> np.ndarray:
-        deltas = [self.jumps[m] * (-1) ** (n - 1 - m) * _density(self.left, n - 1 - m) for m in range(lowest, n)]
+        deltas = [
+            self.jumps[m] * (-1) ** (n - 1 - m) * _density(self.left, n - 1 - m) for m in range(lowest, n)
+        ]
         return self.means[n] + sum(deltas)
 
 

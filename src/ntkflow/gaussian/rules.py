@@ -38,8 +38,12 @@ class Rule:
     sign_nodes: int
 
 
-FINE = Rule(13.0, 160, 192, (64, 96), (32, 48), ((84, 64), (120, 112), (210, 224)), ((32, 48, 40), (64, 80, 112)), 64)
-COARSE = Rule(12.5, 150, 176, (60, 90), (30, 45), ((80, 60), (114, 106), (200, 212)), ((28, 42, 24), (56, 72, 68)), 60)
+FINE = Rule(
+    13.0, 160, 192, (64, 96), (32, 48), ((84, 64), (120, 112), (210, 224)), ((32, 48, 40), (64, 80, 112)), 64
+)
+COARSE = Rule(
+    12.5, 150, 176, (60, 90), (30, 45), ((80, 60), (114, 106), (200, 212)), ((28, 42, 24), (56, 72, 68)), 60
+)
 
 
 @functools.lru_cache(maxsize=16)
@@ -50,6 +54,7 @@ def legendre(nodes: int, length: float) -> tuple[np.ndarray, np.ndarray]:
     """
     n, half = nodes, (nodes + 1) // 2
     theta = np.pi * (np.arange(1, half + 1) - 0.25) / (n + 0.5)
+    slope = np.ones_like(theta)
     for _ in range(4):
         t = 2 * np.sin(theta / 2) ** 2
         P, difference = 1 - t, -t
@@ -110,7 +115,7 @@ def wedges(root: np.ndarray, reach: float, angles: int, radii: int) -> tuple[np.
     Returns:
         Points u (B, 2, P) and weights (B, P), P = 2 R angles radii.
     """
-    B, R = root.shape[:2]
+    B = len(root)
     lines = np.sort(np.mod(np.arctan2(root[:, :, 1], root[:, :, 0]) + np.pi / 2, np.pi), axis=1)
     openings = np.diff(lines, append=lines[:, :1] + np.pi, axis=1)[..., None]
     x, w = legendre(angles, 1.0)

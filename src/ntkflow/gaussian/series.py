@@ -24,7 +24,7 @@ from ..activations import Activation
 from .rules import Rule, evaluate, hermite, plane_rule, trapezoid_basis, wedges
 
 _PAIRINGS = np.array([(0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)])
-_BATCH = 8
+_BATCH = 4
 _CONVERGED, _KINKED_CONVERGED = 1e-12, 2e-5
 _HALF_CONVERGED = 1e-8
 _FLAT = 1e-14
@@ -90,7 +90,9 @@ def _root(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     inverse2 = np.divide(1.0, across, out=np.zeros_like(across), where=across > 0)
     zero = np.zeros_like(s1)
     root = np.stack([np.stack([s1, zero], -1), np.stack([along, across], -1)], -2)
-    inverse = np.stack([np.stack([inverse1, zero], -1), np.stack([-along * inverse1 * inverse2, inverse2], -1)], -2)
+    inverse = np.stack(
+        [np.stack([inverse1, zero], -1), np.stack([-along * inverse1 * inverse2, inverse2], -1)], -2
+    )
     return root, inverse
 
 
@@ -120,7 +122,9 @@ def _sums(activation: Activation, first, kappa, second, rule: Rule) -> np.ndarra
     tolerance = _KINKED_CONVERGED if activation.kinked else _CONVERGED
     if activation.kinked:
         levels = [
-            lambda root, a=angles, r=radii, k=terms: _kinked_coefficients(activation, root, rule.reach, a, r, k)
+            lambda root, a=angles, r=radii, k=terms: _kinked_coefficients(
+                activation, root, rule.reach, a, r, k
+            )
             for angles, radii, terms in rule.kinked_series
         ]
     else:
@@ -141,7 +145,9 @@ def _sums(activation: Activation, first, kappa, second, rule: Rule) -> np.ndarra
             whole, short = _contract(F, K), _contract(F[..., : 3 * terms // 4, : 3 * terms // 4], K)
             left = np.abs(whole - short).max(axis=(1, 2))
             out[batch] = whole[: len(batch)].reshape(-1, 2, 2, 2, 2)
-            converged[start : start + _BATCH] = (fine_F & fine_K & (left <= tolerance * np.abs(whole).max(axis=(1, 2))))[: len(batch)]
+            converged[start : start + _BATCH] = (
+                fine_F & fine_K & (left <= tolerance * np.abs(whole).max(axis=(1, 2)))
+            )[: len(batch)]
         todo = todo[~converged]
     return out
 
@@ -160,31 +166,37 @@ def _smooth_coefficients(activation, root: np.ndarray, reach: float, nodes: int,
     """
     u, psi = trapezoid_basis(reach, nodes, terms)
     with jax.enable_x64(True):
-        products, whole, half = (np.asarray(x) for x in _on_grid(activation)(root, u, psi[:, 0]))
+        coefficients, whole, half = (np.array(x) for x in _grid_coefficients(activation)(root, u, psi))
     fine = ~np.any(np.abs(half - whole) > _HALF_CONVERGED * whole, axis=1)
-    return psi.T @ (products.reshape(-1, len(u)) @ psi).reshape(*products.shape[:3], terms), fine
+    return coefficients, fine
 
 
 @functools.lru_cache(maxsize=64)
-def _on_grid(activation: Activation):
-    """The four products (B, 4, P, P) of a pair on the grid, and their mean squares (B, 4) by all and by half the nodes."""
+def _grid_coefficients(activation: Activation):
+    """Coefficients (B, 4, K, K) of a pair's products, and the products' mean squares (B, 4) by all and by half the nodes."""
 
     def mean_square(products, weights):
         return jnp.einsum("bnij,i,j->bn", products**2, weights, weights)
 
     @jax.jit
-    def on_grid(root, u, weights):
+    def on_grid(root, u, psi):
+        weights = psi[:, 0]
         z = root[:, :, 0, None, None] * u[:, None] + root[:, :, 1, None, None] * u
         s, d = activation.derivatives(z, 1)
         factors = (s, d)
         products = jnp.stack([factors[p][:, 0] * factors[q][:, 1] for p, q in _PRIMES], axis=1)
-        return products, mean_square(products, weights), mean_square(products[..., ::2, ::2], 2 * weights[::2])
+        coefficients = psi.T @ (products.reshape(-1, u.size) @ psi).reshape(*products.shape[:3], -1)
+        return (
+            coefficients,
+            mean_square(products, weights),
+            mean_square(products[..., ::2, ::2], 2 * weights[::2]),
+        )
 
     return on_grid
 
 
-def _kinked_coefficients(activation, root, reach: float, angles: int, radii: int, terms: int) -> np.ndarray:
-    """The same for σ with a kink at 0, by the wedge cubature."""
+def _kinked_coefficients(activation, root: np.ndarray, reach: float, angles: int, radii: int, terms: int):
+    """The same for σ with a kink at 0, by the wedge cubature, whose nodes always suffice."""
     u, weights = wedges(root, reach, angles, radii)
     values = evaluate(activation, root @ u, 1)
     h = hermite(u, terms)

@@ -46,7 +46,13 @@ class SeriesIntegrals:
             "Q_dd": [(5 - m, 1 + m) for m in range(5)],
         }
         self._prepare([((a,), (b,)) for row in [[(0, 0), (1, 1)], *orders.values()] for a, b in row])
-        along = {"J_ss": (0, 0, 2), "J_dd": (1, 1, 2), "K_sd": (0, 1, 1), "Q_ss": (0, 0, 4), "Q_dd": (1, 1, 4)}
+        along = {
+            "J_ss": (0, 0, 2),
+            "J_dd": (1, 1, 2),
+            "K_sd": (0, 1, 1),
+            "Q_ss": (0, 0, 4),
+            "Q_dd": (1, 1, 4),
+        }
         return {"Phi": self._pair((0,), (0,)), "dPhi": self._pair((1,), (1,))} | {
             name: self._derivatives(row, *along[name]) for name, row in orders.items()
         }
@@ -84,10 +90,11 @@ class SeriesIntegrals:
         wide = np.any(~on_first & (quadruples != other), axis=1)
         pattern = on_first @ (2 ** np.arange(4))
         codes = np.unique(pattern[~wide])
-        factors = {
-            code: tuple(tuple(sorted(p for i, p in enumerate(primed) if code >> i & 1 == on)) for on in (1, 0))
-            for code in codes
-        }
+
+        def on(code: int, side: int) -> Factors:
+            return tuple(sorted(p for i, p in enumerate(primed) if code >> i & 1 == side))
+
+        factors = {code: (on(code, 1), on(code, 0)) for code in codes}
         self._prepare(list(factors.values()))
         for code in codes:
             rows = ~wide & (pattern == code)
@@ -102,7 +109,9 @@ class SeriesIntegrals:
         missing = sorted({tuple(row) for row in chosen.tolist()} - self._quadruples.keys())
         if missing:
             index = np.array(missing)
-            moments = four_sample_moments(self.activation, self.G[index[:, :, None], index[:, None, :]], self.rule)
+            moments = four_sample_moments(
+                self.activation, self.G[index[:, :, None], index[:, None, :]], self.rule
+            )
             self._quadruples.update(zip(missing, moments, strict=True))
         p = np.array(primed)[order]
         return np.array(
@@ -146,10 +155,12 @@ class SeriesIntegrals:
             values = evaluate(self.activation, root @ u, _ORDER)
             for (f, g), slow in hard.items():
                 for a, b, one, two in ((i, j, 0, 1), (j, i, 1, 0)):
-                    integral = np.sum(weights * _product(values[:, :, one], f) * _product(values[:, :, two], g), axis=1)
+                    integral = np.sum(
+                        weights * _product(values[:, :, one], f) * _product(values[:, :, two], g), axis=1
+                    )
                     table = self._tables[f, g]
                     table[a, b] = np.where(slow[a, b], integral, table[a, b])
 
 
 def _product(values: np.ndarray, factors: Factors) -> np.ndarray:
-    return math.prod((values[order] for order in factors), start=np.ones_like(values[0]))
+    return np.prod([values[order] for order in factors], axis=0) if factors else np.ones_like(values[0])

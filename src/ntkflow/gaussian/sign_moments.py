@@ -39,7 +39,13 @@ def _condition(G: np.ndarray, j: int) -> np.ndarray:
     return np.where(alive[:, :, None] & alive[:, None, :], H, 0.0)
 
 
-def sign_moment(G: np.ndarray, powers: tuple[int, ...], signs: tuple[int, ...], nodes: int, roundoff=0.0) -> np.ndarray:
+def sign_moment(
+    G: np.ndarray,
+    powers: tuple[int, ...],
+    signs: tuple[int, ...],
+    nodes: int,
+    roundoff: np.ndarray | None = None,
+):
     """E[Π z_i^{m_i} Π_{i in signs} sgn z_i] over N(0, G), G (B, R, R), sgn 0 = 0: (B,).
 
     `roundoff` (B, R) is what rounding may have left in the variances: variables that are parallel up to it are merged,
@@ -52,7 +58,7 @@ def sign_moment(G: np.ndarray, powers: tuple[int, ...], signs: tuple[int, ...], 
         if parallel.any():
             total = np.empty(len(G))
             for rows, moment in ((parallel, _merged_moment), (~parallel, sign_moment)):
-                left = roundoff[rows] if np.ndim(roundoff) else roundoff
+                left = None if roundoff is None else roundoff[rows]
                 pair = (i, j) if moment is _merged_moment else ()
                 total[rows] = moment(G[rows], powers, signs, nodes, left, *pair)
             return total
@@ -69,18 +75,19 @@ def sign_moment(G: np.ndarray, powers: tuple[int, ...], signs: tuple[int, ...], 
             total += m * G[:, i, j] * sign_moment(G, tuple(lower), signs, nodes, roundoff)
         elif j in signs:
             others = tuple(k for k in signs if k != j)
-            left = np.maximum(roundoff, 16 * np.finfo(float).eps * np.einsum("bii->bi", G))
+            left = 16 * np.finfo(float).eps * np.einsum("bii->bi", G)
+            left = left if roundoff is None else np.maximum(left, roundoff)
             boundary = sign_moment(_condition(G, j), tuple(rest), others, nodes, left)
             total += 2 * _divide(G[:, i, j], np.sqrt(2 * np.pi * G[:, j, j])) * boundary
     return total
 
 
-def _parallel(G: np.ndarray, i: int, j: int, roundoff) -> np.ndarray:
+def _parallel(G: np.ndarray, i: int, j: int, roundoff: np.ndarray | None) -> np.ndarray:
     """Whether z_i and z_j are one variable up to what rounding left of 1 - ρ²; not where one of them vanishes."""
     sine_squared = _sine_squared(G, i, j)
     alive = (G[:, i, i] > 0) & (G[:, j, j] > 0)
-    allowed = 0.0
-    if np.ndim(roundoff):
+    allowed = np.zeros(len(G))
+    if roundoff is not None:
         allowed = _divide(roundoff[:, i], G[:, i, i]) + _divide(roundoff[:, j], G[:, j, j])
     return alive & (sine_squared <= allowed)
 
@@ -143,11 +150,17 @@ def slot_moment(G, slopes, slot_to_sample, scale, primed, at_zero, nodes: int) -
     powers = [0] * R
     for slot, sample in enumerate(slot_to_sample):
         side = q * np.sign(scale[:, slot])
-        even[sample], odd[sample] = p * even[sample] + side * odd[sample], p * odd[sample] + side * even[sample]
+        even[sample], odd[sample] = (
+            p * even[sample] + side * odd[sample],
+            p * odd[sample] + side * even[sample],
+        )
         zero = G[:, sample, sample] == 0
         if primed[slot]:
-            even[sample] = np.where(zero, at_zero ** sum(
-                primed[s] for s in range(slot + 1) if slot_to_sample[s] == sample), even[sample])
+            even[sample] = np.where(
+                zero,
+                at_zero ** sum(primed[s] for s in range(slot + 1) if slot_to_sample[s] == sample),
+                even[sample],
+            )
         else:
             powers[sample] += 1
             even[sample], odd[sample] = even[sample] * scale[:, slot], odd[sample] * scale[:, slot]

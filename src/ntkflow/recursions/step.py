@@ -64,11 +64,22 @@ def restrict(e: Expectations, H: np.ndarray, sets: SampleSets) -> OnSets:
     names = ("Phi", "dPhi", "J_ss", "J_dd", "K_sd", "Q_ss", "Q_dd")
     assert e.ssss is not None and e.ssdd is not None and e.dddd is not None
     return OnSets(
-        sets.pairs(H), **{name: sets.pairs(getattr(e, name)) for name in names}, ssss=e.ssss, ssdd=e.ssdd, dddd=e.dddd
+        sets.pairs(H),
+        **{name: sets.pairs(getattr(e, name)) for name in names},
+        ssss=e.ssss,
+        ssdd=e.ssdd,
+        dddd=e.dddd,
     )
 
 
-def step(h: Hyperparameters, e: Expectations, G: np.ndarray, H: np.ndarray, t: Tensors | None, sets: SampleSets | None):
+def step(
+    h: Hyperparameters,
+    e: Expectations,
+    G: np.ndarray,
+    H: np.ndarray,
+    t: Tensors | None,
+    sets: SampleSets | None,
+):
     """(G, H, tensors) of layer ℓ+1 from those of layer ℓ; tensors None for the mean alone."""
     G_next, H_next = means.G(h, e), means.H(h, e, H)
     if t is None or sets is None:
