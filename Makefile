@@ -11,6 +11,7 @@ test: .venv/.stamp
 check: .venv/.stamp
 	.venv/bin/python -m pytest -n 2
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
 	.venv/bin/pyright src
 
 demo: .venv/.stamp
