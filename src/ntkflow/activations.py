@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -34,7 +34,7 @@ class Activation:
     """
 
     name: str
-    function: Callable = field(compare=False)
+    function: Callable
     parameters: tuple[tuple[str, Any], ...] = ()
     slopes: tuple[float, float] | None = None
     kinked: bool = False
