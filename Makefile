@@ -6,10 +6,10 @@
 	touch $@
 
 test: .venv/.stamp
-	.venv/bin/python -m pytest -n 2 -m 'not slow'
+	.venv/bin/python -m pytest -n 2 --dist worksteal -m 'not slow'
 
 check: .venv/.stamp
-	.venv/bin/python -m pytest -n 2
+	.venv/bin/python -m pytest -n 2 --dist worksteal
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright src

@@ -37,7 +37,9 @@ def test_callable_activation_is_asked_for_again(tmp_path):
 
 
 def test_two_callables_of_one_name_are_two_activations():
-    flows = [ntkflow.flow(ntkflow.MLP((4, 8, 2), f), X) for f in (lambda z: jnp.sin(z), lambda z: jnp.tanh(z))]
+    flows = [
+        ntkflow.flow(ntkflow.MLP((4, 8, 2), f), X) for f in (lambda z: jnp.sin(z), lambda z: jnp.tanh(z))
+    ]
     assert not np.allclose(flows[0][2].G, flows[1][2].G)
 
 

@@ -9,6 +9,7 @@ from .errors import (
     MemoryRequestError,
     NonFiniteError,
     NtkflowError,
+    ParameterError,
     SpecError,
 )
 from .mlp import MLP
@@ -28,6 +29,7 @@ __all__ = [
     "MemoryRequestError",
     "NonFiniteError",
     "NtkflowError",
+    "ParameterError",
     "SpecError",
     "flow",
 ]

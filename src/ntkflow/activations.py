@@ -74,7 +74,13 @@ def _smooth(name: str, function: Callable) -> Callable[[], Activation]:
     return lambda: Activation(name, function)
 
 
+def _check_finite(name: str, key: str, value) -> None:
+    if isinstance(value, bool) or not np.isfinite(value):
+        raise ActivationError(f"{name}: {key} must be a finite number, not {value!r}")
+
+
 def _leaky_relu(slope: float = 0.01) -> Activation:
+    _check_finite("leaky_relu", "slope", slope)
     # jax.nn.leaky_relu's derivative at 0 is the positive side's; kept as it is.
     return _linear_pieces(
         "leaky_relu",
@@ -86,18 +92,23 @@ def _leaky_relu(slope: float = 0.01) -> Activation:
 
 
 def _elu(alpha: float = 1.0) -> Activation:
+    _check_finite("elu", "alpha", alpha)
     return Activation(
         "elu", functools.partial(jax.nn.elu, alpha=alpha), (("alpha", float(alpha)),), kinked=True
     )
 
 
 def _monomial(degree: int = 2) -> Activation:
-    if int(degree) != degree or degree < 1:
+    if isinstance(degree, bool) or not np.isfinite(degree) or int(degree) != degree or degree < 1:
         raise ActivationError(f"monomial: degree must be a whole number of at least 1, not {degree!r}")
     return Activation("monomial", lambda z: z ** int(degree), (("degree", int(degree)),))
 
 
 def _polynomial(coefficients=(0.0, 1.0)) -> Activation:
+    if not isinstance(coefficients, list | tuple):
+        raise ActivationError(
+            f"polynomial: coefficients must be a list, lowest power first, not {coefficients!r}"
+        )
     c = tuple(float(value) for value in coefficients)
     if not c or not np.all(np.isfinite(c)):
         raise ActivationError(
@@ -145,8 +156,10 @@ def activation(spec: str | Mapping | Callable | Activation) -> Activation:
         spec = {"name": spec}
     if isinstance(spec, Mapping):
         parameters = dict(spec)
-        name = parameters.pop("name", None)
-        if name not in _REGISTRY:
+        if "name" not in parameters:
+            raise ActivationError(f"activation: the key 'name' is missing in {spec!r}")
+        name = parameters.pop("name")
+        if not isinstance(name, str) or name not in _REGISTRY:
             raise ActivationError(f"activation {name!r} is unknown; known are {', '.join(sorted(_REGISTRY))}")
         allowed = list(inspect.signature(_REGISTRY[name]).parameters)
         for key in parameters:
@@ -157,7 +170,7 @@ def activation(spec: str | Mapping | Callable | Activation) -> Activation:
         frozen = tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in sorted(parameters.items()))
         try:
             return _build(name, frozen)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ActivationError(f"activation {name!r}: {error}") from error
     if callable(spec):
         return _from_callable(spec)
@@ -173,6 +186,8 @@ def _from_callable(function: Callable) -> Activation:
             alone = np.array([[np.asarray(function(jnp.asarray(z))) for z in row] for row in probe])
         except Exception as error:
             raise ActivationError(f"activation {name}: a call on an array failed: {error}") from error
+    if together.dtype.kind != "f":
+        raise ActivationError(f"activation {name} must return real numbers, not {together.dtype}")
     elementwise = together.shape == probe.shape == alone.shape
     if elementwise and not np.all(np.isfinite(together)):
         raise ActivationError(f"activation {name} is not finite near 0")
@@ -184,10 +199,18 @@ def _from_callable(function: Callable) -> Activation:
 def _with_kink_at_zero(smooth: Activation) -> Activation:
     """The activation with its kink at 0, if it has one, and its slopes, if it is piecewise linear."""
     sides = np.array([-NEXT_TO_ZERO, NEXT_TO_ZERO])
-    probe = np.array([-3.1, -1.7, -0.6, -1e-3, 1e-3, 0.6, 1.7, 3.1])
-    with jax.enable_x64(True):
-        around = np.stack(smooth.derivatives(jnp.asarray(sides), 5))
-        values, slope = (np.asarray(d) for d in smooth.derivatives(jnp.asarray(probe), 1))
+    far = np.logspace(-8, 8, 97)
+    probe = np.concatenate([-far, far])
+    try:
+        with jax.enable_x64(True):
+            around = np.stack(smooth.derivatives(jnp.asarray(sides), 5))
+            values, slope = (np.asarray(d) for d in smooth.derivatives(jnp.asarray(probe), 1))
+    except Exception as error:
+        raise ActivationError(
+            f"activation {smooth.name} is not a function that JAX can differentiate; write it with jax.numpy"
+        ) from error
+    if not np.all(np.isfinite(around[:2])):
+        raise ActivationError(f"activation {smooth.name}: its derivative at 0 is not finite")
     jumps = np.abs(around[:, 1] - around[:, 0])
     if not np.any(jumps > 1e-9 * (1 + np.abs(around).max())):
         return smooth
@@ -195,5 +218,7 @@ def _with_kink_at_zero(smooth: Activation) -> Activation:
         raise ActivationError(f"activation {smooth.name} jumps at 0; it must be continuous")
     left, right = around[1].tolist()
     straight = np.where(probe < 0, left, right)
-    pieces = np.allclose(slope, straight, atol=1e-13) and np.allclose(values, straight * probe, atol=1e-13)
+    pieces = np.allclose(slope, straight, atol=1e-13) and np.allclose(
+        values, straight * probe, rtol=1e-13, atol=0
+    )
     return dataclasses.replace(smooth, kinked=True, slopes=(left, right) if pieces else None)

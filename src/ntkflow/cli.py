@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -16,9 +17,8 @@ import ntkflow
 from ntkflow.errors import FileError, NtkflowError
 from ntkflow.plot import picture_suffixes, plot_flow
 from ntkflow.progress import progress_bar
+from ntkflow.storage import check_writable
 from ntkflow.table import flow_table
-
-_FLOW_SUFFIXES = (".nc", ".zarr")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,9 +48,9 @@ def flow_command(
 ) -> None:
     """Compute the statistics of every layer and save them."""
     with _one_sentence_errors():
-        _check_output(output, _FLOW_SUFFIXES, force)
+        _check_output(output, force)
         if plot is not None:
-            _check_output(plot, picture_suffixes(), force)
+            _check_picture(plot, force)
         mlp = ntkflow.MLP.from_toml(spec)
         X = _load_inputs(data)
         with progress_bar() as report:
@@ -73,23 +73,41 @@ def main() -> None:
 
 @contextmanager
 def _one_sentence_errors() -> Iterator[None]:
-    """Turn an error of ours into one line on stderr and exit code 2."""
+    """Turn an error of ours into one line on stderr and exit code 2; a warning into one line."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = _one_line_warning
+            yield
     except NtkflowError as error:
         typer.echo("ntkflow: " + " ".join(str(error).split()), err=True)
         raise typer.Exit(2) from error
 
 
-def _check_output(path: Path, suffixes, force: bool) -> None:
-    if path.suffix not in suffixes:
-        raise FileError(f"cannot write {path}: its name must end in one of {', '.join(suffixes)}")
-    if not path.parent.is_dir():
-        raise FileError(f"cannot write {path}: there is no directory {path.parent}")
-    if path.is_dir() and path.suffix != ".zarr":
-        raise FileError(f"cannot write {path}: it is a directory")
-    if path.exists() and not force:
-        raise FileError(f"{path} exists; give --force to replace it")
+def _one_line_warning(message, *_) -> None:
+    typer.echo(f"ntkflow: warning: {message}", err=True)
+
+
+def _check_output(path: Path, force: bool) -> None:
+    try:
+        check_writable(path, overwrite=True)
+        if path.exists() and not force:
+            raise FileError(f"{path} exists; give --force to replace it")
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _check_picture(path: Path, force: bool) -> None:
+    if path.suffix not in picture_suffixes():
+        raise FileError(f"cannot write {path}: its name must end in one of {', '.join(picture_suffixes())}")
+    try:
+        if not path.parent.is_dir():
+            raise FileError(f"cannot write {path}: there is no directory {path.parent}")
+        if path.is_dir():
+            raise FileError(f"cannot write {path}: it is a directory")
+        if path.exists() and not force:
+            raise FileError(f"{path} exists; give --force to replace it")
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _load_inputs(path: Path) -> np.ndarray:

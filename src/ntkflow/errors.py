@@ -17,6 +17,10 @@ class DataError(NtkflowError):
     """The inputs X are wrong: shape, emptiness, NaN or Inf."""
 
 
+class ParameterError(NtkflowError):
+    """A network's parameters don't fit the MLP, or are not finite."""
+
+
 class ComponentError(NtkflowError):
     """The components asked for don't exist or are not held by this flow."""
 

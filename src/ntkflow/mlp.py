@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .activations import Activation, activation
-from .errors import FileError, SpecError
+from .errors import FileError, NtkflowError, SpecError
 
 _KEYS = ("widths", "activation", "C_b", "C_W", "lambda_b", "lambda_W")
 
@@ -53,6 +53,8 @@ class MLP:
     @classmethod
     def from_spec(cls, spec: Mapping) -> MLP:
         """An MLP from a table whose keys are MLP's argument names (`widths` is required)."""
+        if not isinstance(spec, Mapping):
+            raise SpecError(f"a specification must be a table, not {spec!r}")
         for key in spec:
             if key not in _KEYS:
                 raise SpecError(f"unknown key {key!r}; the keys are {', '.join(_KEYS)}")
@@ -71,6 +73,8 @@ class MLP:
             return cls.from_spec(tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
             raise SpecError(f"{path} is not TOML: {error}") from error
+        except NtkflowError as error:
+            raise type(error)(f"{path}: {error}") from error
 
     def to_spec(self) -> dict:
         """The table that `from_spec` reads, fit for JSON; a callable activation is named only."""
@@ -82,7 +86,7 @@ def _widths(widths) -> tuple[int, ...]:
     if isinstance(widths, (str, int)) or not isinstance(widths, Sequence | np.ndarray) or len(widths) < 2:
         raise SpecError(f"widths must list n_0 and at least one layer, not {widths!r}")
     for n in widths:
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n < 2**31:
             raise SpecError(f"widths: every width must be a whole number of at least 1, not {n!r}")
     return tuple(int(n) for n in widths)
 
@@ -98,10 +102,14 @@ def _activations(spec, depth: int) -> tuple[Activation, ...]:
 
 
 def _per_layer(name: str, value, depth: int) -> tuple[float, ...]:
-    values = list(value) if isinstance(value, list | tuple | np.ndarray) else [value] * depth
+    values = list(value) if isinstance(value, list | tuple) or np.ndim(value) else [value] * depth
     if len(values) != depth:
         raise SpecError(f"{name}: a list needs one entry per layer, {depth}, not {len(values)}")
     for x in values:
-        if isinstance(x, bool | str) or not isinstance(x, int | float | np.number) or not 0 <= x < np.inf:
+        if (
+            isinstance(x, bool | str)
+            or not isinstance(x, int | float | np.integer | np.floating)
+            or not 0 <= x <= 1e300
+        ):
             raise SpecError(f"{name} must be a finite number of at least 0, not {x!r}")
     return tuple(float(x) for x in values)

@@ -13,8 +13,9 @@ from ntkflow.propagate import Progress as Report
 
 @contextmanager
 def progress_bar() -> Iterator[Report]:
-    """Show a bar on stderr while the block runs; pass what it yields as `flow`'s `progress`."""
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    """Show a bar on stderr, if that is a terminal, while the block runs; pass what it yields as `flow`'s `progress`."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("starting", total=None)
 
         def report(done: int, total: int, message: str) -> None:

@@ -13,10 +13,11 @@ from .errors import ComponentError, DataError, MemoryRequestError, NonFiniteErro
 from .gaussian import COARSE, FINE, Rule, SampleSets, expectations
 from .mlp import MLP
 from .recursions import Hyperparameters, Tensors, means, step
-from .statistics import TENSORS, Flow, LayerStatistics
+from .statistics import TENSORS, Flow, LayerStatistics, natural_scale
 
 _MEMORY_LIMIT = 8 * 2**30
-_PARALLEL = 4 * np.finfo(float).eps
+_PARALLEL = 1e-13
+_POOR = 1e-3
 _NUDGE = 4 * np.finfo(float).eps
 
 Progress = Callable[[int, int, str], None]
@@ -54,11 +55,15 @@ def flow(
     report = progress or (lambda done, total, message: None)
     total = 2 * (mlp.depth - 1)
     report(0, total, "fine integration")
-    fine = _run(mlp, distinct, grouped, FINE, 0.0, lambda layer: report(layer - 1, total, f"layer {layer}"))
-    rough = _run(
-        mlp, distinct, grouped, COARSE, _NUDGE,
-        lambda layer: report(mlp.depth + layer - 2, total, f"errors of layer {layer}"),
-    )  # fmt: skip
+    # What overflows is found and named after each layer.
+    with np.errstate(all="ignore"):
+        fine = _run(
+            mlp, distinct, grouped, FINE, 0.0, lambda layer: report(layer - 1, total, f"layer {layer}")
+        )
+        rough = _run(
+            mlp, distinct, grouped, COARSE, _NUDGE,
+            lambda layer: report(mlp.depth + layer - 2, total, f"errors of layer {layer}"),
+        )  # fmt: skip
     layers = []
     for number, (values, others) in enumerate(zip(fine, rough, strict=True), start=1):
         errors = {name: _error(name, values, others, number) for name in values}
@@ -66,14 +71,31 @@ def flow(
         layers.append(
             LayerStatistics(number, mlp.widths[number], mlp.widths[number - 1], sets, values, errors)
         )
+    _warn_of_errors(layers)
     return Flow(mlp, X, components if isinstance(components, str) else [list(s) for s in components], layers)
+
+
+def _warn_of_errors(layers: list[LayerStatistics]) -> None:
+    poor = [
+        f"{name} of layer {s.layer}" for s in layers for name in s.values
+        if np.nanmax(s.errors[name]) > _POOR * natural_scale(s.values, name)
+    ]  # fmt: skip
+    if poor:
+        names = ", ".join(poor[:3]) + (f" and {len(poor) - 3} more" if len(poor) > 3 else "")
+        warnings.warn(
+            f"errors above {_POOR:.1%} are estimated for {names}: inputs nearly coincide or the activation varies fast",
+            stacklevel=3,
+        )
 
 
 def _inputs(mlp: MLP, X) -> np.ndarray:
     try:
-        X = np.asarray(X, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        X = np.asarray(X)
+    except ValueError as error:
         raise DataError(f"X must be an array of numbers: {error}") from error
+    if X.dtype.kind not in "iuf":
+        raise DataError(f"X must be an array of real numbers, not of {X.dtype}")
+    X = X.astype(np.float64)
     if X.ndim != 2 or X.size == 0:
         raise DataError(f"X must have shape (N, n_0) with N ≥ 1, not {X.shape}")
     if X.shape[1] != mlp.widths[0]:
@@ -95,7 +117,10 @@ def _sample_sets(components, N: int) -> np.ndarray | None:
         raise ComponentError(
             f'components must be "all", "pairs", "mean" or a list of sample sets, not {components!r}'
         )
-    rows = [list(s) for s in components]
+    try:
+        rows = [list(s) for s in components]
+    except TypeError as error:
+        raise ComponentError(f"components must be a list of sample sets, not {components!r}") from error
     if not rows or not all(rows):
         raise ComponentError("components: a list of sample sets needs at least one set, and no empty one")
     for sample in itertools.chain.from_iterable(rows):
@@ -114,7 +139,7 @@ def _check_memory(mlp: MLP, N: int, sets: np.ndarray | None) -> None:
     need = 8 * len(sets) * k**4 * (15 * mlp.depth + 25)
     if need > _MEMORY_LIMIT:
         raise MemoryRequestError(
-            f"these components of {N} samples need about {need / 2**30:.0f} GiB, more than {_MEMORY_LIMIT >> 30}: "
+            f"these components of {N} samples need about {need / 2**30:.0f} GiB, more than {_MEMORY_LIMIT >> 30} GiB: "
             'ask for components="pairs", "mean" or a list of sample sets'
         )
 
@@ -129,29 +154,30 @@ def _distinct_rows(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _parallel_inputs(X: np.ndarray, C_b: float) -> np.ndarray:
-    """c where z_b = c z_a identically in layer 1, NaN elsewhere: (N, N)."""
+    """c where z_b = c z_a identically in layer 1, up to round-off; NaN elsewhere: (N, N)."""
     N = len(X)
-    ratio = np.full((N, N), np.nan)
-    if C_b == 0:
-        product = X @ X.T
-        square = np.diag(product)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            c = product / square[:, None]
-            apart = 1 - product**2 / np.multiply.outer(square, square)
-        for a, b in np.argwhere(apart < 1e-10):
-            if np.allclose(X[b], c[a, b] * X[a], rtol=0, atol=_PARALLEL * np.abs(X[b]).max()):
-                ratio[a, b] = c[a, b]
-    np.fill_diagonal(ratio, 1.0)
-    return ratio
+    first, c = np.arange(N), np.ones(N)
+    square = np.einsum("an,an->a", X, X)
+    for b in range(N):
+        scale = X[: b + 1] @ X[b] / np.where(square[: b + 1] > 0, square[: b + 1], 1.0)
+        if C_b > 0:
+            scale = np.ones(b + 1)
+        apart = np.abs(X[b] - scale[:, None] * X[: b + 1]).max(axis=1)
+        if not np.any(X[b]):
+            first[b] = b
+            continue
+        first[b] = np.argmax(apart <= _PARALLEL * np.abs(X[b]).max())
+        c[b] = 1.0 if abs(scale[first[b]] - 1) < _PARALLEL else scale[first[b]]
+    return np.where(first[:, None] == first, c / c[:, None], np.nan)
 
 
 def _parallel_after(activation, ratio: np.ndarray, C_b: float) -> np.ndarray:
-    """What stays parallel: positive multiples through a piecewise-linear σ when there are no biases."""
-    kept = (
-        np.where(ratio > 0, ratio, np.nan) if activation.slopes and C_b == 0 else np.full_like(ratio, np.nan)
-    )
-    np.fill_diagonal(kept, 1.0)
-    return kept
+    """What stays parallel: equal samples; and multiples through a homogeneous σ when there are no biases."""
+    if not activation.slopes or C_b > 0:
+        return np.where(ratio == 1, 1.0, np.nan)
+    left, right = activation.slopes
+    sign = np.sign(ratio) if left == right else 1.0 if left == -right else np.where(ratio > 0, 1.0, np.nan)
+    return np.abs(ratio) * sign
 
 
 def _run(
@@ -170,13 +196,18 @@ def _run(
     for layer in range(1, mlp.depth):
         activation = mlp.activation[layer - 1]
         h = Hyperparameters(
-            mlp.C_b[layer], mlp.C_W[layer], mlp.lambda_b[layer], mlp.lambda_W[layer],
-            mlp.widths[layer] / mlp.widths[layer - 1],
-        )  # fmt: skip
-        with np.errstate(over="ignore", invalid="ignore"):
+            C_b=mlp.C_b[layer],
+            C_W=mlp.C_W[layer],
+            lambda_b=mlp.lambda_b[layer],
+            lambda_W=mlp.lambda_W[layer],
+            r=mlp.widths[layer] / mlp.widths[layer - 1],
+        )
+        try:
             e = expectations(activation, G * (1 + nudge * _symmetric(rng, len(G))), ratio, sets, rule)
             bias, weight = means.contributions(h, e, bias, weight)
             G, H, tensors = step(h, e, G, H, tensors, sets)
+        except OverflowError as error:
+            raise NonFiniteError(f"layer {layer + 1}: C_W or a tensor overflows; scale X or C_W") from error
         layers.append(_checked(layer + 1, G, H, bias, weight, tensors))
         ratio = _parallel_after(activation, ratio, h.C_b)
         report(layer + 1)
@@ -194,7 +225,7 @@ def _checked(layer: int, G, H, bias, weight, tensors: Tensors | None) -> dict[st
         values |= {f.name: getattr(tensors, f.name) for f in fields(tensors)}
     for name, value in values.items():
         if not np.all(np.isfinite(value)):
-            raise NonFiniteError(f"layer {layer}: {name} overflows or is not a number; scale X or C_W down")
+            raise NonFiniteError(f"layer {layer}: {name} overflows or is not a number; scale X or C_W")
     return values
 
 
@@ -221,7 +252,6 @@ def _expand(
 
 def _error(name: str, values: dict[str, np.ndarray], others: dict[str, np.ndarray], layer: int) -> np.ndarray:
     """How much a coarser and nudged computation differs, and round-off of the G's and H's that a tensor is made of."""
-    G, H = (np.abs(values[kernel]).max() for kernel in ("G", "H"))
-    scale = {"G": G, "G1": G, "V": G * G, "D": G * H, "F": G * H, "A": H * H, "B": H * H}.get(name, H)
-    roundoff = 32 * layer * np.finfo(float).eps * max(scale, np.abs(values[name]).max())
+    scale = max(natural_scale(values, name), np.abs(values[name]).max())
+    roundoff = 32 * layer * np.finfo(float).eps * scale
     return np.abs(values[name] - others[name]) + roundoff

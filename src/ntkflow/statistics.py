@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from . import storage
 from .errors import ComponentError, FileError
 from .mlp import MLP
 
@@ -21,7 +21,17 @@ TENSORS = {
     "B": ("alpha1", "alpha3", "alpha2", "alpha4"),
 }
 _MEANS = ("G", "H", "G1", "H1")
+_PAIRWISE = ("ntk_mean", "mean_correction", "ntk_variance", "ntk_std", "ntk_preactivation_correlation")
 _SPLIT = ("bias_contributions", "weight_contributions")
+
+
+_ROUNDOFF = 1e-11
+
+
+def natural_scale(values: dict[str, np.ndarray], name: str) -> float:
+    """The size of the products of G and H that a tensor is made of."""
+    G, H = (float(np.abs(values[kernel]).max()) for kernel in ("G", "H"))
+    return {"G": G, "G1": G, "V": G * G, "D": G * H, "F": G * H, "A": H * H, "B": H * H}.get(name, H)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +56,8 @@ class LayerStatistics:
         raise AttributeError(name)
 
     def _get(self, table: dict[str, np.ndarray], name: str) -> np.ndarray:
+        if name not in (*_MEANS, *_SPLIT, *TENSORS):
+            raise ComponentError(f"there is no tensor {name!r}; tensors are {', '.join((*_MEANS, *TENSORS))}")
         if name not in table:
             raise ComponentError(f'{name} is not held by this flow; ask for components="pairs" or "all"')
         return table[name]
@@ -55,27 +67,38 @@ class LayerStatistics:
         return self._get(self.errors, name)
 
     def relative_error(self, name: str) -> float:
-        """The largest error estimate of a tensor, relative to its largest component; 0 for a vanishing one."""
+        """The largest error estimate of a tensor relative to its largest component; 0 if it is zero up to round-off."""
         top = np.nanmax(np.abs(self._get(self.values, name)), initial=0.0)
-        return float(np.nanmax(self.error(name), initial=0.0) / top) if top > 0 else 0.0
+        return 0.0 if self.vanishes(name) else float(np.nanmax(self.error(name), initial=0.0) / top)
+
+    def vanishes(self, name: str) -> bool:
+        """Whether a tensor is zero up to round-off."""
+        top = np.nanmax(np.abs(self._get(self.values, name)), initial=0.0)
+        error = np.nanmax(self.error(name), initial=0.0)
+        return bool(top <= error <= _ROUNDOFF * natural_scale(self.values, name))
 
     def component(self, name: str, *samples: int) -> float:
         """One component, samples in the order of the tensor's axes; ComponentError if the flow does not hold it."""
-        if name in _MEANS:
-            return float(self._get(self.values, name)[samples])
-        if name not in TENSORS or len(samples) != 4:
+        rank = 2 if name in _MEANS else 4
+        if name not in (*_MEANS, *TENSORS) or len(samples) != rank:
             raise ComponentError(
-                f"no component {name}{samples}; tensors are {', '.join(TENSORS)} with four samples"
+                f"no component {name}{samples}: {', '.join(_MEANS)} take two samples, {', '.join(TENSORS)} four"
             )
+        if not all(0 <= a < len(self.G) for a in samples):
+            raise ComponentError(f"{name}{samples}: samples are 0 … {len(self.G) - 1}")
+        missing = f"{name}{samples} is not held; add the set {tuple(sorted(set(samples)))} to components"
+        if rank == 2:
+            value = float(self._get(self.values, name)[samples])
+            if np.isnan(value):
+                raise ComponentError(missing)
+            return value
         tensor = self._get(self.values, name)
         if tensor.ndim == 4:
             return float(tensor[samples])
         assert self.sets is not None
         holds = np.all((self.sets[:, :, None] == np.array(samples)).any(axis=1), axis=1)
         if not holds.any():
-            raise ComponentError(
-                f"{name}{samples} is not held; add the set {tuple(sorted(set(samples)))} to components"
-            )
+            raise ComponentError(missing)
         row = int(np.argmax(holds))
         return float(tensor[(row, *(int(np.argmax(self.sets[row] == a)) for a in samples))])
 
@@ -97,7 +120,7 @@ class LayerStatistics:
 
     def mean_correction(self) -> np.ndarray:
         """H1 / (n_{ℓ-1} H), the relative 1/n correction of the mean NTK, (N, N)."""
-        return self.H1 / (self.fan_in * self.H)
+        return np.divide(self.H1, self.fan_in * self.H, out=np.zeros_like(self.H), where=self.H != 0)
 
     def ntk_variance(self, neurons: str = "same") -> np.ndarray:
         """Var Ĥ_{ii;αβ} (neurons="same") or Var Ĥ_{ij;αβ} ("different") over seeds, PDLT (8.82), (N, N)."""
@@ -111,7 +134,10 @@ class LayerStatistics:
         return np.sqrt(np.maximum(self.ntk_variance(neurons), 0.0))
 
     def ntk_preactivation_correlation(self, neurons: str = "same") -> np.ndarray:
-        """Corr(z_{i;α} z_{i;β}, Ĥ_{ii;αβ}), or with Ĥ_{jj;αβ}, over seeds to leading order, PDLT (8.67), (N, N)."""
+        """Corr(z_{i;α} z_{i;β}, Ĥ_{ii;αβ}), or with Ĥ_{jj;αβ}, over seeds, PDLT (8.67), (N, N).
+
+        To leading order: where 1/n is not small it may exceed 1.
+        """
         covariance = self._on_pairs("D", "abab")
         if _same(neurons):
             covariance = covariance + self._on_pairs("F", "aabb") + self._on_pairs("F", "abba")
@@ -120,19 +146,24 @@ class LayerStatistics:
         out = np.divide(covariance / self.fan_in, spread, out=np.zeros_like(spread), where=spread != 0)
         return np.where(np.isnan(covariance), np.nan, out)
 
+    def _complete(self, table: np.ndarray) -> np.ndarray:
+        if np.any(np.isnan(table)):
+            raise ComponentError('this needs every pair of samples: ask for components="pairs" or "all"')
+        return table
+
     def trace_mean(self) -> float:
         """Mean of Σ_i Σ_α Ĥ_{ii;αα}, its 1/n correction included."""
-        return float(self.width * np.trace(self.ntk_mean()))
+        return float(self.width * self._complete(np.diag(self.ntk_mean())).sum())
 
     def trace_std(self) -> float:
         """Standard deviation over seeds of Σ_i Σ_α Ĥ_{ii;αα}."""
         n = self.width
         total = n * n * self._on_pairs("A", "aabb") + 2 * n * self._on_pairs("B", "abab")
-        return float(np.sqrt(max(total.sum() / self.fan_in, 0.0)))
+        return float(np.sqrt(max(self._complete(total).sum() / self.fan_in, 0.0)))
 
     def eigenvalues(self) -> np.ndarray:
         """Eigenvalues of the mean NTK of one neuron, ascending, (N,)."""
-        return np.linalg.eigvalsh(self.ntk_mean())
+        return np.linalg.eigvalsh(self._complete(self.ntk_mean()))
 
     def eigenvalue_std(self) -> np.ndarray:
         """Standard deviation over seeds of those eigenvalues of Ĥ_{ii}, to first order in ΔĤ, (N,); needs "all"."""
@@ -146,8 +177,12 @@ class LayerStatistics:
 
     def block(self, name: str, rows, cols) -> np.ndarray:
         """The train/test block of a tensor or a derived (N, N) quantity: 1, 3 (first of each pair) in rows, 2, 4 in cols."""
+        if name not in (*_MEANS, *TENSORS, *_PAIRWISE):
+            raise ComponentError(
+                f"there is no block of {name!r}; there is of {', '.join((*_MEANS, *TENSORS, *_PAIRWISE))}"
+            )
         value = getattr(self, name)
-        value = np.asarray(value() if callable(value) else value)
+        value = value() if name in _PAIRWISE else value
         if value.ndim == 2:
             return value[np.ix_(rows, cols)]
         if value.ndim != 4:
@@ -233,9 +268,11 @@ class Flow:
         try:
             spec = json.loads(dataset.attrs["mlp"])
             components = json.loads(dataset.attrs["components"])
-            unknown = json.loads(dataset.attrs["callable_activations"])
-        except KeyError as error:
-            raise FileError(f"this is not a flow: the attribute {error} is missing") from error
+            unknown = list(json.loads(dataset.attrs["callable_activations"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileError(
+                f"this is not a flow, or it is damaged: its attributes don't fit ({error})"
+            ) from error
         if activation is not None:
             spec["activation"] = activation
         elif unknown:
@@ -243,6 +280,7 @@ class Flow:
                 f"this flow's activation {unknown[0]} is a callable: pass it again as activation=…"
             )
         mlp = MLP.from_spec(spec)
+        _check_arrays(dataset, mlp, components)
         sets = dataset["sets"].values if "sets" in dataset else None
         names = [n for n in (*_MEANS, *_SPLIT, *TENSORS) if n in dataset]
         layers = []
@@ -261,31 +299,31 @@ class Flow:
         return cls(mlp, dataset["X"].values, components, layers)
 
     def save(self, path, overwrite: bool = False) -> None:
-        """Write NetCDF (`.nc`) or Zarr (`.zarr`); FileError if it exists and `overwrite` is not set."""
-        path = Path(path)
-        if path.suffix not in (".nc", ".zarr"):
-            raise FileError(f"{path}: the name must end in .nc or .zarr")
-        if path.exists() and not overwrite:
-            raise FileError(f"{path} exists already")
-        try:
-            if path.suffix == ".nc":
-                self.to_xarray().to_netcdf(path, engine="h5netcdf")
-            else:
-                self.to_xarray().to_zarr(path, mode="w", consolidated=False)
-        except OSError as error:
-            raise FileError(f"cannot write {path}: {error}") from error
+        """Write NetCDF (`.nc`) or Zarr (`.zarr`); FileError if it can't, or exists and `overwrite` is not set."""
+        storage.write(self.to_xarray(), path, overwrite)
 
     @classmethod
     def load(cls, path, activation=None) -> Flow:
         """Read what `save` wrote; FileError if it is missing, unreadable or not a flow."""
-        path = Path(path)
-        if not path.exists():
-            raise FileError(f"{path} does not exist")
-        try:
-            if path.suffix == ".zarr":
-                with xr.open_zarr(path, consolidated=False) as dataset:
-                    return cls.from_xarray(dataset.load(), activation)
-            with xr.open_dataset(path, engine="h5netcdf") as dataset:
-                return cls.from_xarray(dataset.load(), activation)
-        except (OSError, KeyError) as error:
-            raise FileError(f"cannot read {path}: {error}") from error
+        return cls.from_xarray(storage.read(path), activation)
+
+
+def _check_arrays(dataset: xr.Dataset, mlp: MLP, components) -> None:
+    """FileError unless every array is there, numeric and of the shape that the specification gives it."""
+    names = ["G", "H", *_SPLIT] if components == "mean" else [*_MEANS, *_SPLIT, *TENSORS]
+    missing = [name for n in names for name in (n, f"{n}_error") if name not in dataset]
+    missing += [name for name in ("X", *(["sets"] if components != "mean" else [])) if name not in dataset]
+    if missing:
+        raise FileError(f"this is not a flow, or it is damaged: {missing[0]} is missing")
+    for name in names:
+        array = dataset[name]
+        expected = {"layer": mlp.depth, "alpha1": dataset.sizes["sample"], "alpha2": dataset.sizes["sample"]}
+        sizes = {dim: array.sizes[dim] for dim in expected if dim in array.sizes}
+        if (
+            array.dtype.kind != "f"
+            or "layer" not in sizes
+            or any(expected[dim] != n for dim, n in sizes.items())
+        ):
+            raise FileError(
+                f"this is not a flow, or it is damaged: {name} does not fit the network and inputs"
+            )

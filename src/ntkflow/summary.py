@@ -95,7 +95,7 @@ def _mean(values: np.ndarray) -> float:
 
 def _digits(s: LayerStatistics, name: str) -> int | None:
     try:
-        if not np.any(getattr(s, name)):
+        if s.vanishes(name):
             return None
         error = s.relative_error(name)
     except ComponentError:

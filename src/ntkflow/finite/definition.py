@@ -1,0 +1,74 @@
+"""The NTK by its definition (8.4), with autodiff: slow, for any learning-rate tensor that does not mix layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from ..errors import ParameterError
+from ..mlp import MLP
+from .forward import preactivations
+from .learning_rates import LearningRates, tensorial
+from .parameters import Parameters, checked, in_their_precision, inputs, layer_number
+
+LayerTensor = jax.Array | Callable[[jax.Array], jax.Array]
+
+
+@in_their_precision
+def ntk_by_definition(
+    mlp: MLP, params: Parameters, X, X2=None, *, layer: int = -1,
+    tensor: LearningRates | Sequence[LayerTensor] | None = None,
+) -> jax.Array:  # fmt: skip
+    """Σ λ_μν (dz_{i1;α1}/dθ_μ)(dz_{i2;α2}/dθ_ν), PDLT (8.4): (n_ℓ, n_ℓ, N, N2).
+
+    Args:
+        tensor: LearningRates, by default those of `mlp`; or for each layer 1 … L a symmetric positive matrix (P, P) over
+            its P parameters, weights row by row and then biases, or a function v → λ v of such a vector (P,).
+
+    Raises:
+        ParameterError: the tensor doesn't fit the parameters.
+    """
+    params = checked(mlp, params)
+    X = inputs(mlp, params, X)
+    X2 = X if X2 is None else inputs(mlp, params, X2)
+    top = layer_number(mlp, layer)
+    apply = [_as_function(one, p) for one, p in zip(_per_layer(mlp, tensor), params, strict=True)]
+
+    def rows(x):
+        derivatives = jax.jacrev(lambda p: preactivations(mlp, p, x)[top - 1])(params[:top])
+        return [
+            jnp.concatenate([d.W.reshape(*d.W.shape[:2], -1), d.b], axis=2) for d in derivatives
+        ]  # (N, n_ℓ, P) of each layer
+
+    return sum(
+        jnp.einsum("aip,bjp->ijab", one, jnp.apply_along_axis(function, 2, two))
+        for one, two, function in zip(rows(X), rows(X2), apply, strict=False)
+    )
+
+
+def _per_layer(mlp: MLP, tensor) -> list:
+    if tensor is None or isinstance(tensor, LearningRates):
+        rates = tensor or tensorial(mlp)
+        return list(zip(rates.weight, rates.bias, strict=True))
+    if len(tensor) != mlp.depth:
+        raise ParameterError(
+            f"tensor must list one matrix or function for each of {mlp.depth} layers, not {len(tensor)}"
+        )
+    return list(tensor)
+
+
+def _as_function(tensor, layer) -> Callable[[jax.Array], jax.Array]:
+    count = layer.W.size + layer.b.size
+    if callable(tensor):
+        return tensor
+    if isinstance(tensor, tuple):
+        diagonal = jnp.concatenate([jnp.full(layer.W.size, tensor[0]), jnp.full(layer.b.size, tensor[1])])
+        return lambda v: diagonal.astype(v.dtype) * v
+    matrix = jnp.asarray(tensor)
+    if matrix.shape != (count, count):
+        raise ParameterError(
+            f"a layer's learning-rate tensor must have shape {(count, count)}, not {matrix.shape}"
+        )
+    return lambda v: matrix @ v

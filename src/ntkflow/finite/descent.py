@@ -1,0 +1,86 @@
+"""One step of tensorial gradient descent, θ_μ → θ_μ - η Σ_ν λ_μν dL/dθ_ν, and what the NTK says of it beforehand."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from ..mlp import MLP
+from .forward import preactivations
+from .learning_rates import LearningRates, tensorial
+from .parameters import LayerParameters, Parameters, checked, in_their_precision, inputs
+
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+Observable = Callable[[tuple[jax.Array, ...]], jax.Array]
+
+
+@in_their_precision
+def gradient_step(
+    mlp: MLP, params: Parameters, X, y, loss: Loss, eta: float, rates: LearningRates | None = None
+) -> Parameters:
+    """The parameters after one step on the whole of X, PDLT (8.1).
+
+    Args:
+        X: (N, n_0). y: targets, in the form that `loss` takes.
+        loss: loss(z, y), a scalar JAX function of the outputs z (N, n_L).
+        eta: the global learning rate η.
+        rates: the learning-rate tensor; by default that of `mlp`, or `plain(mlp)`.
+    """
+    params = checked(mlp, params)
+    X = inputs(mlp, params, X)
+    return stepped(mlp, rates or tensorial(mlp), loss, params, X, jnp.asarray(y), eta)
+
+
+@in_their_precision
+def predicted_loss_change(
+    mlp: MLP, params: Parameters, X, y, loss: Loss, eta: float, rates: LearningRates | None = None
+) -> jax.Array:
+    """ΔL = -η Σ ε_{i1;1} ε_{i2;2} Ĥ_{i1 i2;12} of one step, PDLT (8.13), right up to O(η²).
+
+    The sum is taken without building Ĥ: it is -η Σ λ_μν (dL/dθ_μ)(dL/dθ_ν), at the cost of one gradient.
+    """
+    return predicted_change(mlp, params, X, y, loss, eta, lambda z: loss(z[-1], jnp.asarray(y)), rates=rates)
+
+
+@in_their_precision
+def predicted_change(
+    mlp: MLP, params: Parameters, X, y, loss: Loss, eta: float, observable: Observable, X_observed=None,
+    rates: LearningRates | None = None,
+) -> jax.Array:  # fmt: skip
+    """ΔO = -η Σ (dL/dz_{i1;α}) (∂O/∂z_{i2;δ}) Ĥ_{i1 i2;αδ} of one step, PDLT (8.3), right up to O(η²).
+
+    Args:
+        observable: O(z), a JAX function of the preactivations z = (z^(1), …, z^(L)), z^(ℓ) (N', n_ℓ), of any layers.
+        X_observed: (N', n_0), the samples that O is taken on; by default X.
+        mlp, params, X, y, loss, eta, rates: as of `gradient_step`.
+
+    Returns:
+        An array of the observable's shape. Neither the NTK nor the interlayer NTKs are built: what they multiply is
+        pushed forward, at the cost of a gradient on X and a forward pass on X_observed.
+    """
+    params = checked(mlp, params)
+    X = inputs(mlp, params, X)
+    observed = X if X_observed is None else inputs(mlp, params, X_observed)
+    velocity = _velocity(mlp, rates or tensorial(mlp), loss, params, X, jnp.asarray(y))
+    change = jax.jvp(lambda p: observable(preactivations(mlp, p, observed)), (params,), (velocity,))[1]
+    return eta * change
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def stepped(mlp: MLP, rates: LearningRates, loss: Loss, params: Parameters, X, y, eta) -> Parameters:
+    """`gradient_step` without checks."""
+    velocity = _velocity(mlp, rates, loss, params, X, y)
+    return jax.tree.map(lambda p, v: p + jnp.asarray(eta, p.dtype) * v, params, velocity)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _velocity(mlp: MLP, rates: LearningRates, loss: Loss, params, X, y) -> Parameters:
+    """dθ/dη = -Σ_ν λ_μν dL/dθ_ν."""
+    gradient = jax.grad(lambda p: loss(preactivations(mlp, p, X)[-1], y))(params)
+    return tuple(
+        LayerParameters(-weight * g.W, -bias * g.b)
+        for g, weight, bias in zip(gradient, rates.weight, rates.bias, strict=True)
+    )

@@ -1,0 +1,27 @@
+"""The learning-rate tensor λ_μν, diagonal within layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..mlp import MLP
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """λ_bb and λ_WW of each layer 1 … L: the factors that multiply η for each bias and each weight."""
+
+    bias: tuple[float, ...]
+    weight: tuple[float, ...]
+
+
+def tensorial(mlp: MLP) -> LearningRates:
+    """λ_bb = λ_b, λ_WW = λ_W / n_{ℓ-1}: the NTK stays of order 1 at any width, PDLT (8.5)."""
+    return LearningRates(
+        mlp.lambda_b, tuple(rate / n for rate, n in zip(mlp.lambda_W, mlp.widths, strict=False))
+    )
+
+
+def plain(mlp: MLP) -> LearningRates:
+    """λ_μν = δ_μν, ordinary gradient descent: the NTK grows as the width, and the biases have no part in it."""
+    return LearningRates((1.0,) * mlp.depth, (1.0,) * mlp.depth)

@@ -1,0 +1,301 @@
+"""The NTK of one network: by the backward equation for what is asked, and by the forward equation for everything.
+
+Backward: with J^(ℓ) = dz^(L)/dz^(ℓ), PDLT (8.17), and what one neuron of layer ℓ contributes,
+k^(ℓ)_12 = λ_b + λ_W (1/n_{ℓ-1}) Σ_k σ_k;1 σ_k;2,
+
+    Ĥ_{i1 i2; 12} = Σ_ℓ k^(ℓ)_12 Σ_j J^(ℓ)_{i1 j; 1} J^(ℓ)_{i2 j; 2}.
+
+For N samples, I neurons and widths n, time N I n² + N² I² n a layer and memory N² I² + N I n: the parameters'
+Jacobian, N I n², is never built.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import ComponentError, MemoryRequestError
+from ..mlp import MLP
+from .forward import preactivations, slopes
+from .learning_rates import LearningRates, tensorial
+from .parameters import Parameters, checked, in_their_precision, inputs, layer_number
+
+_MEMORY_LIMIT = 8 * 2**30
+_BLOCKS = 8  # of rows, of which the symmetric half is computed
+
+
+@in_their_precision
+def ntk(
+    mlp: MLP, params: Parameters, X, X2=None, *, layer: int = -1, neurons=None, pairs=None,
+    rates: LearningRates | None = None,
+) -> jax.Array:  # fmt: skip
+    """The NTK Ĥ of a layer, PDLT (8.4), by the backward equation (8.16)-(8.18).
+
+    Args:
+        X: (N, n_0). X2: (N2, n_0), by default X itself.
+        layer: counted from 1, or from the last as -1.
+        neurons: indices of the layer's neurons; by default all.
+        pairs: (P, 2), row by row the index of a sample of X and of one of X2; by default all N × N2.
+        rates: the learning-rate tensor; by default λ_b and λ_W / n_{ℓ-1} of `mlp`, otherwise such as `plain(mlp)`.
+
+    Returns:
+        (I, I, N, N2), axes i1, i2, α1, α2; or (I, I, P).
+
+    Raises:
+        ParameterError, DataError, ComponentError: an argument doesn't fit the network.
+        MemoryRequestError: the result would not fit in memory; the message says what to ask instead.
+    """
+    params = checked(mlp, params)
+    X = inputs(mlp, params, X)
+    X2 = None if X2 is None else inputs(mlp, params, X2)
+    top = layer_number(mlp, layer)
+    chosen = _neurons(mlp, top, neurons)
+    others = len(X) if X2 is None else len(X2)
+    if pairs is None:
+        _check_memory(X.dtype.itemsize * len(chosen) ** 2 * len(X) * others)
+        return _backward_ntk(mlp, top, rates or tensorial(mlp), params, X, X2, chosen)
+    pairs = _pairs(pairs, len(X), others)
+    _check_memory(X.dtype.itemsize * len(chosen) ** 2 * len(pairs))
+    return _paired_ntk(mlp, top, rates or tensorial(mlp), params, X, X if X2 is None else X2, chosen, pairs)
+
+
+@in_their_precision
+def ntk_trace(
+    mlp: MLP, params: Parameters, X, X2=None, *, layer: int = -1, rates: LearningRates | None = None
+) -> jax.Array:
+    """The average over neurons (1/n_ℓ) Σ_i Ĥ_{ii; α1 α2}: (N, N2). Arguments and errors as of `ntk`."""
+    params = checked(mlp, params)
+    X = inputs(mlp, params, X)
+    X2 = X if X2 is None else inputs(mlp, params, X2)
+    return _trace(mlp, layer_number(mlp, layer), rates or tensorial(mlp), params, X, X2)
+
+
+@in_their_precision
+def ntk_contributions(
+    mlp: MLP,
+    params: Parameters,
+    X,
+    X2=None,
+    *,
+    layer: int = -1,
+    neurons=None,
+    rates: LearningRates | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """The NTK split into the biases' and the weights' part of each layer 1 … ℓ, PDLT (8.7).
+
+    Returns:
+        Biases and weights, each (ℓ, I, I, N, N2); their sum over both and over layers is `ntk`.
+    """
+    params = checked(mlp, params)
+    X = inputs(mlp, params, X)
+    X2 = X if X2 is None else inputs(mlp, params, X2)
+    top = layer_number(mlp, layer)
+    chosen = _neurons(mlp, top, neurons)
+    _check_memory(2 * top * X.dtype.itemsize * len(chosen) ** 2 * len(X) * len(X2))
+    return _contributions(mlp, top, rates or tensorial(mlp), params, X, X2, chosen)
+
+
+@in_their_precision
+def ntk_layers(
+    mlp: MLP, params: Parameters, X, X2=None, *, rates: LearningRates | None = None
+) -> tuple[jax.Array, ...]:
+    """Ĥ^(1) … Ĥ^(L), each (n_ℓ, n_ℓ, N, N2) with all neurons, by the forward equation, PDLT (8.12).
+
+    Time N N2 n³ and memory N N2 n² a layer. Raises as `ntk`.
+    """
+    params = checked(mlp, params)
+    X = inputs(mlp, params, X)
+    X2 = X if X2 is None else inputs(mlp, params, X2)
+    _check_memory(
+        X.dtype.itemsize * len(X) * len(X2) * (sum(n * n for n in mlp.widths[1:]) + max(mlp.widths) ** 2)
+    )
+    return _forward_ntk(mlp, rates or tensorial(mlp), params, X, X2)
+
+
+@in_their_precision
+def jacobian(mlp: MLP, params: Parameters, X, upper: int = -1, lower: int = 1, neurons=None) -> jax.Array:
+    """dz^(upper)/dz^(lower) on each sample, PDLT (8.17): (N, I, n_lower), I the chosen neurons of layer `upper`."""
+    params = checked(mlp, params)
+    X = inputs(mlp, params, X)
+    top, bottom = layer_number(mlp, upper), layer_number(mlp, lower)
+    if bottom > top:
+        raise ComponentError(f"jacobian: layer {bottom} does not lie below layer {top}")
+    return _jacobian(mlp, top, bottom, params, X, _neurons(mlp, top, neurons))
+
+
+@in_their_precision
+def interlayer_ntk(
+    mlp: MLP, params: Parameters, X, X2=None, *, layers: tuple[int, int], rates: LearningRates | None = None
+) -> jax.Array:
+    """Σ λ_μν (dz^(l1)_{i1;α1}/dθ_μ)(dz^(l2)_{i2;α2}/dθ_ν) between two layers: (n_l1, n_l2, N, N2)."""
+    params = checked(mlp, params)
+    X = inputs(mlp, params, X)
+    X2 = X if X2 is None else inputs(mlp, params, X2)
+    first, second = (layer_number(mlp, layer) for layer in layers)
+    _check_memory(X.dtype.itemsize * mlp.widths[first] * mlp.widths[second] * len(X) * len(X2))
+    return _interlayer(mlp, first, second, rates or tensorial(mlp), params, X, X2)
+
+
+def _neurons(mlp: MLP, layer: int, neurons) -> np.ndarray:
+    width = mlp.widths[layer]
+    chosen = np.arange(width) if neurons is None else np.atleast_1d(np.asarray(neurons))
+    if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or np.any((chosen < 0) | (chosen >= width)):
+        raise ComponentError(f"neurons must be indices 0 … {width - 1} of layer {layer}, not {neurons!r}")
+    return chosen
+
+
+def _pairs(pairs, N: int, N2: int) -> np.ndarray:
+    pairs = np.asarray(pairs)
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
+        raise ComponentError("pairs must have shape (P, 2) and hold sample indices")
+    if np.any((pairs < 0) | (pairs >= (N, N2))):
+        raise ComponentError(f"pairs: sample indices must be below {N} and {N2}")
+    return pairs
+
+
+def _check_memory(need: int) -> None:
+    if need > _MEMORY_LIMIT:
+        raise MemoryRequestError(
+            f"this NTK needs {need / 2**30:.0f} GiB, more than {_MEMORY_LIMIT >> 30}: "
+            "ask for chosen neurons=…, for pairs=… of samples, or for ntk_trace"
+        )
+
+
+def _layer_kernels(mlp: MLP, rates: LearningRates, z, z2, X, X2) -> list[tuple]:
+    """λ_b and λ_WW Σ_k σ_k;1 σ_k;2 of each layer: what one neuron's own biases and weights contribute."""
+    pairs = [(X, X2), *((f(x), f(x2)) for f, x, x2 in zip(mlp.activation, z, z2, strict=False))]
+    return [
+        (bias, weight * (s @ s2.T))
+        for (s, s2), bias, weight in zip(pairs, rates.bias, rates.weight, strict=False)
+    ]
+
+
+def _pull_back(mlp: MLP, params: Parameters, z, top: int, chosen) -> list[jax.Array]:
+    """J^(ℓ) = dz^(top)/dz^(ℓ) for ℓ = 1 … top - 1, each (I, N, n_ℓ), PDLT (8.17)."""
+    d = slopes(mlp, z[: top - 1])
+    rows = params[top - 1].W[chosen][:, None]
+    found = []
+    for ell in range(top - 1, 0, -1):
+        rows = rows * d[ell - 1]
+        found.append(rows)
+        if ell > 1:
+            rows = rows @ params[ell - 1].W
+    return found[::-1]
+
+
+def _gram(J: jax.Array, J2: jax.Array) -> jax.Array:
+    """Σ_j J_{i1 α1 j} J2_{i2 α2 j}: (I, I, N, N2)."""
+    product = J.reshape(-1, J.shape[-1]) @ J2.reshape(-1, J2.shape[-1]).T
+    return product.reshape(*J.shape[:2], *J2.shape[:2]).swapaxes(1, 2)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _backward_ntk(mlp: MLP, top: int, rates, params, X, X2, chosen):
+    z = preactivations(mlp, params[:top], X)
+    J = _pull_back(mlp, params, z, top, chosen)
+    same = (chosen[:, None] == chosen)[..., None, None]
+    if X2 is not None:
+        z2 = preactivations(mlp, params[:top], X2)
+        J2 = _pull_back(mlp, params, z2, top, chosen)
+        *below, own = (b + w for b, w in _layer_kernels(mlp, rates, z, z2, X, X2)[:top])
+        return same * own + sum(k * _gram(j, j2) for k, j, j2 in zip(below, J, J2, strict=True))
+    *below, own = (b + w for b, w in _layer_kernels(mlp, rates, z, z, X, X)[:top])
+    return same * own + _symmetric_sum(below, J) if J else same * own
+
+
+def _symmetric_sum(kernels, J) -> jax.Array:
+    """Σ_ℓ k^(ℓ) Gram(J^(ℓ)), the blocks of i1 ≤ i2 alone; the others are their transposes."""
+    edges = np.linspace(0, len(J[0]), min(len(J[0]), _BLOCKS) + 1).astype(int).tolist()
+    halves, rows = [], []
+    for start, stop in itertools.pairwise(edges):
+        mirrored = [half[:, start - first : stop - first].transpose(1, 0, 3, 2) for first, half in halves]
+        half = sum(k * _gram(j[start:stop], j[start:]) for k, j in zip(kernels, J, strict=True))
+        halves.append((start, half))
+        rows.append(jnp.concatenate([*mirrored, half], axis=1))
+    return jnp.concatenate(rows)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _paired_ntk(mlp: MLP, top: int, rates, params, X, X2, chosen, pairs):
+    z, z2 = (preactivations(mlp, params[:top], x) for x in (X, X2))
+    *below, own = (
+        (b + w)[pairs[:, 0], pairs[:, 1]] for b, w in _layer_kernels(mlp, rates, z, z2, X, X2)[:top]
+    )
+    J, J2 = (_pull_back(mlp, params, x, top, chosen) for x in (z, z2))
+    products = (
+        jnp.einsum("ipn,jpn->ijp", j[:, pairs[:, 0]], j2[:, pairs[:, 1]]) for j, j2 in zip(J, J2, strict=True)
+    )
+    return (chosen[:, None] == chosen)[..., None] * own + sum(
+        k * p for k, p in zip(below, products, strict=True)
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _trace(mlp: MLP, top: int, rates, params, X, X2):
+    z, z2 = (preactivations(mlp, params[:top], x) for x in (X, X2))
+    *below, own = (b + w for b, w in _layer_kernels(mlp, rates, z, z2, X, X2)[:top])
+    chosen = np.arange(mlp.widths[top])
+    J, J2 = (_pull_back(mlp, params, x, top, chosen) for x in (z, z2))
+    products = (jnp.einsum("ian,ibn->ab", j, j2) for j, j2 in zip(J, J2, strict=True))
+    return own + sum(k * p for k, p in zip(below, products, strict=True)) / mlp.widths[top]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _contributions(mlp: MLP, top: int, rates, params, X, X2, chosen):
+    z, z2 = (preactivations(mlp, params[:top], x) for x in (X, X2))
+    kernels = _layer_kernels(mlp, rates, z, z2, X, X2)[:top]
+    J, J2 = (_pull_back(mlp, params, x, top, chosen) for x in (z, z2))
+    same = jnp.broadcast_to(
+        (chosen[:, None] == chosen)[..., None, None], (len(chosen),) * 2 + kernels[0][1].shape
+    )
+    grams = [*(_gram(j, j2) for j, j2 in zip(J, J2, strict=True)), same]
+    bias, weight = ([k[part] * g for k, g in zip(kernels, grams, strict=True)] for part in (0, 1))
+    return jnp.stack(bias), jnp.stack(weight)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _forward_ntk(mlp: MLP, rates, params, X, X2):
+    z, z2 = (preactivations(mlp, params, x) for x in (X, X2))
+    d, d2 = slopes(mlp, z), slopes(mlp, z2)
+    found = []
+    for ell, (bias, weight) in enumerate(_layer_kernels(mlp, rates, z, z2, X, X2)):
+        H = jnp.eye(mlp.widths[ell + 1], dtype=X.dtype)[..., None, None] * (bias + weight)
+        if ell > 0:
+            W = params[ell].W
+            inner = d[ell - 1].T[:, None, :, None] * found[-1] * d2[ell - 1].T[None, :, None, :]
+            H += jnp.einsum("ij,jkab,lk->ilab", W, inner, W, optimize=True)
+        found.append(H)
+    return tuple(found)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _jacobian(mlp: MLP, top: int, bottom: int, params, X, chosen):
+    if top == bottom:
+        return jnp.broadcast_to(
+            jnp.eye(mlp.widths[top], dtype=X.dtype)[chosen], (len(X), len(chosen), mlp.widths[top])
+        )
+    z = preactivations(mlp, params[:top], X)
+    return _pull_back(mlp, params, z, top, chosen)[bottom - 1].swapaxes(0, 1)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _interlayer(mlp: MLP, first: int, second: int, rates, params, X, X2):
+    z, z2 = preactivations(mlp, params[:first], X), preactivations(mlp, params[:second], X2)
+    shared = min(first, second)
+    kernels = _layer_kernels(mlp, rates, z[:shared], z2[:shared], X, X2)[:shared]
+
+    def rows(z, top):
+        found = _pull_back(mlp, params, z, top, np.arange(mlp.widths[top]))
+        own = jnp.broadcast_to(
+            jnp.eye(mlp.widths[top], dtype=X.dtype)[:, None], (mlp.widths[top], len(z[0]), mlp.widths[top])
+        )
+        return [*found, own][:shared]
+
+    return sum(
+        (b + w) * _gram(j, j2)
+        for (b, w), j, j2 in zip(kernels, rows(z, first), rows(z2, second), strict=True)
+    )

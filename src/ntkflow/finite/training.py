@@ -1,0 +1,94 @@
+"""Tensorial gradient descent, full batch or mini-batch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import DataError
+from ..mlp import MLP
+from .descent import Loss, stepped
+from .forward import preactivations
+from .learning_rates import LearningRates, tensorial
+from .parameters import Parameters, checked, in_their_precision, inputs
+
+Metric = Callable[[jax.Array, jax.Array], jax.Array]
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class History:
+    """What was recorded: the number of steps done, and the loss and each metric on all of X at that moment."""
+
+    step: list[int] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+
+
+@in_their_precision
+def train(
+    mlp: MLP, params: Parameters, X, y, loss: Loss, eta: float, steps: int, *, batch_size: int | None = None,
+    seed: int = 0, rates: LearningRates | None = None, record_every: int = 10,
+    metrics: dict[str, Metric] | None = None, progress: Progress | None = None,
+) -> tuple[Parameters, History]:  # fmt: skip
+    """Train by θ_μ → θ_μ - η Σ_ν λ_μν dL/dθ_ν.
+
+    Args:
+        X: (N, n_0). y: targets with N rows, in the form that `loss` takes.
+        loss: loss(z, y), a scalar JAX function of the outputs z (N, n_L).
+        eta: the global learning rate.
+        steps: of gradient descent, each on one batch.
+        batch_size: by default all of X; otherwise each epoch deals the samples anew into batches of this size.
+        seed: of the dealing.
+        rates: the learning-rate tensor; by default that of `mlp`, or `plain(mlp)`.
+        record_every: record the loss and metrics on all of X before the first step, every so many steps, and last.
+        metrics: functions m(z, y) to record beside the loss.
+        progress: called as progress(done, total, message).
+
+    Returns:
+        The trained parameters and the history. Training that diverges ends early, with an infinite or NaN loss as the
+        last record.
+    """
+    params = checked(mlp, params)
+    X, y = inputs(mlp, params, X), jnp.asarray(y)
+    if len(y) != len(X):
+        raise DataError(f"y has {len(y)} rows but X has {len(X)}")
+    size = len(X) if batch_size is None else batch_size
+    if not 1 <= size <= len(X):
+        raise DataError(f"batch_size must lie in 1 … {len(X)}, not {batch_size!r}")
+    rates = rates or tensorial(mlp)
+    measures = {"loss": loss, **(metrics or {})}
+    history = History(metrics={name: [] for name in metrics or {}})
+    batches = _batches(len(X), size, np.random.default_rng(seed))
+    for step in range(steps + 1):
+        if step % record_every == 0 or step == steps:
+            values = {name: float(_measure(mlp, m, params, X, y)) for name, m in measures.items()}
+            history.step.append(step)
+            history.loss.append(values.pop("loss"))
+            for name, value in values.items():
+                history.metrics[name].append(value)
+            if progress is not None:
+                progress(step, steps, f"loss {history.loss[-1]:.4g}")
+            if not np.isfinite(history.loss[-1]):
+                break
+        if step < steps:
+            rows = next(batches)
+            params = stepped(mlp, rates, loss, params, X[rows], y[rows], eta)
+    return params, history
+
+
+def _batches(N: int, size: int, rng: np.random.Generator):
+    while True:
+        order = np.arange(N) if size == N else rng.permutation(N)
+        for start in range(0, N - size + 1, size):
+            yield order[start : start + size]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _measure(mlp: MLP, measure: Metric, params, X, y):
+    return measure(preactivations(mlp, params, X)[-1], y)

@@ -1,0 +1,255 @@
+"""One network: the forward and backward equations against the definition by autodiff, and gradient-descent steps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ntkflow
+from ntkflow import finite
+from ntkflow.activations import _REGISTRY
+
+RNG = np.random.default_rng(0)
+NAMES = sorted(_REGISTRY)
+
+
+def network(activation="tanh", widths=(5, 7, 6, 8, 3), dtype=np.float64, seed=0):
+    depth = len(widths) - 1
+    rng = np.random.default_rng(seed)
+    rates = {key: rng.uniform(0.3, 1.5, depth).tolist() for key in ("C_b", "C_W", "lambda_b", "lambda_W")}
+    scale = 1.0
+    if activation == "exp":  # thrice exponentiated, what is not small overflows
+        scale, rates["C_W"], rates["C_b"] = 0.2, 0.1, 0.01
+    mlp = ntkflow.MLP(widths, activation, **rates)
+    X, X2 = scale * rng.normal(size=(4, widths[0])), scale * rng.normal(size=(3, widths[0]))
+    return mlp, finite.init(mlp, seed, dtype), X, X2
+
+
+def close(a, b, tolerance=1e-12):
+    a, b = np.asarray(a), np.asarray(b)
+    return a.shape == b.shape and np.abs(a - b).max() <= tolerance * max(np.abs(b).max(), 1e-30)
+
+
+@pytest.mark.parametrize("activation", NAMES)
+def test_three_roads_to_the_ntk(activation):
+    """Backward, forward and definition agree to 1e-12 at every layer, on X × X2 and on X × X."""
+    mlp, params, X, X2 = network(activation)
+    every = finite.ntk_layers(mlp, params, X, X2)
+    for layer in range(1, mlp.depth + 1):
+        definition = finite.ntk_by_definition(mlp, params, X, X2, layer=layer)
+        assert definition.dtype == np.float64
+        assert close(finite.ntk(mlp, params, X, X2, layer=layer), definition)
+        assert close(every[layer - 1], definition)
+        assert close(
+            finite.ntk(mlp, params, X, layer=layer), finite.ntk_by_definition(mlp, params, X, layer=layer)
+        )
+
+
+@pytest.mark.parametrize(
+    "widths", [(3, 2), (1, 1), (4, 1, 1), (2, 9, 3), (3, 4, 1, 5, 2), (2, 3, 4, 5, 6, 11)]
+)
+@pytest.mark.parametrize("N", [1, 4])
+def test_depths_widths_and_one_sample(widths, N):
+    mlp, params, X, _ = network("gelu", widths)
+    X = X[:N]
+    definition = finite.ntk_by_definition(mlp, params, X)
+    assert close(finite.ntk(mlp, params, X), definition)
+    assert close(finite.ntk_layers(mlp, params, X)[-1], definition)
+    assert close(finite.ntk_trace(mlp, params, X), np.einsum("iiab->ab", definition) / widths[-1])
+    bias, weight = finite.ntk_contributions(mlp, params, X)
+    assert bias.shape == (mlp.depth, *definition.shape)
+    assert close(bias.sum(0) + weight.sum(0), definition)
+
+
+def test_only_what_is_asked():
+    mlp, params, X, X2 = network()
+    for layer in (2, 4):
+        whole = finite.ntk(mlp, params, X, X2, layer=layer)
+        assert close(
+            finite.ntk(mlp, params, X, X2, layer=layer, neurons=[2, 0]), whole[np.ix_([2, 0], [2, 0])]
+        )
+        pairs = np.array([[0, 2], [3, 1], [1, 1]])
+        some = finite.ntk(mlp, params, X, X2, layer=layer, neurons=[1], pairs=pairs)
+        assert close(some, whole[1:2, 1:2, pairs[:, 0], pairs[:, 1]])
+        assert close(
+            finite.ntk_trace(mlp, params, X, X2, layer=layer), np.einsum("iiab->ab", whole) / len(whole)
+        )
+
+
+def test_plain_gradient_descent_starves_the_biases():
+    """With λ_μν = δ_μν the NTK grows as the width and the biases' share of it falls as 1/width."""
+    shares, sizes = [], []
+    for n in (64, 256):
+        mlp = ntkflow.MLP((10, n, n, 1), "tanh", C_W=1.5)
+        params, X = finite.init(mlp, 0), np.random.default_rng(0).normal(size=(3, 10))
+        bias, weight = finite.ntk_contributions(mlp, params, X, rates=finite.plain(mlp))
+        trace = np.einsum("liiaa->l", bias + weight).sum()
+        shares.append(np.einsum("liiaa->l", bias).sum() / trace)
+        sizes.append(trace)
+        tensorial = finite.ntk_contributions(mlp, params, X)[0]
+        assert np.einsum("liiaa->l", tensorial).sum() > 0.2 * np.trace(finite.ntk(mlp, params, X)[0, 0])
+    assert 2.5 < sizes[1] / sizes[0] < 6 and 2.5 < shares[0] / shares[1] < 6
+
+
+def test_any_positive_tensor_within_a_layer():
+    mlp, params, X, X2 = network(widths=(3, 4, 2))
+    rates = finite.tensorial(mlp)
+    matrices = [
+        np.diag(np.r_[np.full(p.W.size, w), np.full(p.b.size, b)])
+        for p, w, b in zip(params, rates.weight, rates.bias, strict=True)
+    ]
+    assert close(
+        finite.ntk_by_definition(mlp, params, X, X2, tensor=matrices), finite.ntk(mlp, params, X, X2)
+    )
+    doubled = [lambda v: 2 * v, lambda v: 2 * v]
+    unit = finite.ntk(mlp, params, X, X2, rates=finite.plain(mlp))
+    assert close(finite.ntk_by_definition(mlp, params, X, X2, tensor=doubled), 2 * unit)
+    with pytest.raises(ntkflow.ParameterError, match="shape"):
+        finite.ntk_by_definition(mlp, params, X, tensor=[np.eye(3), np.eye(3)])
+
+
+def test_jacobians_and_interlayer_ntk_by_autodiff():
+    mlp, params, X, X2 = network()
+    with jax.enable_x64(True):
+
+        def above(z2, ell=2):
+            z = z2
+            for k in range(ell, mlp.depth):
+                z = mlp.activation[k - 1](z) @ params[k].W.T + params[k].b
+            return z
+
+        z = finite.forward(mlp, params, X)
+        expected = jax.vmap(jax.jacrev(above))(jnp.asarray(z[1]))
+        assert close(finite.jacobian(mlp, params, X, -1, 2), expected)
+        assert close(
+            finite.jacobian(mlp, params, X, 3, 3, neurons=[1]), np.broadcast_to(np.eye(8)[1], (4, 1, 8))
+        )
+        derivatives = [
+            jax.jacrev(lambda p, x=x, layer=layer: finite.forward(mlp, p, x)[layer - 1])(params)
+            for x, layer in ((jnp.asarray(X), 2), (jnp.asarray(X2), 4))
+        ]
+        rates = finite.tensorial(mlp)
+        expected = sum(
+            rates.weight[k] * jnp.einsum("aimn,bjmn->ijab", derivatives[0][k].W, derivatives[1][k].W)
+            + rates.bias[k] * jnp.einsum("aim,bjm->ijab", derivatives[0][k].b, derivatives[1][k].b)
+            for k in range(4)
+        )
+    assert close(finite.interlayer_ntk(mlp, params, X, X2, layers=(2, 4)), expected)
+    assert close(finite.interlayer_ntk(mlp, params, X, X2, layers=(-1, -1)), finite.ntk(mlp, params, X, X2))
+
+
+def test_float32_stays_float32():
+    mlp, params, X, X2 = network(dtype=np.float32)
+    wide = tuple(finite.LayerParameters(*(np.asarray(a, np.float64) for a in layer)) for layer in params)
+    single = finite.ntk(mlp, params, X, X2)
+    assert single.dtype == np.float32 and params[0].W.dtype == np.float32
+    assert close(single, finite.ntk(mlp, wide, X.astype(np.float32), X2.astype(np.float32)), 1e-5)
+
+
+def test_parameters_are_gaussian_and_reproducible():
+    """Variances within 5 standard errors (false alarm below 1e-5), the same key the same network."""
+    mlp = ntkflow.MLP((300, 200, 100), "tanh", C_b=0.7, C_W=[1.3, 0.4])
+    params = finite.init(mlp, 3)
+    for layer, fan_in, C_W in zip(params, (300, 200), (1.3, 0.4), strict=True):
+        for values, variance in ((layer.W, C_W / fan_in), (layer.b, 0.7)):
+            assert abs(np.mean(values**2) / variance - 1) < 5 * np.sqrt(2 / values.size)
+    again = finite.init(mlp, jax.random.key(3))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(again), strict=True)
+    )
+
+
+def observed(z):
+    return jnp.stack([jnp.sum(jnp.sin(z[0])), jnp.mean(z[1] ** 2) * jnp.sum(z[-1]), jnp.max(z[-1])])
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy", "own"])
+@pytest.mark.parametrize("plain", [False, True])
+def test_steps_are_predicted_to_second_order(loss, plain):
+    """Predicted and real changes of the loss and of an observable of several layers on other samples differ as η²."""
+    mlp, params, X, X2 = network()
+    y = np.array([0, 2, 1, 1]) if loss == "cross_entropy" else RNG.normal(size=(4, 3))
+    function = (lambda z, y: jnp.mean(jnp.cosh(z - y))) if loss == "own" else getattr(finite, loss)
+    rates = finite.plain(mlp) if plain else None
+
+    def measured(params):
+        with jax.enable_x64(True):
+            outputs = jnp.asarray(finite.forward(mlp, params, X)[-1])
+            return float(function(outputs, jnp.asarray(y))), np.asarray(
+                observed(finite.forward(mlp, params, X2))
+            )
+
+    etas, gaps = 1e-2 * 0.5 ** np.arange(4), []
+    for eta in etas:
+        arguments = (mlp, params, X, y, function, eta)
+        after = measured(finite.gradient_step(*arguments, rates))
+        change, other = (a - b for a, b in zip(after, measured(params), strict=True))
+        other -= finite.predicted_change(*arguments, observed, X2, rates)
+        gaps.append([change - finite.predicted_loss_change(*arguments, rates), np.linalg.norm(other)])
+    order = np.polyfit(np.log(etas), np.log(np.abs(gaps)), 1)[0]
+    assert np.all(np.abs(order - 2) < 0.15)
+
+
+def test_prediction_is_the_sum_over_the_ntk():
+    """(8.13) and (8.3) with Ĥ and the interlayer NTKs written out."""
+    mlp, params, X, X2 = network()
+    y, eta = RNG.normal(size=(4, 3)), 0.1
+    error = (finite.forward(mlp, params, X)[-1] - y) / len(X)
+    expected = -eta * np.einsum("ai,bj,ijab->", error, error, finite.ntk(mlp, params, X))
+    assert close(finite.predicted_loss_change(mlp, params, X, y, finite.mse, eta), expected)
+    change = finite.predicted_change(mlp, params, X, y, finite.mse, eta, lambda z: z[1], X2)
+    written_out = -eta * np.einsum(
+        "ai,jiba->bj", error, finite.interlayer_ntk(mlp, params, X2, X, layers=(2, 4))
+    )
+    assert close(change, written_out)
+
+
+def test_training_lowers_the_loss_at_any_width():
+    X = RNG.normal(size=(20, 6))
+    y = np.sin(X[:, :1])
+    for n in (16, 256):
+        mlp = ntkflow.MLP((6, n, n, 1), "tanh", C_W=1.2)
+        params = finite.init(mlp, 0)
+        for batch_size in (None, 5):
+            trained, history = finite.train(
+                mlp,
+                params,
+                X,
+                y,
+                finite.mse,
+                0.1,
+                60,
+                batch_size=batch_size,
+                metrics={"worst": lambda z, y: jnp.max(jnp.abs(z - y))},
+            )
+            assert history.step == [0, 10, 20, 30, 40, 50, 60] and len(history.metrics["worst"]) == 7
+            assert history.loss[-1] < 0.5 * history.loss[0]
+            assert trained[0].W.shape == (n, 6)
+    one = finite.train(mlp, params, X, y, finite.mse, 0.1, 1)[0]
+    step = finite.gradient_step(mlp, params, X, y, finite.mse, 0.1)
+    assert all(close(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(step), strict=True))
+
+
+def test_training_that_diverges_ends():
+    mlp, params, X, _ = network("relu")
+    history = finite.train(mlp, params, X, np.zeros((4, 3)), finite.mse, 1e3, 1000)[1]
+    assert not np.isfinite(history.loss[-1]) and history.step[-1] < 1000
+
+
+def test_refusals():
+    mlp, params, X, _ = network()
+    with pytest.raises(ntkflow.ParameterError, match=r"layer 2: W must have shape \(6, 7\)"):
+        finite.forward(mlp, (params[0], finite.LayerParameters(params[1].W.T, params[1].b), *params[2:]), X)
+    with pytest.raises(ntkflow.ParameterError, match="layer 1: b is not finite"):
+        finite.ntk(mlp, (finite.LayerParameters(params[0].W, params[0].b * np.nan), *params[1:]), X)
+    with pytest.raises(ntkflow.ParameterError, match="4 layers"):
+        finite.forward(mlp, params[:2], X)
+    with pytest.raises(ntkflow.DataError, match="shape"):
+        finite.forward(mlp, params, X[:, :2])
+    with pytest.raises(ntkflow.ComponentError, match="neurons"):
+        finite.ntk(mlp, params, X, neurons=[3])
+    with pytest.raises(ntkflow.ComponentError, match="pairs"):
+        finite.ntk(mlp, params, X, pairs=[(0, 4)])
+    wide = ntkflow.MLP((5, 1024, 1024, 1024), "relu")
+    with pytest.raises(ntkflow.MemoryRequestError, match="ntk_trace"):
+        finite.ntk(wide, finite.init(wide, 0), RNG.normal(size=(64, 5)), layer=2)
