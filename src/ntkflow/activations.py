@@ -209,9 +209,9 @@ def _with_kink_at_zero(smooth: Activation) -> Activation:
         raise ActivationError(
             f"activation {smooth.name} is not a function that JAX can differentiate; write it with jax.numpy"
         ) from error
-    if not np.all(np.isfinite(around[:2])):
+    if not np.all(np.abs(around[:2]) < 1e30):
         raise ActivationError(f"activation {smooth.name}: its derivative at 0 is not finite")
-    jumps = np.abs(around[:, 1] - around[:, 0])
+    jumps = np.abs(np.diff(np.nan_to_num(around), axis=1))[:, 0]
     if not np.any(jumps > 1e-9 * (1 + np.abs(around).max())):
         return smooth
     if jumps[0] > 1e-9 * (1 + np.abs(around[0]).max()):
