@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,10 +43,11 @@ def ntk_by_definition(
             jnp.concatenate([d.W.reshape(*d.W.shape[:2], -1), d.b], axis=2) for d in derivatives
         ]  # (N, n_ℓ, P) of each layer
 
-    return sum(
+    terms = [
         jnp.einsum("aip,bjp->ijab", one, jnp.apply_along_axis(function, 2, two))
         for one, two, function in zip(rows(X), rows(X2), apply, strict=False)
-    )
+    ]
+    return jnp.sum(jnp.stack(terms), axis=0)
 
 
 def _per_layer(mlp: MLP, tensor) -> list:
@@ -59,7 +61,7 @@ def _per_layer(mlp: MLP, tensor) -> list:
     return list(tensor)
 
 
-def _as_function(tensor, layer) -> Callable[[jax.Array], jax.Array]:
+def _as_function(tensor: Any, layer) -> Callable[[jax.Array], jax.Array]:
     count = layer.W.size + layer.b.size
     if callable(tensor):
         return tensor

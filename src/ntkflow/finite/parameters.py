@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ..errors import DataError, ParameterError
 from ..mlp import MLP
@@ -33,7 +34,7 @@ def in_their_precision(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((args, kwargs))):
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((args, kwargs))):
             return function(*args, **kwargs)
         with jax.enable_x64(True):
             result = function(*args, **kwargs)
@@ -76,7 +77,7 @@ def checked(mlp: MLP, params) -> Parameters:
         ):
             if jnp.shape(array) != shape:
                 raise ParameterError(f"layer {ell}: {name} must have shape {shape}, not {jnp.shape(array)}")
-            if not isinstance(array, jax.core.Tracer) and not np.all(np.isfinite(array)):
+            if not isinstance(array, Tracer) and not np.all(np.isfinite(array)):
                 raise ParameterError(f"layer {ell}: {name} is not finite")
         layers.append(LayerParameters(jnp.asarray(W), jnp.asarray(b)))
     return tuple(layers)
