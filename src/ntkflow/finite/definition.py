@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +64,7 @@ def _per_layer(mlp: MLP, tensor) -> list:
 def _as_function(tensor: Any, layer) -> Callable[[jax.Array], jax.Array]:
     count = layer.W.size + layer.b.size
     if callable(tensor):
-        return tensor
+        return cast("Callable[[jax.Array], jax.Array]", tensor)
     if isinstance(tensor, tuple):
         diagonal = jnp.concatenate([jnp.full(layer.W.size, tensor[0]), jnp.full(layer.b.size, tensor[1])])
         return lambda v: diagonal.astype(v.dtype) * v
