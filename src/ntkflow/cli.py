@@ -15,9 +15,11 @@ from rich.console import Console
 
 import ntkflow
 from ntkflow.errors import FileError, NtkflowError
+from ntkflow.finite.labelled import ntk_dataset
 from ntkflow.plot import picture_suffixes, plot_flow
 from ntkflow.progress import progress_bar
-from ntkflow.storage import check_writable
+from ntkflow.propagate import checked_inputs
+from ntkflow.storage import check_writable, write
 from ntkflow.table import flow_table
 
 app = typer.Typer(
@@ -58,6 +60,24 @@ def flow_command(
         result.save(output, overwrite=force)
         if plot is not None:
             plot_flow(result, plot)
+
+
+@app.command("ntk")
+def ntk_command(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The network.")],
+    data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="NTK.nc", help="Where to save (.nc or .zarr).")
+    ],
+    seed: Annotated[int, typer.Option(help="Of the network's parameters.")] = 0,
+    layer: Annotated[int, typer.Option(help="Counted from 1, or from the last as -1.")] = -1,
+    force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
+) -> None:
+    """Draw one network and save the NTK of a layer, with all its neurons."""
+    with _one_sentence_errors():
+        _check_output(output, force)
+        mlp = ntkflow.MLP.from_toml(spec)
+        write(ntk_dataset(mlp, checked_inputs(mlp, _load_inputs(data)), seed, layer), output, overwrite=force)
 
 
 @app.command("show")

@@ -43,7 +43,7 @@ def flow(
     Raises:
         DataError, ComponentError, MemoryRequestError, NonFiniteError: see their descriptions.
     """
-    X = _inputs(mlp, X)
+    X = checked_inputs(mlp, X)
     sets = _sample_sets(components, len(X))
     _check_memory(mlp, len(X), sets)
     distinct, index = _distinct_rows(X)
@@ -88,7 +88,8 @@ def _warn_of_errors(layers: list[LayerStatistics]) -> None:
         )
 
 
-def _inputs(mlp: MLP, X) -> np.ndarray:
+def checked_inputs(mlp: MLP, X) -> np.ndarray:
+    """X as (N, n_0) float64; DataError if it is not of that form, or not finite."""
     try:
         X = np.asarray(X)
     except ValueError as error:

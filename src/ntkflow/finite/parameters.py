@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ..errors import DataError, ParameterError
+from ..errors import ComponentError, DataError, ParameterError
 from ..mlp import MLP
 
 
@@ -92,7 +92,7 @@ def inputs(mlp: MLP, params: Parameters, X) -> jax.Array:
 
 
 def layer_number(mlp: MLP, layer: int) -> int:
-    """A layer counted from 1, or from the last as -1."""
+    """A layer counted from 1, or from the last as -1; ComponentError if there is none."""
     if not (1 <= layer <= mlp.depth or -mlp.depth <= layer <= -1):
-        raise IndexError(f"layers are 1 … {mlp.depth} (or negative, from the last), not {layer}")
+        raise ComponentError(f"layers are 1 … {mlp.depth} (or negative, from the last), not {layer}")
     return layer if layer > 0 else mlp.depth + 1 + layer

@@ -1,0 +1,30 @@
+"""The NTK of one network as a labelled array."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import xarray as xr
+
+from ..mlp import MLP
+from .ntk import ntk
+from .parameters import init, layer_number
+
+
+def ntk_dataset(mlp: MLP, X, seed: int, layer: int = -1) -> xr.Dataset:
+    """Ĥ (i1, i2, alpha1, alpha2) of the network that `init(mlp, seed)` draws, with its inputs and specification."""
+    from .. import __version__
+
+    number = layer_number(mlp, layer)
+    H = ntk(mlp, init(mlp, seed), X, layer=number)
+    attributes = {
+        "mlp": json.dumps(mlp.to_spec()),
+        "seed": seed,
+        "layer": number,
+        "ntkflow_version": __version__,
+    }
+    return xr.Dataset(
+        {"ntk": (("i1", "i2", "alpha1", "alpha2"), H), "X": (("sample", "input"), np.asarray(X, np.float64))},
+        attrs=attributes,
+    )
