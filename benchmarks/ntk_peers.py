@@ -9,6 +9,7 @@ A method whose parameters' Jacobian would not fit into 8 GiB is left out.
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import subprocess
@@ -141,8 +142,8 @@ def operations(case) -> float:
     """Of matrix products in the backward equation, the symmetric half of Ĥ counted once."""
     N, widths, outputs = case["N"], case["widths"], case["widths"][-1]
     hidden = widths[1:-1]
-    forward = sum(2 * N * a * b for a, b in zip(widths, widths[1:], strict=False))
-    back = sum(2 * N * outputs * a * b for a, b in zip(hidden, hidden[1:], strict=False))
+    forward = sum(2 * N * a * b for a, b in itertools.pairwise(widths))
+    back = sum(2 * N * outputs * a * b for a, b in itertools.pairwise(hidden))
     gram = sum(2 * (N * outputs) ** 2 * n / 2 for n in hidden) + sum(2 * N * N * n for n in widths[:-1])
     return case["networks"] * (forward + back + gram)
 
@@ -153,14 +154,12 @@ def compare(name: str) -> None:
     print(f"\n({name}) N = {case['N']}, widths {widths}, {networks} network(s), float64, all output neurons")
     rng = np.random.default_rng(0)
     arrays = {"X": rng.normal(size=(case["N"], widths[0]))}
-    for k, (n, m) in enumerate(zip(widths, widths[1:], strict=False)):
+    for k, (n, m) in enumerate(itertools.pairwise(widths)):
         arrays |= {
             f"W{k}": rng.normal(size=(networks, m, n)) / np.sqrt(n),
             f"b{k}": 0.1 * rng.normal(size=(networks, m)),
         }
-    jacobian = (
-        8 * networks * case["N"] * widths[-1] * sum(a * b for a, b in zip(widths, widths[1:], strict=False))
-    )
+    jacobian = 8 * networks * case["N"] * widths[-1] * sum(a * b for a, b in itertools.pairwise(widths))
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "case.npz", **arrays)
         mine, fastest, reference = 0.0, np.inf, None
