@@ -72,8 +72,12 @@ def nt(case, params, X, implementation):
     kernel = neural_tangents.empirical_ntk_fn(
         network, trace_axes=(), vmap_axes=0, implementation=int(implementation)
     )
-    many = jax.jit(jax.vmap(lambda p: kernel(X, None, p)))
-    return lambda: np.asarray(many(params)).transpose(0, 3, 4, 1, 2)
+    if case["networks"] == 1:
+        params = jax.tree_util.tree_map(lambda x: x[0], params)
+        one = jax.jit(lambda p: kernel(X, None, p)[None])
+    else:
+        one = jax.jit(jax.vmap(lambda p: kernel(X, None, p)))
+    return lambda: np.asarray(one(params)).transpose(0, 3, 4, 1, 2)
 
 
 def torch(case, params, X):
@@ -93,6 +97,9 @@ def torch(case, params, X):
         flat = [j.flatten(2) for layer in jacobian for j in layer]
         return sum(torch.einsum("aip,bjp->ijab", j, j) for j in flat)
 
+    if case["networks"] == 1:
+        params = [(W[0], b[0]) for W, b in params]
+        return lambda: kernel(params)[None].numpy()
     many = vmap(kernel)
     return lambda: many(params).numpy()
 
