@@ -3,7 +3,8 @@
     python benchmarks/ntk_peers.py [a] [b] [c]
 
 Each peer runs in a virtual environment of its own, made on first use in benchmarks/.venvs, and each method in a process
-of its own. Methods must agree to 1e-10 before their times are printed: of the first call, and the median of later ones.
+of its own. Methods must agree to 1e-10 before their times are printed: of the first call, and the median of later ones;
+beside them the memory that the process grew by, the library's own included.
 A method whose parameters' Jacobian would not fit into 8 GiB is left out.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -65,10 +67,12 @@ def nt(case, params, X, implementation):
     def network(params, x):
         for k, (W, b) in enumerate(params):
             # Weights in NTK parameterisation: their learning rates are then 1/n of ours.
-            x = (x if k == 0 else jax.numpy.tanh(x)) @ (W.T / np.sqrt(W.shape[1])) + b
+            x = (x if k == 0 else jax.numpy.tanh(x)) @ W / np.sqrt(W.shape[0]) + b
         return x
 
-    params = [(jax.device_put(W * np.sqrt(W.shape[-1])), jax.device_put(b)) for W, b in params]
+    params = [
+        (jax.device_put(W.swapaxes(-1, -2) * np.sqrt(W.shape[-1])), jax.device_put(b)) for W, b in params
+    ]
     kernel = neural_tangents.empirical_ntk_fn(
         network, trace_axes=(), vmap_axes=0, implementation=int(implementation)
     )
@@ -109,6 +113,7 @@ def work(method: str, folder: str, name: str) -> None:
     data = np.load(Path(folder) / "case.npz")
     params = [(data[f"W{k}"], data[f"b{k}"]) for k in range(len(case["widths"]) - 1)]
     kind, *argument = method.split()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     call = {"ours": ours, "nt": nt, "torch": torch}[kind](case, params, data["X"], *argument)
     result = call()
@@ -118,7 +123,8 @@ def work(method: str, folder: str, name: str) -> None:
         call()
         times["later"].append(time.perf_counter() - start)
     np.save(Path(folder) / f"{kind}{''.join(argument)}.npy", result)
-    print(json.dumps({"first": times["first"], "later": statistics.median(times["later"])}))
+    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
+    print(json.dumps({"first": times["first"], "later": statistics.median(times["later"]), "memory": memory}))
 
 
 def python_of(peer: str) -> str:
@@ -179,7 +185,8 @@ def compare(name: str) -> None:
             command = [python, __file__, "--work", method, folder, name]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                print(f"  {label:42} failed: {done.stderr.strip().splitlines()[-1]}")
+                reasons = [line for line in done.stderr.splitlines() if "Error" in line] or ["killed"]
+                print(f"  {label:42} failed: {reasons[-1][:200]}")
                 continue
             times = json.loads(done.stdout.splitlines()[-1])
             result = np.load(Path(folder) / f"{method.replace(' ', '')}.npy")
@@ -188,7 +195,10 @@ def compare(name: str) -> None:
             else:
                 assert np.abs(result - reference).max() < 1e-10 * np.abs(reference).max(), label
                 fastest = min(fastest, times["later"])
-            print(f"  {label:42} first {times['first']:8.3f} s   later {times['later']:8.4f} s")
+            print(
+                f"  {label:42} first {times['first']:8.3f} s   later {times['later']:8.4f} s   "
+                f"peak memory {times['memory']:5.1f} GiB"
+            )
         print(f"  ours / fastest peer: {mine / fastest:.2f}")
         print(f"  ours reaches {operations(case) / mine / peak():.0%} of this machine's matrix-multiply peak")
 

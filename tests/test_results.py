@@ -6,8 +6,10 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 
 import ntkflow
+from ntkflow import finite
 
 X = np.random.default_rng(2).normal(size=(3, 4))
 MLP = ntkflow.MLP((4, 8, 8, 2), "tanh", 0.1, 1.1)
@@ -102,6 +104,19 @@ def command(*arguments, cwd):
         text=True,
         check=False,
     )
+
+
+def test_ntk_command(tmp_path):
+    (tmp_path / "spec.toml").write_text('widths = [4, 8, 3]\nactivation = "relu"\n')
+    np.save(tmp_path / "X.npy", X)
+    done = command("ntk", "spec.toml", "--data", "X.npy", "--seed", "7", "-o", "ntk.nc", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    mlp = ntkflow.MLP.from_toml(tmp_path / "spec.toml")
+    saved = xr.open_dataset(tmp_path / "ntk.nc", engine="h5netcdf")
+    assert saved.ntk.dims == ("i1", "i2", "alpha1", "alpha2") and saved.attrs["seed"] == 7
+    assert np.array_equal(saved.ntk, finite.ntk(mlp, finite.init(mlp, 7), X))
+    refused = command("ntk", "spec.toml", "--data", "X.npy", "--layer", "9", "-o", "other.nc", cwd=tmp_path)
+    assert refused.returncode == 2 and "layers are 1" in refused.stderr
 
 
 def test_command_line(tmp_path):

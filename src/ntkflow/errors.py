@@ -21,6 +21,10 @@ class ParameterError(NtkflowError):
     """A network's parameters don't fit the MLP, or are not finite."""
 
 
+class InteropError(NtkflowError):
+    """Another library's network or activation is not of a kind that can be converted."""
+
+
 class ComponentError(NtkflowError):
     """The components asked for don't exist or are not held by this flow."""
 

@@ -79,7 +79,8 @@ def checked(mlp: MLP, params) -> Parameters:
                 raise ParameterError(f"layer {ell}: {name} must have shape {shape}, not {jnp.shape(array)}")
             if not isinstance(array, Tracer) and not np.all(np.isfinite(array)):
                 raise ParameterError(f"layer {ell}: {name} is not finite")
-        layers.append(LayerParameters(jnp.asarray(W), jnp.asarray(b)))
+        # Not made JAX arrays here: outside of `in_their_precision` that could cut them to float32.
+        layers.append(LayerParameters(*(x if hasattr(x, "dtype") else np.asarray(x) for x in (W, b))))
     return tuple(layers)
 
 

@@ -1,0 +1,65 @@
+"""Equinox: `equinox.nn.MLP` in and out."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import InteropError
+from ..finite.parameters import LayerParameters, Parameters, checked
+from ..mlp import MLP
+
+
+def from_mlp(model: eqx.nn.MLP, C_b=0.0, C_W=1.0, lambda_b=1.0, lambda_W=1.0) -> tuple[MLP, Parameters]:
+    """The MLP and parameters of an `equinox.nn.MLP`, which draws them uniformly, as torch does.
+
+    Raises:
+        InteropError: the model has a final activation or scalar inputs or outputs.
+    """
+    probe = jnp.array([-1.5, 0.3, 2.0])
+    if not np.array_equal(model.final_activation(probe), probe):
+        raise InteropError("equinox.nn.MLP: a final activation is not supported")
+    if "scalar" in (model.in_size, model.out_size):
+        raise InteropError('equinox.nn.MLP: "scalar" sizes are not supported; use 1')
+    layers = [
+        LayerParameters(
+            np.asarray(layer.weight),
+            np.zeros(layer.weight.shape[0], layer.weight.dtype)
+            if layer.bias is None
+            else np.asarray(layer.bias),
+        )
+        for layer in model.layers
+    ]
+    widths = [layers[0].W.shape[1], *(layer.W.shape[0] for layer in layers)]
+    mlp = MLP(widths, _activation(model) if len(layers) > 1 else "linear", C_b, C_W, lambda_b, lambda_W)
+    return mlp, checked(mlp, tuple(layers))
+
+
+def to_mlp(mlp: MLP, params: Parameters) -> eqx.nn.MLP:
+    """The `equinox.nn.MLP` of the same function; InteropError unless hidden widths and activations are all the same."""
+    params = checked(mlp, params)
+    hidden = set(mlp.widths[1:-1])
+    if len(hidden) > 1 or len(set(mlp.activation)) > 1:
+        raise InteropError("equinox.nn.MLP has one hidden width and one activation")
+    with jax.enable_x64(True):
+        model = eqx.nn.MLP(
+            mlp.widths[0], mlp.widths[-1], hidden.pop() if hidden else mlp.widths[-1], mlp.depth - 1,
+            activation=mlp.activation[0].function if mlp.activation else (lambda z: z), key=jax.random.key(0),
+        )  # fmt: skip
+        leaves = [leaf for layer in params for leaf in layer]
+        return eqx.tree_at(
+            lambda m: [leaf for layer in m.layers for leaf in (layer.weight, layer.bias)], model, leaves
+        )
+
+
+def _activation(model: eqx.nn.MLP):
+    known = {
+        jax.nn.relu: "relu",
+        jnp.tanh: "tanh",
+        jax.nn.tanh: "tanh",
+        jax.nn.sigmoid: "sigmoid",
+        jax.nn.silu: "silu",
+    }
+    return known.get(model.activation, model.activation)

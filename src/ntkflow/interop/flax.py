@@ -1,0 +1,49 @@
+"""Flax: the variables of a linen MLP of Dense layers, in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..errors import InteropError
+from ..finite.parameters import LayerParameters, Parameters, checked
+from ..mlp import MLP
+
+
+def from_variables(
+    variables: Mapping, activation, C_b=0.0, C_W=1.0, lambda_b=1.0, lambda_W=1.0
+) -> tuple[MLP, Parameters]:
+    """The MLP and parameters of `{"params": {"Dense_0": {"kernel", "bias"}, "Dense_1": …}}`.
+
+    Args:
+        activation: of the module, which its variables do not name; in a form that `MLP` takes.
+
+    Raises:
+        InteropError: an entry is not a Dense layer, or their shapes don't chain.
+    """
+    layers = variables.get("params", variables)
+    expected = [f"Dense_{k}" for k in range(len(layers))]
+    if not layers or set(layers) != set(expected):
+        raise InteropError(
+            f"flax variables must hold Dense_0, Dense_1, … alone, not {', '.join(map(str, layers))}"
+        )
+    params = []
+    for name in expected:
+        kernel = np.asarray(layers[name]["kernel"])
+        if kernel.ndim != 2 or (params and params[-1].W.shape[0] != kernel.shape[0]):
+            raise InteropError(f"{name}: a kernel of shape {kernel.shape} does not follow the layer below")
+        bias = layers[name].get("bias")
+        bias = np.zeros(kernel.shape[1], kernel.dtype) if bias is None else np.asarray(bias)
+        params.append(LayerParameters(kernel.T, bias))
+    widths = [params[0].W.shape[1], *(layer.W.shape[0] for layer in params)]
+    mlp = MLP(widths, activation if len(params) > 1 else "linear", C_b, C_W, lambda_b, lambda_W)
+    return mlp, checked(mlp, tuple(params))
+
+
+def to_variables(mlp: MLP, params: Parameters) -> dict:
+    """The variables of a linen module that calls `nn.Dense` once per layer, in order."""
+    layers = checked(mlp, params)
+    return {
+        "params": {f"Dense_{k}": {"kernel": layer.W.T, "bias": layer.b} for k, layer in enumerate(layers)}
+    }

@@ -1,0 +1,104 @@
+"""torch and back: the same outputs, the same NTK as torch.func's, the same parameters after ten steps."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch import nn
+from torch.func import functional_call, jacrev, vmap
+
+import ntkflow
+from ntkflow import finite
+from ntkflow.interop import torch as interop
+
+X = np.random.default_rng(0).normal(size=(6, 4))
+RATES = {"lambda_b": 0.7, "lambda_W": 1.3}
+
+
+def model(*activations):
+    torch.manual_seed(0)
+    modules = [nn.Linear(4, 7, dtype=torch.float64)]
+    for k, activation in enumerate(activations):
+        modules += [activation, nn.Linear(7 - k, 6 - k, bias=k != 1, dtype=torch.float64)]
+    return nn.Sequential(*modules)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        nn.Tanh(),
+        nn.ReLU(),
+        nn.LeakyReLU(0.2),
+        nn.ELU(1.5),
+        nn.GELU(),
+        nn.SiLU(),
+        nn.Sigmoid(),
+        nn.Softplus(),
+        nn.Identity(),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_same_function_both_ways(activation):
+    network = model(activation, nn.Tanh())
+    mlp, params = interop.from_sequential(network, **RATES)
+    assert mlp.widths == (4, 7, 6, 5) and np.all(params[2].b == 0)
+    theirs = network(torch.tensor(X)).detach().numpy()
+    assert np.allclose(finite.forward(mlp, params, X)[-1], theirs, rtol=1e-12, atol=1e-14)
+    back = interop.to_sequential(mlp, params)
+    assert np.allclose(back(torch.tensor(X)).detach().numpy(), theirs, rtol=1e-12, atol=1e-14)
+
+
+def test_same_ntk_as_torch_func():
+    network = model(nn.Tanh(), nn.GELU())
+    mlp, params = interop.from_sequential(network, **RATES)
+    weights = dict(network.named_parameters())
+    jacobian = vmap(jacrev(lambda p, x: functional_call(network, p, x)), (None, 0))(weights, torch.tensor(X))
+    H = 0.0
+    for name, J in jacobian.items():
+        rate = 1.3 / weights[name].shape[1] if name.endswith("weight") else 0.7
+        H = H + rate * torch.einsum("aip,bjp->ijab", J.flatten(2), J.flatten(2))
+    # The second Linear has no bias to train.
+    bias = finite.ntk_contributions(mlp, params, X)[0][2]
+    assert np.allclose(finite.ntk(mlp, params, X) - bias, H.detach().numpy(), rtol=1e-11, atol=1e-13)
+
+
+def test_ten_steps_of_sgd():
+    network = interop.gaussian_init_(model(nn.Tanh()), C_b=0.1, C_W=1.2)
+    mlp, params = interop.from_sequential(network, 0.1, 1.2, **RATES)
+    y = np.random.default_rng(1).normal(size=(6, 6))
+    optimizer = torch.optim.SGD(interop.parameter_groups(network, 0.1, **RATES))
+    for _ in range(10):
+        optimizer.zero_grad()
+        (0.5 * ((network(torch.tensor(X)) - torch.tensor(y)) ** 2).sum(1).mean()).backward()
+        optimizer.step()
+    ours, _ = finite.train(mlp, params, X, y, finite.mse, 0.1, 10)
+    theirs = interop.from_sequential(network)[1]
+    for a, b in zip(ours, theirs, strict=True):
+        assert np.allclose(a.W, b.W, rtol=1e-11, atol=1e-13) and np.allclose(a.b, b.b, rtol=1e-11, atol=1e-13)
+
+
+def test_gaussian_initialisation():
+    """Variances to 5 standard errors (false alarm below 1e-5); torch's own initialisation is uniform."""
+    layer = nn.Sequential(nn.Linear(400, 300))
+    uniform = layer[0].weight.detach().numpy()
+    assert np.abs(uniform).max() <= 400**-0.5
+    interop.gaussian_init_(layer, C_b=0.5, C_W=1.7, generator=torch.Generator().manual_seed(0))
+    W, b = layer[0].weight.detach().numpy(), layer[0].bias.detach().numpy()
+    assert abs(np.mean(W**2) * 400 / 1.7 - 1) < 5 * np.sqrt(2 / W.size)
+    assert abs(np.mean(b**2) / 0.5 - 1) < 5 * np.sqrt(2 / b.size)
+
+
+def test_unsupported_modules_are_named():
+    for network, word in (
+        (nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Linear(4, 2)), "Dropout"),
+        (nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), "alternate"),
+        (nn.Sequential(nn.Linear(4, 4), nn.ReLU()), "end"),
+        (nn.Sequential(nn.Linear(4, 4), nn.GELU("tanh"), nn.Linear(4, 2)), "GELU"),
+    ):
+        with pytest.raises(ntkflow.InteropError, match=word):
+            interop.from_sequential(network)
+    with pytest.raises(ntkflow.InteropError, match="1.weight"):
+        interop.parameter_groups(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), 0.1)
+    mlp = ntkflow.MLP((4, 5, 2), "erf")
+    with pytest.raises(ntkflow.InteropError, match="erf"):
+        interop.to_sequential(mlp, finite.init(mlp, 0))
