@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from .activations import Activation, activation
 from .errors import FileError, NtkflowError, SpecError
 
+ActivationSpec = str | Mapping | Callable | Activation
 _KEYS = ("widths", "activation", "C_b", "C_W", "lambda_b", "lambda_W")
 
 
@@ -38,7 +39,15 @@ class MLP:
     lambda_b: tuple[float, ...]
     lambda_W: tuple[float, ...]
 
-    def __init__(self, widths, activation="tanh", C_b=0.0, C_W=1.0, lambda_b=1.0, lambda_W=1.0):
+    def __init__(
+        self,
+        widths: Sequence[int],
+        activation: ActivationSpec | Sequence[ActivationSpec] = "tanh",
+        C_b: float | Sequence[float] = 0.0,
+        C_W: float | Sequence[float] = 1.0,
+        lambda_b: float | Sequence[float] = 1.0,
+        lambda_W: float | Sequence[float] = 1.0,
+    ):
         set_field = object.__setattr__.__get__(self)
         set_field("widths", _widths(widths))
         set_field("activation", _activations(activation, self.depth))

@@ -18,8 +18,8 @@ from ..mlp import MLP
 class LayerParameters(NamedTuple):
     """One layer's weights `W` (n_ℓ, n_{ℓ-1}) and biases `b` (n_ℓ,)."""
 
-    W: jax.Array
-    b: jax.Array
+    W: jax.Array | np.ndarray
+    b: jax.Array | np.ndarray
 
 
 Parameters = tuple[LayerParameters, ...]

@@ -62,4 +62,4 @@ def _activation(model: eqx.nn.MLP):
         jax.nn.sigmoid: "sigmoid",
         jax.nn.silu: "silu",
     }
-    return known.get(model.activation, model.activation)
+    return known[model.activation] if model.activation in known else model.activation
