@@ -55,11 +55,11 @@ def to_mlp(mlp: MLP, params: Parameters) -> eqx.nn.MLP:
 
 
 def _activation(model: eqx.nn.MLP):
-    known = {
+    known: dict = {
         jax.nn.relu: "relu",
         jnp.tanh: "tanh",
         jax.nn.tanh: "tanh",
         jax.nn.sigmoid: "sigmoid",
         jax.nn.silu: "silu",
     }
-    return known[model.activation] if model.activation in known else model.activation
+    return known.get(model.activation, model.activation)
