@@ -13,11 +13,33 @@ from .errors import (
     ParameterError,
     SpecError,
 )
+from .finite import (
+    History,
+    LayerParameters,
+    LearningRates,
+    cross_entropy,
+    forward,
+    gradient_step,
+    init,
+    interlayer_ntk,
+    jacobian,
+    mse,
+    ntk,
+    ntk_by_definition,
+    ntk_contributions,
+    ntk_layers,
+    ntk_trace,
+    plain,
+    predicted_change,
+    predicted_loss_change,
+    tensorial,
+    train,
+)
 from .mlp import MLP
 from .propagate import flow
 from .statistics import Flow, LayerStatistics
+from .version import __version__
 
-__version__ = "0.1.0"
 __all__ = [
     "MLP",
     "Activation",
@@ -26,12 +48,33 @@ __all__ = [
     "DataError",
     "FileError",
     "Flow",
+    "History",
     "InteropError",
+    "LayerParameters",
     "LayerStatistics",
+    "LearningRates",
     "MemoryRequestError",
     "NonFiniteError",
     "NtkflowError",
     "ParameterError",
     "SpecError",
+    "__version__",
+    "cross_entropy",
     "flow",
+    "forward",
+    "gradient_step",
+    "init",
+    "interlayer_ntk",
+    "jacobian",
+    "mse",
+    "ntk",
+    "ntk_by_definition",
+    "ntk_contributions",
+    "ntk_layers",
+    "ntk_trace",
+    "plain",
+    "predicted_change",
+    "predicted_loss_change",
+    "tensorial",
+    "train",
 ]

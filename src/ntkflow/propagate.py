@@ -9,13 +9,13 @@ from dataclasses import fields
 
 import numpy as np
 
-from .errors import ComponentError, DataError, MemoryRequestError, NonFiniteError
+from .errors import ComponentError, DataError, NonFiniteError
 from .gaussian import COARSE, FINE, Rule, SampleSets, expectations
+from .memory import check_memory
 from .mlp import MLP
 from .recursions import Hyperparameters, Tensors, means, step
 from .statistics import TENSORS, Flow, LayerStatistics, natural_scale
 
-_MEMORY_LIMIT = 8 * 2**30
 _PARALLEL = 1e-13
 _POOR = 1e-3
 _NUDGE = 4 * np.finfo(float).eps
@@ -138,11 +138,9 @@ def _check_memory(mlp: MLP, N: int, sets: np.ndarray | None) -> None:
     k = sets.shape[1]
     # Five tensors and their errors at each layer, and about twenty-five arrays of a step under way.
     need = 8 * len(sets) * k**4 * (15 * mlp.depth + 25)
-    if need > _MEMORY_LIMIT:
-        raise MemoryRequestError(
-            f"these components of {N} samples need about {need / 2**30:.0f} GiB, more than {_MEMORY_LIMIT >> 30} GiB: "
-            'ask for components="pairs", "mean" or a list of sample sets'
-        )
+    check_memory(
+        need, f"these components of {N} samples", 'components="pairs", "mean" or a list of sample sets'
+    )
 
 
 def _distinct_rows(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

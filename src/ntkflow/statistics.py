@@ -12,6 +12,7 @@ import xarray as xr
 from . import storage
 from .errors import ComponentError, FileError
 from .mlp import MLP
+from .version import __version__
 
 TENSORS = {
     "V": ("alpha1", "alpha2", "alpha3", "alpha4"),
@@ -232,8 +233,6 @@ class Flow:
 
     def to_xarray(self) -> xr.Dataset:
         """Every array with named dimensions, stacked over `layer`; the specification in the attributes."""
-        from . import __version__
-
         data: dict[str, tuple] = {"X": (("sample", "input"), self.X)}
         L = len(self)
         for name in self.layers[0].values:

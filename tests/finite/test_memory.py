@@ -6,7 +6,7 @@ import pytest
 
 import ntkflow
 from ntkflow import finite
-from ntkflow.finite.ntk import _backward_ntk
+from ntkflow.finite.tangent_kernel import _backward_ntk
 
 
 def megabytes(N, n, outputs):

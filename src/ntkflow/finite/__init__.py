@@ -2,11 +2,11 @@
 
 from .definition import ntk_by_definition
 from .descent import gradient_step, predicted_change, predicted_loss_change
-from .forward import forward
 from .learning_rates import LearningRates, plain, tensorial
 from .losses import cross_entropy, mse
-from .ntk import interlayer_ntk, jacobian, ntk, ntk_contributions, ntk_layers, ntk_trace
 from .parameters import LayerParameters, init
+from .preactivations import forward
+from .tangent_kernel import interlayer_ntk, jacobian, ntk, ntk_contributions, ntk_layers, ntk_trace
 from .training import History, train
 
 __all__ = [

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 
 from ..errors import ParameterError
 from ..mlp import MLP
-from .forward import preactivations
 from .learning_rates import LearningRates, tensorial
 from .parameters import Parameters, checked, in_their_precision, inputs, layer_number
+from .preactivations import preactivations
 
 LayerTensor = jax.Array | Callable[[jax.Array], jax.Array]
 

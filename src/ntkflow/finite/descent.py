@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from ..mlp import MLP
-from .forward import preactivations
 from .learning_rates import LearningRates, tensorial
 from .parameters import LayerParameters, Parameters, checked, in_their_precision, inputs
+from .preactivations import preactivations
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 Observable = Callable[[tuple[jax.Array, ...]], jax.Array]

@@ -8,14 +8,13 @@ import numpy as np
 import xarray as xr
 
 from ..mlp import MLP
-from .ntk import ntk
+from ..version import __version__
 from .parameters import init, layer_number
+from .tangent_kernel import ntk
 
 
 def ntk_dataset(mlp: MLP, X, seed: int, layer: int = -1) -> xr.Dataset:
     """Ĥ (i1, i2, alpha1, alpha2) of the network that `init(mlp, seed)` draws, with its inputs and specification."""
-    from .. import __version__
-
     number = layer_number(mlp, layer)
     H = ntk(mlp, init(mlp, seed), X, layer=number)
     attributes = {

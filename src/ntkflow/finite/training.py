@@ -13,9 +13,9 @@ import numpy as np
 from ..errors import DataError
 from ..mlp import MLP
 from .descent import Loss, stepped
-from .forward import preactivations
 from .learning_rates import LearningRates, tensorial
 from .parameters import Parameters, checked, in_their_precision, inputs
+from .preactivations import preactivations
 
 Metric = Callable[[jax.Array, jax.Array], jax.Array]
 Progress = Callable[[int, int, str], None]

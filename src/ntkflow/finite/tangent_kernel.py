@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import ComponentError, MemoryRequestError
+from ..errors import ComponentError
+from ..memory import check_memory
 from ..mlp import MLP
-from .forward import preactivations, slopes
 from .learning_rates import LearningRates, tensorial
 from .parameters import Parameters, checked, in_their_precision, inputs, layer_number
+from .preactivations import preactivations, slopes
 
-_MEMORY_LIMIT = 8 * 2**30
 _BLOCKS = 8  # of rows, of which the symmetric half is computed
 
 
@@ -158,11 +158,7 @@ def _pairs(pairs, N: int, N2: int) -> np.ndarray:
 
 
 def _check_memory(need: int) -> None:
-    if need > _MEMORY_LIMIT:
-        raise MemoryRequestError(
-            f"this NTK needs {need / 2**30:.0f} GiB, more than {_MEMORY_LIMIT >> 30}: "
-            "ask for chosen neurons=…, for pairs=… of samples, or for ntk_trace"
-        )
+    check_memory(need, "the NTK's components", "chosen neurons=…, for pairs=… of samples, or for ntk_trace")
 
 
 def _layer_kernels(mlp: MLP, rates: LearningRates, z, z2, X, X2) -> list[tuple]:
