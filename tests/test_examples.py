@@ -1,8 +1,11 @@
 """The examples run from the top of the repository, as the README says."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 
 def test_demo(tmp_path):
@@ -13,3 +16,14 @@ def test_demo(tmp_path):
     for activation in ("tanh", "relu"):
         for suffix in ("nc", "png"):
             assert (tmp_path / "out" / f"digits_{activation}.{suffix}").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_one_learning_rate(tmp_path):
+    """The tensor trains every width to 90 %; plain gradient descent none to 50 %."""
+    printed = run("one_learning_rate.py", tmp_path)
+    found = re.findall(r"(tensorial|plain) +width +\d+: .* accuracy ([\d.]+)%", printed)
+    assert len(found) == 8
+    assert all(
+        float(accuracy) > 90 if kind == "tensorial" else float(accuracy) < 50 for kind, accuracy in found
+    )
