@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 
 
-def test_demo(tmp_path):
-    script = Path(__file__).parents[1] / "examples" / "demo.py"
-    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+def run(name, folder):
+    script = Path(__file__).parents[1] / "examples" / name
+    done = subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "relu, C_W = 2" in done.stdout
+    return done.stdout
+
+
+def test_demo(tmp_path):
+    assert "relu, C_W = 2" in run("demo.py", tmp_path)
     for activation in ("tanh", "relu"):
         for suffix in ("nc", "png"):
             assert (tmp_path / "out" / f"digits_{activation}.{suffix}").stat().st_size > 10_000
