@@ -246,6 +246,19 @@ def test_refusals():
         finite.forward(mlp, params[:2], X)
     with pytest.raises(ntkflow.DataError, match="shape"):
         finite.forward(mlp, params, X[:, :2])
+    with pytest.raises(ntkflow.DataError, match="finite"):
+        finite.ntk(mlp, params, X * np.nan)
+    with pytest.raises(ntkflow.DataError, match="real"):
+        finite.ntk(mlp, params, X * 1j)
+    with pytest.raises(ntkflow.DataError, match="N ≥ 1"):
+        finite.ntk(mlp, params, X[:0])
+    with pytest.raises(ntkflow.ParameterError, match="pair"):
+        finite.ntk(mlp, (1.0, *params[1:]), X)
+    with pytest.raises(ntkflow.ComponentError, match="layers are 1"):
+        finite.ntk(mlp, params, X, layer=5)
+    for wrong in ({"steps": -1}, {"steps": 5, "record_every": 0}, {"steps": 5, "batch_size": 9}):
+        with pytest.raises(ntkflow.DataError, match=list(wrong)[-1]):
+            finite.train(mlp, params, X, np.zeros((4, 3)), finite.mse, 0.1, **wrong)
     with pytest.raises(ntkflow.ComponentError, match="neurons"):
         finite.ntk(mlp, params, X, neurons=[3])
     with pytest.raises(ntkflow.ComponentError, match="pairs"):

@@ -51,7 +51,7 @@ def init(mlp: MLP, key, dtype=np.float64) -> Parameters:
         key: a JAX key or an integer seed. The same key gives the same network.
         dtype: of the parameters, and of all that is computed with them.
     """
-    keys = jax.random.split(jax.random.key(key) if isinstance(key, int) else key, 2 * mlp.depth)
+    keys = jax.random.split(jax.random.key(key) if isinstance(key, int | np.integer) else key, 2 * mlp.depth)
     layers = []
     for ell, (fan_in, width) in enumerate(zip(mlp.widths, mlp.widths[1:], strict=False)):
         W = np.sqrt(mlp.C_W[ell] / fan_in) * jax.random.normal(keys[2 * ell], (width, fan_in), dtype)
@@ -70,7 +70,10 @@ def checked(mlp: MLP, params) -> Parameters:
         raise ParameterError(f"parameters must be a tuple of {mlp.depth} layers, one per layer of the MLP")
     layers = []
     for ell, layer in enumerate(params, start=1):
-        W, b = layer
+        try:
+            W, b = layer
+        except (TypeError, ValueError) as error:
+            raise ParameterError(f"layer {ell}: parameters must be a pair (W, b)") from error
         for name, array, shape in (
             ("W", W, (mlp.widths[ell], mlp.widths[ell - 1])),
             ("b", b, (mlp.widths[ell],)),
@@ -85,10 +88,16 @@ def checked(mlp: MLP, params) -> Parameters:
 
 
 def inputs(mlp: MLP, params: Parameters, X) -> jax.Array:
-    """X (N, n_0) in the parameters' precision; DataError for another shape."""
+    """X (N, n_0) in the parameters' precision; DataError for another shape, or numbers that are not real and finite."""
+    if not isinstance(X, Tracer):
+        X = np.asarray(X)
+        if X.dtype.kind not in "iuf":
+            raise DataError(f"X must be an array of real numbers, not of {X.dtype}")
+        if not np.all(np.isfinite(X)):
+            raise DataError("X must be finite")
     X = jnp.asarray(X, params[0].W.dtype)
-    if X.ndim != 2 or X.shape[1] != mlp.widths[0]:
-        raise DataError(f"X must have shape (N, {mlp.widths[0]}), not {X.shape}")
+    if X.ndim != 2 or X.shape[1] != mlp.widths[0] or len(X) == 0:
+        raise DataError(f"X must have shape (N, {mlp.widths[0]}) with N ≥ 1, not {X.shape}")
     return X
 
 

@@ -40,7 +40,7 @@ def train(
 
     Args:
         X: (N, n_0). y: targets with N rows, in the form that `loss` takes.
-        loss: loss(z, y), a scalar JAX function of the outputs z (N, n_L).
+        loss: loss(z, y), a scalar JAX function of the outputs z (N, n_L). One function object is compiled once.
         eta: the global learning rate.
         steps: of gradient descent, each on one batch.
         batch_size: by default all of X; otherwise each epoch deals the samples anew into batches of this size.
@@ -61,6 +61,11 @@ def train(
     size = len(X) if batch_size is None else batch_size
     if not 1 <= size <= len(X):
         raise DataError(f"batch_size must lie in 1 … {len(X)}, not {batch_size!r}")
+    for name, value in (("steps", steps), ("record_every", record_every)):
+        if not isinstance(value, int | np.integer) or value < (name == "record_every"):
+            raise DataError(
+                f"{name} must be a whole number, of at least {int(name == 'record_every')}, not {value!r}"
+            )
     rates = rates or tensorial(mlp)
     measures = {"loss": loss, **(metrics or {})}
     history = History(metrics={name: [] for name in metrics or {}})
