@@ -256,6 +256,11 @@ def test_refusals():
         finite.ntk(mlp, (1.0, *params[1:]), X)
     with pytest.raises(ntkflow.ComponentError, match="layers are 1"):
         finite.ntk(mlp, params, X, layer=5)
+    one = network(widths=(5, 4, 1))
+    with pytest.raises(ntkflow.DataError, match="broadcast|shape"):
+        finite.gradient_step(one[0], one[1], one[2], np.zeros(4), finite.mse, 0.1)
+    with pytest.raises(ntkflow.DataError, match="whole class numbers"):
+        finite.predicted_loss_change(mlp, params, X, np.zeros(4), finite.cross_entropy, 0.1)
     for wrong in ({"steps": -1}, {"steps": 5, "record_every": 0}, {"steps": 5, "batch_size": 9}):
         with pytest.raises(ntkflow.DataError, match=list(wrong)[-1]):
             finite.train(mlp, params, X, np.zeros((4, 3)), finite.mse, 0.1, **wrong)

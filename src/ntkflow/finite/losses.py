@@ -5,16 +5,24 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from ..errors import DataError
 from .parameters import in_their_precision
 
 
 @in_their_precision
 def mse(z: jax.Array, y: jax.Array) -> jax.Array:
-    """½ Σ_i (z_i - y_i)², averaged over samples; y (N, n_L)."""
+    """½ Σ_i (z_i - y_i)², averaged over samples; y (N, n_L). DataError for another shape: it would be broadcast."""
+    if jnp.shape(y) != jnp.shape(z):
+        raise DataError(f"mse: the targets y must have the outputs' shape {jnp.shape(z)}, not {jnp.shape(y)}")
     return 0.5 * jnp.mean(jnp.sum((z - y) ** 2, axis=1))
 
 
 @in_their_precision
 def cross_entropy(z: jax.Array, y: jax.Array) -> jax.Array:
-    """Softmax cross-entropy, averaged over samples; y (N,) holds class numbers."""
+    """Softmax cross-entropy, averaged over samples; y (N,) holds class numbers. DataError for anything else."""
+    y = jnp.asarray(y)
+    if y.shape != jnp.shape(z)[:1] or not jnp.issubdtype(y.dtype, jnp.integer):
+        raise DataError(
+            f"cross_entropy: y must hold {len(z)} whole class numbers, not {y.dtype} of shape {y.shape}"
+        )
     return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(z), y[:, None], axis=1))

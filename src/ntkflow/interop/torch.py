@@ -36,6 +36,11 @@ def from_sequential(
             activations.append(_activation(position, module))
         else:
             raise InteropError(f"module {position}, {module}: Linear layers and activations must alternate")
+    for module in linears:
+        if module.weight.dtype not in (torch.float32, torch.float64):
+            raise InteropError(
+                f"{module}: {module.weight.dtype} is not supported; convert the model to float32 or float64"
+            )
     if not linears or len(activations) == len(linears):
         raise InteropError("the Sequential must begin and end with a Linear layer")
     widths = [linears[0].in_features, *(module.out_features for module in linears)]
