@@ -252,6 +252,15 @@ def test_refusals():
         finite.ntk(mlp, params, X * 1j)
     with pytest.raises(ntkflow.DataError, match="N ≥ 1"):
         finite.ntk(mlp, params, X[:0])
+    with pytest.raises(ntkflow.ParameterError, match="floating"):
+        finite.forward(ntkflow.MLP((1, 1)), [([[2]], [0])], [[0.5]])
+    for call in (finite.ntk, finite.ntk_layers, finite.ntk_trace):
+        with pytest.raises(ntkflow.ParameterError, match="4 layers"):
+            call(mlp, params, X, rates=finite.LearningRates((1.0,), (1.0,)))
+    with pytest.raises(ntkflow.DataError, match="class numbers"):
+        finite.predicted_loss_change(mlp, params, X, np.array([0, 1, 2, 3]), finite.cross_entropy, 0.1)
+    with pytest.raises(ntkflow.DataError, match="taken"):
+        finite.train(mlp, params, X, np.zeros((4, 3)), finite.mse, 0.1, 1, metrics={"loss": finite.mse})
     with pytest.raises(ntkflow.ParameterError, match="pair"):
         finite.ntk(mlp, (1.0, *params[1:]), X)
     with pytest.raises(ntkflow.ComponentError, match="layers are 1"):

@@ -94,6 +94,7 @@ def test_unsupported_modules_are_named():
         (nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), "alternate"),
         (nn.Sequential(nn.Linear(4, 4), nn.ReLU()), "end"),
         (nn.Sequential(nn.Linear(4, 4, dtype=torch.bfloat16)), "bfloat16"),
+        (nn.Sequential(nn.Linear(4, 4), nn.Softplus(threshold=0.5), nn.Linear(4, 2)), "Softplus"),
         (nn.Sequential(nn.Linear(4, 4), nn.GELU("tanh"), nn.Linear(4, 2)), "GELU"),
     ):
         with pytest.raises(ntkflow.InteropError, match=word):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ..mlp import MLP
-from .learning_rates import LearningRates, tensorial
+from .learning_rates import LearningRates, checked_rates
 from .parameters import LayerParameters, Parameters, checked, in_their_precision, inputs
 from .preactivations import preactivations
 
@@ -31,7 +31,7 @@ def gradient_step(
     """
     params = checked(mlp, params)
     X = inputs(mlp, params, X)
-    return stepped(mlp, rates or tensorial(mlp), loss, params, X, jnp.asarray(y), eta)
+    return stepped(mlp, checked_rates(mlp, rates), loss, params, X, jnp.asarray(y), eta)
 
 
 @in_their_precision
@@ -64,7 +64,7 @@ def predicted_change(
     params = checked(mlp, params)
     X = inputs(mlp, params, X)
     observed = X if X_observed is None else inputs(mlp, params, X_observed)
-    velocity = _velocity(mlp, rates or tensorial(mlp), loss, params, X, jnp.asarray(y))
+    velocity = _velocity(mlp, checked_rates(mlp, rates), loss, params, X, jnp.asarray(y))
     change = jax.jvp(lambda p: observable(preactivations(mlp, p, observed)), (params,), (velocity,))[1]
     return eta * change
 

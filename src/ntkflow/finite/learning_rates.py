@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import ParameterError
 from ..mlp import MLP
 
 
@@ -13,6 +14,15 @@ class LearningRates:
 
     bias: tuple[float, ...]
     weight: tuple[float, ...]
+
+
+def checked_rates(mlp: MLP, rates: LearningRates | None) -> LearningRates:
+    """`rates`, or those of `mlp`; ParameterError if they are not one of each for every layer."""
+    if rates is None:
+        return tensorial(mlp)
+    if not isinstance(rates, LearningRates) or not len(rates.bias) == len(rates.weight) == mlp.depth:
+        raise ParameterError(f"rates must be LearningRates of {mlp.depth} layers, not {rates!r}")
+    return rates
 
 
 def tensorial(mlp: MLP) -> LearningRates:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from ..errors import DataError
 from .parameters import in_their_precision
@@ -25,4 +26,6 @@ def cross_entropy(z: jax.Array, y: jax.Array) -> jax.Array:
         raise DataError(
             f"cross_entropy: y must hold {len(z)} whole class numbers, not {y.dtype} of shape {y.shape}"
         )
+    if not isinstance(y, Tracer) and (y.size == 0 or y.min() < 0 or y.max() >= jnp.shape(z)[1]):
+        raise DataError(f"cross_entropy: class numbers must lie in 0 … {jnp.shape(z)[1] - 1}")
     return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(z), y[:, None], axis=1))

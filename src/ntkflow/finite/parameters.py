@@ -80,6 +80,10 @@ def checked(mlp: MLP, params) -> Parameters:
         ):
             if jnp.shape(array) != shape:
                 raise ParameterError(f"layer {ell}: {name} must have shape {shape}, not {jnp.shape(array)}")
+            if not jnp.issubdtype(
+                array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype, jnp.floating
+            ):
+                raise ParameterError(f"layer {ell}: {name} must hold floating-point numbers")
             if not isinstance(array, Tracer) and not np.all(np.isfinite(array)):
                 raise ParameterError(f"layer {ell}: {name} is not finite")
         # Not made JAX arrays here: outside of `in_their_precision` that could cut them to float32.

@@ -21,7 +21,7 @@ import numpy as np
 from ..errors import ComponentError
 from ..memory import check_memory
 from ..mlp import MLP
-from .learning_rates import LearningRates, tensorial
+from .learning_rates import LearningRates, checked_rates
 from .parameters import Parameters, checked, in_their_precision, inputs, layer_number
 from .preactivations import preactivations, slopes
 
@@ -57,10 +57,10 @@ def ntk(
     others = len(X) if X2 is None else len(X2)
     if pairs is None:
         _check_memory(X.dtype.itemsize * len(chosen) ** 2 * len(X) * others)
-        return _backward_ntk(mlp, top, rates or tensorial(mlp), params, X, X2, chosen)
+        return _backward_ntk(mlp, top, checked_rates(mlp, rates), params, X, X2, chosen)
     pairs = _pairs(pairs, len(X), others)
     _check_memory(X.dtype.itemsize * len(chosen) ** 2 * len(pairs))
-    return _paired_ntk(mlp, top, rates or tensorial(mlp), params, X, X if X2 is None else X2, chosen, pairs)
+    return _paired_ntk(mlp, top, checked_rates(mlp, rates), params, X, X if X2 is None else X2, chosen, pairs)
 
 
 @in_their_precision
@@ -71,7 +71,7 @@ def ntk_trace(
     params = checked(mlp, params)
     X = inputs(mlp, params, X)
     X2 = X if X2 is None else inputs(mlp, params, X2)
-    return _trace(mlp, layer_number(mlp, layer), rates or tensorial(mlp), params, X, X2)
+    return _trace(mlp, layer_number(mlp, layer), checked_rates(mlp, rates), params, X, X2)
 
 
 @in_their_precision
@@ -96,7 +96,7 @@ def ntk_contributions(
     top = layer_number(mlp, layer)
     chosen = _neurons(mlp, top, neurons)
     _check_memory(2 * top * X.dtype.itemsize * len(chosen) ** 2 * len(X) * len(X2))
-    return _contributions(mlp, top, rates or tensorial(mlp), params, X, X2, chosen)
+    return _contributions(mlp, top, checked_rates(mlp, rates), params, X, X2, chosen)
 
 
 @in_their_precision
@@ -113,7 +113,7 @@ def ntk_layers(
     _check_memory(
         X.dtype.itemsize * len(X) * len(X2) * (sum(n * n for n in mlp.widths[1:]) + max(mlp.widths) ** 2)
     )
-    return _forward_ntk(mlp, rates or tensorial(mlp), params, X, X2)
+    return _forward_ntk(mlp, checked_rates(mlp, rates), params, X, X2)
 
 
 @in_their_precision
@@ -137,7 +137,7 @@ def interlayer_ntk(
     X2 = X if X2 is None else inputs(mlp, params, X2)
     first, second = (layer_number(mlp, layer) for layer in layers)
     _check_memory(X.dtype.itemsize * mlp.widths[first] * mlp.widths[second] * len(X) * len(X2))
-    return _interlayer(mlp, first, second, rates or tensorial(mlp), params, X, X2)
+    return _interlayer(mlp, first, second, checked_rates(mlp, rates), params, X, X2)
 
 
 def _neurons(mlp: MLP, layer: int, neurons) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import DataError
 from ..mlp import MLP
 from .descent import Loss, stepped
-from .learning_rates import LearningRates, tensorial
+from .learning_rates import LearningRates, checked_rates
 from .parameters import Parameters, checked, in_their_precision, inputs
 from .preactivations import preactivations
 
@@ -43,7 +43,8 @@ def train(
         loss: loss(z, y), a scalar JAX function of the outputs z (N, n_L). One function object is compiled once.
         eta: the global learning rate.
         steps: of gradient descent, each on one batch.
-        batch_size: by default all of X; otherwise each epoch deals the samples anew into batches of this size.
+        batch_size: by default all of X; otherwise each epoch deals the samples anew into batches of this size, and
+            leaves out what does not fill one.
         seed: of the dealing.
         rates: the learning-rate tensor; by default that of `mlp`, or `plain(mlp)`.
         record_every: record the loss and metrics on all of X before the first step, every so many steps, and last.
@@ -66,7 +67,9 @@ def train(
             raise DataError(
                 f"{name} must be a whole number, of at least {int(name == 'record_every')}, not {value!r}"
             )
-    rates = rates or tensorial(mlp)
+    if "loss" in (metrics or {}):
+        raise DataError("metrics: the name 'loss' is taken by the loss itself")
+    rates = checked_rates(mlp, rates)
     measures = {"loss": loss, **(metrics or {})}
     history = History(metrics={name: [] for name in metrics or {}})
     batches = _batches(len(X), size, np.random.default_rng(seed))

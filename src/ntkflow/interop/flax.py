@@ -16,6 +16,9 @@ def from_variables(
 ) -> tuple[MLP, Parameters]:
     """The MLP and parameters of `{"params": {"Dense_0": {"kernel", "bias"}, "Dense_1": …}}`.
 
+    Layers are taken in the order of their numbers, in which Flax created them: write the module line by line, for in
+    `Dense(3)(tanh(Dense(3)(x)))` the last layer is created first.
+
     Args:
         activation: of the module, which its variables do not name; in a form that `MLP` takes.
 

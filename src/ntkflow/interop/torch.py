@@ -29,8 +29,10 @@ def from_sequential(
         InteropError: a module is not supported; the message names it.
     """
     linears, activations = [], []
+    if type(model) is not nn.Sequential:
+        raise InteropError(f"expected a torch.nn.Sequential, not {type(model).__name__}")
     for position, module in enumerate(model):
-        if isinstance(module, nn.Linear) and len(linears) == len(activations):
+        if type(module) is nn.Linear and len(linears) == len(activations):
             linears.append(module)
         elif len(linears) == len(activations) + 1 and not isinstance(module, nn.Linear):
             activations.append(_activation(position, module))
@@ -109,13 +111,13 @@ def _activation(position: int, module: nn.Module):
     simple = {nn.Identity: "linear", nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid", nn.SiLU: "silu"}
     if type(module) in simple:
         return simple[type(module)]
-    if isinstance(module, nn.LeakyReLU):
+    if type(module) is nn.LeakyReLU:
         return {"name": "leaky_relu", "slope": module.negative_slope}
-    if isinstance(module, nn.ELU):
+    if type(module) is nn.ELU:
         return {"name": "elu", "alpha": module.alpha}
-    if isinstance(module, nn.GELU) and module.approximate == "none":
+    if type(module) is nn.GELU and module.approximate == "none":
         return "gelu"
-    if isinstance(module, nn.Softplus) and module.beta == 1:
+    if type(module) is nn.Softplus and module.beta == 1 and module.threshold >= 20:
         return "softplus"
     raise InteropError(f"module {position}, {module}: not supported")
 
