@@ -87,7 +87,7 @@ def test_files_on_the_command_line(tmp_path):
 
 def refused(folder, *arguments, word):
     done = subprocess.run(
-        [sys.executable, "-m", "ntkflow.cli", *arguments],
+        [sys.executable, "-m", "ntkflow", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -98,7 +98,7 @@ def test_refusals():
 
 def command(*arguments, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "ntkflow.cli", *arguments],
+        [sys.executable, "-m", "ntkflow", *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,

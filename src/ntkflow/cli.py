@@ -69,7 +69,7 @@ def ntk_command(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="NTK.nc", help="Where to save (.nc or .zarr).")
     ],
-    seed: Annotated[int, typer.Option(help="Of the network's parameters.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the network's parameters.")] = 0,
     layer: Annotated[int, typer.Option(help="Counted from 1, or from the last as -1.")] = -1,
     force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
 ) -> None:
@@ -140,7 +140,3 @@ def _load_inputs(path: Path) -> np.ndarray:
     if not isinstance(X, np.ndarray):
         raise FileError(f"cannot read the inputs {path}: it isn't a .npy file of one array")
     return X
-
-
-if __name__ == "__main__":
-    main()

@@ -25,7 +25,8 @@ class Groups:
 
 
 def standard(mlp: MLP, eta: float = 1.0) -> tuple[Groups, ...]:
-    """σ_w² = C_W, σ_b² = C_b; learning rates η λ_W / n_{ℓ-1} of W and η λ_b of b."""
+    """σ_w² = C_W, σ_b² = C_b; learning rates η λ_W / n_{ℓ-1} of W and η λ_b of b. SpecError unless η > 0."""
+    _check_positive(eta)
     return tuple(
         Groups(
             mlp.C_W[k] ** 0.5, mlp.C_b[k] ** 0.5, eta * mlp.lambda_W[k] / mlp.widths[k], eta * mlp.lambda_b[k]
@@ -38,8 +39,10 @@ def ntk_parameterisation(mlp: MLP, eta: float = 1.0) -> tuple[Groups, ...]:
     """σ_w² = C_W, σ_b² = C_b; learning rates η λ_W / C_W of ω and η λ_b / C_b of β, the same at any width.
 
     Raises:
-        SpecError: C_W or C_b is 0 where its learning rate is not: such a parameter can't be written as σ × a unit Gaussian.
+        SpecError: C_W or C_b is 0 where its learning rate is not: such a parameter can't be written as σ × a unit Gaussian;
+            or η is not positive.
     """
+    _check_positive(eta)
     return tuple(
         Groups(
             mlp.C_W[k] ** 0.5, mlp.C_b[k] ** 0.5,
@@ -50,7 +53,8 @@ def ntk_parameterisation(mlp: MLP, eta: float = 1.0) -> tuple[Groups, ...]:
 
 
 def from_standard(widths, activation, layers, eta: float = 1.0) -> MLP:
-    """The MLP whose `standard(mlp, eta)` is `layers`."""
+    """The MLP whose `standard(mlp, eta)` is `layers`. SpecError unless η > 0."""
+    _check_positive(eta)
     return MLP(
         widths, activation, [g.sigma_b**2 for g in layers], [g.sigma_w**2 for g in layers],
         [g.bias_rate / eta for g in layers], [g.weight_rate * n / eta for g, n in zip(layers, widths, strict=False)],
@@ -58,11 +62,21 @@ def from_standard(widths, activation, layers, eta: float = 1.0) -> MLP:
 
 
 def from_ntk_parameterisation(widths, activation, layers, eta: float = 1.0) -> MLP:
-    """The MLP whose `ntk_parameterisation(mlp, eta)` is `layers`: λ_W = C_W × weight_rate / η, λ_b = C_b × bias_rate / η."""
+    """The MLP whose `ntk_parameterisation(mlp, eta)` is `layers`: λ_W = C_W × weight_rate / η, λ_b = C_b × bias_rate / η.
+
+    Raises:
+        SpecError: η is not positive.
+    """
+    _check_positive(eta)
     return MLP(
         widths, activation, [g.sigma_b**2 for g in layers], [g.sigma_w**2 for g in layers],
         [g.sigma_b**2 * g.bias_rate / eta for g in layers], [g.sigma_w**2 * g.weight_rate / eta for g in layers],
     )  # fmt: skip
+
+
+def _check_positive(eta: float) -> None:
+    if not 0 < eta < float("inf"):
+        raise SpecError(f"eta must be positive and finite, not {eta!r}")
 
 
 def _ratio(name: str, k: int, rate: float, variance: float) -> float:

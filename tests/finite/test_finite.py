@@ -278,5 +278,83 @@ def test_refusals():
     with pytest.raises(ntkflow.ComponentError, match="pairs"):
         finite.ntk(mlp, params, X, pairs=[(0, 4)])
     wide = ntkflow.MLP((5, 1024, 1024, 1024), "relu")
-    with pytest.raises(ntkflow.MemoryRequestError, match="ntk_trace"):
-        finite.ntk(wide, finite.init(wide, 0), RNG.normal(size=(64, 5)), layer=2)
+    drawn, many = finite.init(wide, 0), RNG.normal(size=(1200, 5))
+    for call in (
+        lambda: finite.ntk(wide, drawn, many[:64], layer=2),
+        lambda: finite.ntk(wide, drawn, many, layer=3, pairs=np.zeros((4, 2), int)),
+        lambda: finite.ntk_trace(wide, drawn, many),
+        lambda: finite.jacobian(wide, drawn, many, lower=1),
+        lambda: finite.interlayer_ntk(wide, drawn, many, layers=(3, 3)),
+    ):
+        with pytest.raises(ntkflow.MemoryRequestError, match="ntk_trace"):
+            call()
+    with pytest.raises(ntkflow.MemoryRequestError, match="Jacobians"):
+        finite.ntk_by_definition(wide, drawn, many[:4])
+
+
+BAD_CALLS = [
+    (ntkflow.ComponentError, "layers are 1", lambda m, p, X, y: finite.ntk(m, p, X, layer=1.5)),
+    (ntkflow.ComponentError, "layers are 1", lambda m, p, X, y: finite.ntk(m, p, X, layer=True)),
+    (ntkflow.ComponentError, "layers are 1", lambda m, p, X, y: finite.jacobian(m, p, X, upper=None)),
+    (ntkflow.ComponentError, "l1, l2", lambda m, p, X, y: finite.interlayer_ntk(m, p, X, layers=3)),
+    (ntkflow.ComponentError, "neurons", lambda m, p, X, y: finite.ntk(m, p, X, neurons=[])),
+    (ntkflow.ComponentError, "neurons", lambda m, p, X, y: finite.ntk(m, p, X, neurons=[[0], [1, 2]])),
+    (ntkflow.ComponentError, "P ≥ 1", lambda m, p, X, y: finite.ntk(m, p, X, pairs=[])),
+    (ntkflow.DataError, "X must be an array", lambda m, p, X, y: finite.ntk(m, p, [[1.0], [1.0, 2.0]])),
+    (ntkflow.DataError, "X2 must have shape", lambda m, p, X, y: finite.ntk(m, p, X, X[:, :2])),
+    (ntkflow.DataError, "X must be an array of real", lambda m, p, X, y: finite.ntk(m, p, X.astype(object))),
+    (ntkflow.ParameterError, "seed", lambda m, p, X, y: finite.init(m, -1)),
+    (ntkflow.ParameterError, "seed", lambda m, p, X, y: finite.init(m, 2**70)),
+    (ntkflow.ParameterError, "seed", lambda m, p, X, y: finite.init(m, "0")),
+    (ntkflow.ParameterError, "dtype", lambda m, p, X, y: finite.init(m, 0, np.int32)),
+    (ntkflow.ParameterError, "layer 2: W is float32", lambda m, p, X, y: finite.ntk(m, mixed(p), X)),
+    (
+        ntkflow.ParameterError,
+        "not negative",
+        lambda m, p, X, y: finite.ntk(m, p, X, rates=finite.LearningRates((-1.0,) * 4, (1.0,) * 4)),
+    ),
+    (ntkflow.ParameterError, "eta", lambda m, p, X, y: finite.gradient_step(m, p, X, y, finite.mse, np.nan)),
+    (ntkflow.ParameterError, "eta", lambda m, p, X, y: finite.train(m, p, X, y, finite.mse, "1", 1)),
+    (ntkflow.ParameterError, "loss", lambda m, p, X, y: finite.gradient_step(m, p, X, y, "mse", 0.1)),
+    (ntkflow.DataError, "seed", lambda m, p, X, y: finite.train(m, p, X, y, finite.mse, 0.1, 1, seed=-1)),
+    (
+        ntkflow.DataError,
+        "batch_size",
+        lambda m, p, X, y: finite.train(m, p, X, y, finite.mse, 0.1, 1, batch_size=1.5),
+    ),
+    (
+        ntkflow.ParameterError,
+        "symmetric",
+        lambda m, p, X, y: finite.ntk_by_definition(
+            m, p, X, tensor=[np.triu(np.ones((w.W.size + w.b.size,) * 2)) for w in p]
+        ),
+    ),
+]
+
+
+def mixed(params):
+    return (params[0], finite.LayerParameters(*(x.astype(np.float32) for x in params[1])), *params[2:])
+
+
+@pytest.mark.parametrize("error, words, call", BAD_CALLS)
+def test_bad_arguments_are_named(error, words, call):
+    mlp, params, X, _ = network()
+    with pytest.raises(error, match=words):
+        call(mlp, params, X, np.zeros((4, 3)))
+
+
+def test_constants_within_compiled_code():
+    """Within jit nothing that is given need be traced; float64 constants follow JAX's setting and harm no later call."""
+    mlp, params, X, _ = network()
+    expected = finite.ntk(mlp, params, X)
+    total = jax.jit(lambda s: s * finite.ntk(mlp, params, X, neurons=[0], pairs=[(0, 1)]).sum())(1.0)
+    assert total.dtype == np.float32 and np.isclose(total, expected[0, 0, 0, 1], rtol=1e-5)
+    labels = np.zeros(4, int)
+    change = jax.jit(
+        lambda s: s * finite.predicted_loss_change(mlp, params, X, labels, finite.cross_entropy, 0.1)
+    )
+    real = finite.predicted_loss_change(mlp, params, X, labels, finite.cross_entropy, 0.1)
+    assert np.isclose(change(1.0), real, rtol=1e-5) and real.dtype == np.float64
+    drawn = jax.jit(lambda key: finite.init(mlp, key)[0].W)(jax.random.key(0))
+    assert drawn.dtype == np.float32
+    assert close(finite.ntk(mlp, params, X), expected, 1e-15) and jnp.zeros(1).dtype == np.float32

@@ -62,6 +62,10 @@ def test_flax():
         )
     with pytest.raises(ntkflow.InteropError, match="Conv_0"):
         flax_interop.from_variables({"params": {"Conv_0": {}}}, "tanh")
+    with pytest.raises(ntkflow.InteropError, match="kernel"):
+        flax_interop.from_variables({"params": {"Dense_0": {}}}, "tanh")
+    with pytest.raises(ntkflow.InteropError, match="dictionary"):
+        flax_interop.from_variables([1, 2], "tanh")
 
 
 @pytest.mark.parametrize("library", ["ours", "flax"])
@@ -90,3 +94,5 @@ def test_ten_steps_of_optax(library):
         assert np.allclose(a.W, b.W, rtol=1e-11) and np.allclose(a.b, b.b, rtol=1e-11)
     with pytest.raises(ntkflow.InteropError, match="axes"):
         scale_by_learning_rate_tensor().init({"kernel": np.zeros((3, 3, 2, 2))})
+    with pytest.raises(ntkflow.InteropError, match="fan_in_axis"):
+        scale_by_learning_rate_tensor(fan_in_axis=2)

@@ -101,6 +101,21 @@ def test_unsupported_modules_are_named():
             interop.from_sequential(network)
     with pytest.raises(ntkflow.InteropError, match="1.weight"):
         interop.parameter_groups(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), 0.1)
+    hooked = nn.Sequential(nn.Linear(4, 4))
+    hooked[0].register_forward_hook(lambda *_: None)
+    with pytest.raises(ntkflow.InteropError, match="hooks"):
+        interop.from_sequential(hooked)
+    shared = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+    shared[2].weight = shared[0].weight
+    for model, words in (
+        (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))), "computed from"),
+        (nn.Sequential(nn.LazyLinear(4)), "lazy"),
+        (shared, "same parameter"),
+    ):
+        with pytest.raises(ntkflow.InteropError, match=words):
+            interop.gaussian_init_(model)
+        with pytest.raises(ntkflow.InteropError, match=words):
+            interop.parameter_groups(model, 0.1)
     mlp = ntkflow.MLP((4, 5, 2), "erf")
     with pytest.raises(ntkflow.InteropError, match="erf"):
         interop.to_sequential(mlp, finite.init(mlp, 0))

@@ -7,10 +7,12 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from ..errors import ParameterError
+from ..memory import check_memory
 from ..mlp import MLP
-from .learning_rates import LearningRates, tensorial
+from .learning_rates import LearningRates, checked_rates
 from .parameters import Parameters, checked, in_their_precision, inputs, layer_number
 from .preactivations import preactivations
 
@@ -29,12 +31,19 @@ def ntk_by_definition(
             its P parameters, weights row by row and then biases, or a function v → λ v of such a vector (P,).
 
     Raises:
-        ParameterError: the tensor doesn't fit the parameters.
+        ParameterError: the tensor doesn't fit the parameters, or a matrix is not symmetric.
+        MemoryRequestError: the parameters' Jacobian, N n_ℓ P, would not fit in memory.
     """
     params = checked(mlp, params)
     X = inputs(mlp, params, X)
-    X2 = X if X2 is None else inputs(mlp, params, X2)
+    X2 = X if X2 is None else inputs(mlp, params, X2, "X2")
     top = layer_number(mlp, layer)
+    count = sum(W.size + b.size for W, b in params[:top])
+    check_memory(
+        X.dtype.itemsize * (len(X) + len(X2)) * mlp.widths[top] * 2 * count,
+        "the parameters' Jacobians",
+        "`ntk`",
+    )
     apply = [_as_function(one, p) for one, p in zip(_per_layer(mlp, tensor), params, strict=True)]
 
     def rows(x):
@@ -52,12 +61,10 @@ def ntk_by_definition(
 
 def _per_layer(mlp: MLP, tensor) -> list:
     if tensor is None or isinstance(tensor, LearningRates):
-        rates = tensor or tensorial(mlp)
+        rates = checked_rates(mlp, tensor)
         return list(zip(rates.weight, rates.bias, strict=True))
-    if len(tensor) != mlp.depth:
-        raise ParameterError(
-            f"tensor must list one matrix or function for each of {mlp.depth} layers, not {len(tensor)}"
-        )
+    if not isinstance(tensor, tuple | list) or len(tensor) != mlp.depth:
+        raise ParameterError(f"tensor must list one matrix or function for each of {mlp.depth} layers")
     return list(tensor)
 
 
@@ -68,9 +75,11 @@ def _as_function(tensor: Any, layer) -> Callable[[jax.Array], jax.Array]:
     if isinstance(tensor, tuple):
         diagonal = jnp.concatenate([jnp.full(layer.W.size, tensor[0]), jnp.full(layer.b.size, tensor[1])])
         return lambda v: diagonal.astype(v.dtype) * v
-    matrix = jnp.asarray(tensor)
+    matrix = jnp.asarray(tensor, layer.W.dtype)
     if matrix.shape != (count, count):
         raise ParameterError(
             f"a layer's learning-rate tensor must have shape {(count, count)}, not {matrix.shape}"
         )
+    if not isinstance(matrix, Tracer) and not jnp.allclose(matrix, matrix.T):
+        raise ParameterError("a layer's learning-rate tensor must be symmetric")
     return lambda v: matrix @ v

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
+from ..errors import ParameterError
 from ..mlp import MLP
 from .learning_rates import LearningRates, checked_rates
 from .parameters import LayerParameters, Parameters, checked, in_their_precision, inputs
@@ -25,13 +28,20 @@ def gradient_step(
 
     Args:
         X: (N, n_0). y: targets, in the form that `loss` takes.
-        loss: loss(z, y), a scalar JAX function of the outputs z (N, n_L).
+        loss: loss(z, y), a scalar JAX function of the outputs z (N, n_L). It is compiled once for each function
+            object: define it once, not in a loop, and don't change what it refers to afterwards.
         eta: the global learning rate η.
         rates: the learning-rate tensor; by default that of `mlp`, or `plain(mlp)`.
+
+    Raises:
+        ParameterError, DataError: an argument doesn't fit the network.
     """
     params = checked(mlp, params)
     X = inputs(mlp, params, X)
-    return stepped(mlp, checked_rates(mlp, rates), loss, params, X, jnp.asarray(y), eta)
+    rate = checked_eta(eta)
+    return stepped(
+        mlp, checked_rates(mlp, rates), checked_function(loss, "loss"), params, X, jnp.asarray(y), rate
+    )
 
 
 @in_their_precision
@@ -63,10 +73,25 @@ def predicted_change(
     """
     params = checked(mlp, params)
     X = inputs(mlp, params, X)
-    observed = X if X_observed is None else inputs(mlp, params, X_observed)
+    observed = X if X_observed is None else inputs(mlp, params, X_observed, "X_observed")
+    loss, observable = checked_function(loss, "loss"), checked_function(observable, "observable")
     velocity = _velocity(mlp, checked_rates(mlp, rates), loss, params, X, jnp.asarray(y))
     change = jax.jvp(lambda p: observable(preactivations(mlp, p, observed)), (params,), (velocity,))[1]
-    return eta * change
+    return checked_eta(eta) * change
+
+
+def checked_eta(eta):
+    """η, traced or a finite number; ParameterError for anything else."""
+    if not isinstance(eta, Tracer) and not (np.ndim(eta) == 0 and np.isreal(eta) and np.isfinite(eta)):
+        raise ParameterError(f"eta must be a finite number, not {eta!r}")
+    return eta
+
+
+def checked_function(function: Callable, name: str) -> Callable:
+    """`function`; ParameterError for what can't be called, or can't be hashed to be compiled once."""
+    if not callable(function) or not isinstance(function, Hashable):
+        raise ParameterError(f"{name} must be a hashable function, not {function!r}")
+    return function
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Real
 
 from ..errors import ParameterError
 from ..mlp import MLP
@@ -17,11 +19,14 @@ class LearningRates:
 
 
 def checked_rates(mlp: MLP, rates: LearningRates | None) -> LearningRates:
-    """`rates`, or those of `mlp`; ParameterError if they are not one of each for every layer."""
+    """`rates`, or those of `mlp`; ParameterError if they are not one of each, finite and ≥ 0, for every layer."""
     if rates is None:
         return tensorial(mlp)
     if not isinstance(rates, LearningRates) or not len(rates.bias) == len(rates.weight) == mlp.depth:
         raise ParameterError(f"rates must be LearningRates of {mlp.depth} layers, not {rates!r}")
+    values = (*rates.bias, *rates.weight)
+    if not all(isinstance(rate, Real) and 0 <= rate < math.inf for rate in values):
+        raise ParameterError(f"rates must be finite and not negative, not {rates!r}")
     return rates
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from ..errors import DataError
@@ -21,11 +22,13 @@ def mse(z: jax.Array, y: jax.Array) -> jax.Array:
 @in_their_precision
 def cross_entropy(z: jax.Array, y: jax.Array) -> jax.Array:
     """Softmax cross-entropy, averaged over samples; y (N,) holds class numbers. DataError for anything else."""
-    y = jnp.asarray(y)
-    if y.shape != jnp.shape(z)[:1] or not jnp.issubdtype(y.dtype, jnp.integer):
+    classes = y if isinstance(y, Tracer) else np.asarray(y)
+    if classes.shape != jnp.shape(z)[:1] or not jnp.issubdtype(classes.dtype, jnp.integer):
         raise DataError(
-            f"cross_entropy: y must hold {len(z)} whole class numbers, not {y.dtype} of shape {y.shape}"
+            f"cross_entropy: y must hold {len(z)} whole class numbers, not {classes.dtype} of shape {classes.shape}"
         )
-    if not isinstance(y, Tracer) and (y.size == 0 or y.min() < 0 or y.max() >= jnp.shape(z)[1]):
+    if isinstance(classes, np.ndarray) and (
+        classes.size == 0 or classes.min() < 0 or classes.max() >= jnp.shape(z)[1]
+    ):
         raise DataError(f"cross_entropy: class numbers must lie in 0 … {jnp.shape(z)[1] - 1}")
-    return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(z), y[:, None], axis=1))
+    return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(z), jnp.asarray(classes)[:, None], axis=1))

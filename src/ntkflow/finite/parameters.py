@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ..errors import ComponentError, DataError, ParameterError
+from ..errors import ComponentError, DataError, NtkflowError, ParameterError
 from ..mlp import MLP
 
 
@@ -34,7 +35,9 @@ def in_their_precision(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
-        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((args, kwargs))):
+        # Within jit even a constant is a tracer; within vmap and grad only what they act on is.
+        if any(isinstance(leaf, Tracer) for leaf in (*jax.tree.leaves((args, kwargs)), jnp.zeros(()))):
+            args, kwargs = jax.tree.map(_as_jax_would_have_it, (args, kwargs))
             return function(*args, **kwargs)
         with jax.enable_x64(True):
             result = function(*args, **kwargs)
@@ -43,15 +46,26 @@ def in_their_precision(function: Callable) -> Callable:
     return wrapped
 
 
+def _as_jax_would_have_it(leaf):
+    """With x64 off a float64 constant becomes float32 here, once, and not somewhere within compiled code."""
+    return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype)) if isinstance(leaf, np.ndarray) else leaf
+
+
 @in_their_precision
 def init(mlp: MLP, key, dtype=np.float64) -> Parameters:
     """Independent Gaussian parameters: Var b = C_b, Var W = C_W / n_{ℓ-1}, PDLT (8.5).
 
     Args:
-        key: a JAX key or an integer seed. The same key gives the same network.
-        dtype: of the parameters, and of all that is computed with them.
+        key: a JAX key or an integer seed 0 … 2^63 - 1. The same key gives the same network.
+        dtype: of the parameters, and of all that is computed with them: a floating-point type.
+
+    Raises:
+        ParameterError: the key or dtype is none of these.
     """
-    keys = jax.random.split(jax.random.key(key) if isinstance(key, int | np.integer) else key, 2 * mlp.depth)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ParameterError(f"dtype must be a floating-point type, not {dtype!r}")
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    keys = jax.random.split(_key(key), 2 * mlp.depth)
     layers = []
     for ell, (fan_in, width) in enumerate(zip(mlp.widths, mlp.widths[1:], strict=False)):
         W = np.sqrt(mlp.C_W[ell] / fan_in) * jax.random.normal(keys[2 * ell], (width, fan_in), dtype)
@@ -60,53 +74,93 @@ def init(mlp: MLP, key, dtype=np.float64) -> Parameters:
     return tuple(layers)
 
 
+def _key(key) -> jax.Array:
+    if isinstance(key, jax.Array):
+        if key.shape == () and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            return key
+        if key.shape == (2,) and key.dtype == jnp.uint32:  # of jax.random.PRNGKey
+            return jax.random.wrap_key_data(key)
+    return jax.random.key(whole_number(key, "key (a JAX key or a seed)", 0, 2**63 - 1, ParameterError))
+
+
+def whole_number(value, name: str, low: int, high: int, error: type[NtkflowError]) -> int:
+    """`value` as an int; `error` if it is none, or outside low … high."""
+    number = as_int(value)
+    if number is None or not low <= number <= high:
+        raise error(f"{name} must be a whole number {low} … {high}, not {value!r}")
+    return number
+
+
+def as_int(value) -> int | None:
+    """`value` as an int, or None if it is no whole number."""
+    try:
+        return None if isinstance(value, bool | np.bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
 def checked(mlp: MLP, params) -> Parameters:
     """`params` as a tuple of LayerParameters.
 
     Raises:
-        ParameterError: shapes that don't fit the MLP, or values that are not finite; the message names the layer.
+        ParameterError: shapes that don't fit the MLP, values that are not finite, or layers of different precision; the
+            message names the layer.
     """
     if not isinstance(params, tuple | list) or len(params) != mlp.depth:
         raise ParameterError(f"parameters must be a tuple of {mlp.depth} layers, one per layer of the MLP")
     layers = []
     for ell, layer in enumerate(params, start=1):
         try:
-            W, b = layer
+            # Not made JAX arrays here: outside of `in_their_precision` that could cut them to float32.
+            W, b = (x if hasattr(x, "dtype") else np.asarray(x) for x in layer)
         except (TypeError, ValueError) as error:
-            raise ParameterError(f"layer {ell}: parameters must be a pair (W, b)") from error
+            raise ParameterError(f"layer {ell}: parameters must be a pair (W, b) of arrays") from error
         for name, array, shape in (
             ("W", W, (mlp.widths[ell], mlp.widths[ell - 1])),
             ("b", b, (mlp.widths[ell],)),
         ):
-            if jnp.shape(array) != shape:
-                raise ParameterError(f"layer {ell}: {name} must have shape {shape}, not {jnp.shape(array)}")
-            if not jnp.issubdtype(
-                array.dtype if hasattr(array, "dtype") else np.asarray(array).dtype, jnp.floating
-            ):
+            if array.shape != shape:
+                raise ParameterError(f"layer {ell}: {name} must have shape {shape}, not {array.shape}")
+            if not jnp.issubdtype(array.dtype, jnp.floating):
                 raise ParameterError(f"layer {ell}: {name} must hold floating-point numbers")
             if not isinstance(array, Tracer) and not np.all(np.isfinite(array)):
                 raise ParameterError(f"layer {ell}: {name} is not finite")
-        # Not made JAX arrays here: outside of `in_their_precision` that could cut them to float32.
-        layers.append(LayerParameters(*(x if hasattr(x, "dtype") else np.asarray(x) for x in (W, b))))
+            first = layers[0].W if layers else W
+            if jax.dtypes.canonicalize_dtype(array.dtype) != jax.dtypes.canonicalize_dtype(first.dtype):
+                raise ParameterError(
+                    f"layer {ell}: {name} is {array.dtype}, but the first layer is {first.dtype}"
+                )
+        layers.append(LayerParameters(W, b))
     return tuple(layers)
 
 
-def inputs(mlp: MLP, params: Parameters, X) -> jax.Array:
+def inputs(mlp: MLP, params: Parameters, X, name: str = "X") -> jax.Array:
     """X (N, n_0) in the parameters' precision; DataError for another shape, or numbers that are not real and finite."""
     if not isinstance(X, Tracer):
-        X = np.asarray(X)
+        X = as_numpy(X, name, DataError)
         if X.dtype.kind not in "iuf":
-            raise DataError(f"X must be an array of real numbers, not of {X.dtype}")
+            raise DataError(f"{name} must be an array of real numbers, not of {X.dtype}")
         if not np.all(np.isfinite(X)):
-            raise DataError("X must be finite")
+            raise DataError(f"{name} must be finite")
     X = jnp.asarray(X, params[0].W.dtype)
     if X.ndim != 2 or X.shape[1] != mlp.widths[0] or len(X) == 0:
-        raise DataError(f"X must have shape (N, {mlp.widths[0]}) with N ≥ 1, not {X.shape}")
+        raise DataError(f"{name} must have shape (N, {mlp.widths[0]}) with N ≥ 1, not {X.shape}")
     return X
 
 
 def layer_number(mlp: MLP, layer: int) -> int:
     """A layer counted from 1, or from the last as -1; ComponentError if there is none."""
-    if not (1 <= layer <= mlp.depth or -mlp.depth <= layer <= -1):
-        raise ComponentError(f"layers are 1 … {mlp.depth} (or negative, from the last), not {layer}")
-    return layer if layer > 0 else mlp.depth + 1 + layer
+    number = as_int(layer)
+    if number is None or not (1 <= number <= mlp.depth or -mlp.depth <= number <= -1):
+        raise ComponentError(f"layers are 1 … {mlp.depth} (or negative, from the last), not {layer!r}")
+    return number if number > 0 else mlp.depth + 1 + number
+
+
+def as_numpy(value, name: str, error: type[NtkflowError]) -> np.ndarray:
+    """`value` as an array; `error` where NumPy can't make one."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as reason:
+        raise error(
+            f"{name} must be an array, not {type(value).__name__} that NumPy makes none of"
+        ) from reason

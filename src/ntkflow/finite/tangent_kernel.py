@@ -22,7 +22,7 @@ from ..errors import ComponentError
 from ..memory import check_memory
 from ..mlp import MLP
 from .learning_rates import LearningRates, checked_rates
-from .parameters import Parameters, checked, in_their_precision, inputs, layer_number
+from .parameters import Parameters, as_numpy, checked, in_their_precision, inputs, layer_number
 from .preactivations import preactivations, slopes
 
 _BLOCKS = 8  # of rows, of which the symmetric half is computed
@@ -51,15 +51,16 @@ def ntk(
     """
     params = checked(mlp, params)
     X = inputs(mlp, params, X)
-    X2 = None if X2 is None else inputs(mlp, params, X2)
+    X2 = None if X2 is None else inputs(mlp, params, X2, "X2")
     top = layer_number(mlp, layer)
     chosen = _neurons(mlp, top, neurons)
     others = len(X) if X2 is None else len(X2)
+    rows = _jacobian_entries(mlp, top, len(chosen), len(X) + (0 if X2 is None else others))
     if pairs is None:
-        _check_memory(X.dtype.itemsize * len(chosen) ** 2 * len(X) * others)
+        _check_memory(X, rows + len(chosen) ** 2 * len(X) * others)
         return _backward_ntk(mlp, top, checked_rates(mlp, rates), params, X, X2, chosen)
     pairs = _pairs(pairs, len(X), others)
-    _check_memory(X.dtype.itemsize * len(chosen) ** 2 * len(pairs))
+    _check_memory(X, rows + len(pairs) * (len(chosen) ** 2 + 2 * len(chosen) * max(mlp.widths[:top])))
     return _paired_ntk(mlp, top, checked_rates(mlp, rates), params, X, X if X2 is None else X2, chosen, pairs)
 
 
@@ -70,8 +71,10 @@ def ntk_trace(
     """The average over neurons (1/n_ℓ) Σ_i Ĥ_{ii; α1 α2}: (N, N2). Arguments and errors as of `ntk`."""
     params = checked(mlp, params)
     X = inputs(mlp, params, X)
-    X2 = X if X2 is None else inputs(mlp, params, X2)
-    return _trace(mlp, layer_number(mlp, layer), checked_rates(mlp, rates), params, X, X2)
+    X2 = X if X2 is None else inputs(mlp, params, X2, "X2")
+    top = layer_number(mlp, layer)
+    _check_memory(X, _jacobian_entries(mlp, top, mlp.widths[top], len(X) + len(X2)) + len(X) * len(X2))
+    return _trace(mlp, top, checked_rates(mlp, rates), params, X, X2)
 
 
 @in_their_precision
@@ -92,10 +95,11 @@ def ntk_contributions(
     """
     params = checked(mlp, params)
     X = inputs(mlp, params, X)
-    X2 = X if X2 is None else inputs(mlp, params, X2)
+    X2 = X if X2 is None else inputs(mlp, params, X2, "X2")
     top = layer_number(mlp, layer)
     chosen = _neurons(mlp, top, neurons)
-    _check_memory(2 * top * X.dtype.itemsize * len(chosen) ** 2 * len(X) * len(X2))
+    rows = _jacobian_entries(mlp, top, len(chosen), len(X) + len(X2))
+    _check_memory(X, rows + 2 * top * len(chosen) ** 2 * len(X) * len(X2))
     return _contributions(mlp, top, checked_rates(mlp, rates), params, X, X2, chosen)
 
 
@@ -109,10 +113,8 @@ def ntk_layers(
     """
     params = checked(mlp, params)
     X = inputs(mlp, params, X)
-    X2 = X if X2 is None else inputs(mlp, params, X2)
-    _check_memory(
-        X.dtype.itemsize * len(X) * len(X2) * (sum(n * n for n in mlp.widths[1:]) + max(mlp.widths) ** 2)
-    )
+    X2 = X if X2 is None else inputs(mlp, params, X2, "X2")
+    _check_memory(X, len(X) * len(X2) * (sum(n * n for n in mlp.widths[1:]) + max(mlp.widths) ** 2))
     return _forward_ntk(mlp, checked_rates(mlp, rates), params, X, X2)
 
 
@@ -124,7 +126,9 @@ def jacobian(mlp: MLP, params: Parameters, X, upper: int = -1, lower: int = 1, n
     top, bottom = layer_number(mlp, upper), layer_number(mlp, lower)
     if bottom > top:
         raise ComponentError(f"jacobian: layer {bottom} does not lie below layer {top}")
-    return _jacobian(mlp, top, bottom, params, X, _neurons(mlp, top, neurons))
+    chosen = _neurons(mlp, top, neurons)
+    _check_memory(X, _jacobian_entries(mlp, top, len(chosen), len(X)))
+    return _jacobian(mlp, top, bottom, params, X, chosen)
 
 
 @in_their_precision
@@ -134,38 +138,58 @@ def interlayer_ntk(
     """Σ λ_μν (dz^(l1)_{i1;α1}/dθ_μ)(dz^(l2)_{i2;α2}/dθ_ν) between two layers: (n_l1, n_l2, N, N2)."""
     params = checked(mlp, params)
     X = inputs(mlp, params, X)
-    X2 = X if X2 is None else inputs(mlp, params, X2)
+    X2 = X if X2 is None else inputs(mlp, params, X2, "X2")
+    if not isinstance(layers, tuple | list) or len(layers) != 2:
+        raise ComponentError(f"layers must be two layers (l1, l2), not {layers!r}")
     first, second = (layer_number(mlp, layer) for layer in layers)
-    _check_memory(X.dtype.itemsize * mlp.widths[first] * mlp.widths[second] * len(X) * len(X2))
+    rows = (_jacobian_entries(mlp, top, mlp.widths[top], len(x)) for top, x in ((first, X), (second, X2)))
+    _check_memory(X, sum(rows) + mlp.widths[first] * mlp.widths[second] * len(X) * len(X2))
     return _interlayer(mlp, first, second, checked_rates(mlp, rates), params, X, X2)
 
 
 def _neurons(mlp: MLP, layer: int, neurons) -> np.ndarray:
     width = mlp.widths[layer]
-    chosen = np.arange(width) if neurons is None else np.atleast_1d(np.asarray(neurons))
-    if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or np.any((chosen < 0) | (chosen >= width)):
+    chosen = (
+        np.arange(width) if neurons is None else np.atleast_1d(as_numpy(neurons, "neurons", ComponentError))
+    )
+    if (
+        chosen.ndim != 1
+        or len(chosen) == 0
+        or chosen.dtype.kind not in "iu"
+        or np.any((chosen < 0) | (chosen >= width))
+    ):
         raise ComponentError(f"neurons must be indices 0 … {width - 1} of layer {layer}, not {neurons!r}")
     return chosen
 
 
 def _pairs(pairs, N: int, N2: int) -> np.ndarray:
-    pairs = np.asarray(pairs)
-    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
-        raise ComponentError("pairs must have shape (P, 2) and hold sample indices")
+    pairs = as_numpy(pairs, "pairs", ComponentError)
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or len(pairs) == 0 or pairs.dtype.kind not in "iu":
+        raise ComponentError("pairs must have shape (P, 2), P ≥ 1, and hold sample indices")
     if np.any((pairs < 0) | (pairs >= (N, N2))):
         raise ComponentError(f"pairs: sample indices must be below {N} and {N2}")
     return pairs
 
 
-def _check_memory(need: int) -> None:
-    check_memory(need, "the NTK's components", "chosen neurons=…, for pairs=… of samples, or for ntk_trace")
+def _jacobian_entries(mlp: MLP, top: int, neurons: int, samples: int) -> int:
+    """Numbers in all the J^(ℓ) = dz^(top)/dz^(ℓ) of the chosen neurons."""
+    return neurons * samples * sum(mlp.widths[1:top])
 
 
-def _layer_kernels(mlp: MLP, rates: LearningRates, z, z2, X, X2) -> list[tuple]:
+def _check_memory(X: jax.Array, entries: int) -> None:
+    check_memory(
+        X.dtype.itemsize * entries, "the NTK's components",
+        "chosen neurons=…, for pairs=… of samples, for ntk_trace, or for fewer samples at a time",
+    )  # fmt: skip
+
+
+def _layer_kernels(
+    mlp: MLP, rates: LearningRates, z, z2, X, X2, product=lambda s, s2: s @ s2.T
+) -> list[tuple]:
     """λ_b and λ_WW Σ_k σ_k;1 σ_k;2 of each layer: what one neuron's own biases and weights contribute."""
     pairs = [(X, X2), *((f(x), f(x2)) for f, x, x2 in zip(mlp.activation, z, z2, strict=False))]
     return [
-        (bias, weight * (s @ s2.T))
+        (bias, weight * product(s, s2))
         for (s, s2), bias, weight in zip(pairs, rates.bias, rates.weight, strict=False)
     ]
 
@@ -218,9 +242,8 @@ def _symmetric_sum(kernels, J) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _paired_ntk(mlp: MLP, top: int, rates, params, X, X2, chosen, pairs):
     z, z2 = (preactivations(mlp, params[:top], x) for x in (X, X2))
-    *below, own = (
-        (b + w)[pairs[:, 0], pairs[:, 1]] for b, w in _layer_kernels(mlp, rates, z, z2, X, X2)[:top]
-    )
+    paired = functools.partial(_product_of_pairs, pairs)
+    *below, own = (b + w for b, w in _layer_kernels(mlp, rates, z, z2, X, X2, paired)[:top])
     J, J2 = (_pull_back(mlp, params, x, top, chosen) for x in (z, z2))
     products = (
         jnp.einsum("ipn,jpn->ijp", j[:, pairs[:, 0]], j2[:, pairs[:, 1]]) for j, j2 in zip(J, J2, strict=True)
@@ -228,6 +251,10 @@ def _paired_ntk(mlp: MLP, top: int, rates, params, X, X2, chosen, pairs):
     return (chosen[:, None] == chosen)[..., None] * own + sum(
         k * p for k, p in zip(below, products, strict=True)
     )
+
+
+def _product_of_pairs(pairs, s: jax.Array, s2: jax.Array) -> jax.Array:
+    return jnp.einsum("pn,pn->p", s[pairs[:, 0]], s2[pairs[:, 1]])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,9 +13,9 @@ import numpy as np
 
 from ..errors import DataError
 from ..mlp import MLP
-from .descent import Loss, stepped
+from .descent import Loss, checked_eta, checked_function, stepped
 from .learning_rates import LearningRates, checked_rates
-from .parameters import Parameters, checked, in_their_precision, inputs
+from .parameters import Parameters, checked, in_their_precision, inputs, whole_number
 from .preactivations import preactivations
 
 Metric = Callable[[jax.Array, jax.Array], jax.Array]
@@ -40,7 +41,8 @@ def train(
 
     Args:
         X: (N, n_0). y: targets with N rows, in the form that `loss` takes.
-        loss: loss(z, y), a scalar JAX function of the outputs z (N, n_L). One function object is compiled once.
+        loss: loss(z, y), a scalar JAX function of the outputs z (N, n_L). It is compiled once for each function
+            object: define it once, and don't change what it refers to afterwards.
         eta: the global learning rate.
         steps: of gradient descent, each on one batch.
         batch_size: by default all of X; otherwise each epoch deals the samples anew into batches of this size, and
@@ -54,23 +56,23 @@ def train(
     Returns:
         The trained parameters and the history. Training that diverges ends early, with an infinite or NaN loss as the
         last record.
+
+    Raises:
+        ParameterError, DataError: an argument doesn't fit the network, or is out of range.
     """
     params = checked(mlp, params)
     X, y = inputs(mlp, params, X), jnp.asarray(y)
     if len(y) != len(X):
         raise DataError(f"y has {len(y)} rows but X has {len(X)}")
-    size = len(X) if batch_size is None else batch_size
-    if not 1 <= size <= len(X):
-        raise DataError(f"batch_size must lie in 1 … {len(X)}, not {batch_size!r}")
-    for name, value in (("steps", steps), ("record_every", record_every)):
-        if not isinstance(value, int | np.integer) or value < (name == "record_every"):
-            raise DataError(
-                f"{name} must be a whole number, of at least {int(name == 'record_every')}, not {value!r}"
-            )
+    size = len(X) if batch_size is None else whole_number(batch_size, "batch_size", 1, len(X), DataError)
+    steps = whole_number(steps, "steps", 0, sys.maxsize, DataError)
+    record_every = whole_number(record_every, "record_every", 1, sys.maxsize, DataError)
+    seed = whole_number(seed, "seed", 0, sys.maxsize, DataError)
+    eta = checked_eta(eta)
     if "loss" in (metrics or {}):
         raise DataError("metrics: the name 'loss' is taken by the loss itself")
     rates = checked_rates(mlp, rates)
-    measures = {"loss": loss, **(metrics or {})}
+    measures = {name: checked_function(m, name) for name, m in {"loss": loss, **(metrics or {})}.items()}
     history = History(metrics={name: [] for name in metrics or {}})
     batches = _batches(len(X), size, np.random.default_rng(seed))
     for step in range(steps + 1):

@@ -25,6 +25,8 @@ def from_variables(
     Raises:
         InteropError: an entry is not a Dense layer, or their shapes don't chain.
     """
+    if not isinstance(variables, Mapping):
+        raise InteropError(f"expected flax variables, a dictionary, not {type(variables).__name__}")
     layers = variables.get("params", variables)
     expected = [f"Dense_{k}" for k in range(len(layers))]
     if not layers or set(layers) != set(expected):
@@ -33,6 +35,8 @@ def from_variables(
         )
     params = []
     for name in expected:
+        if not isinstance(layers[name], Mapping) or "kernel" not in layers[name]:
+            raise InteropError(f"{name}: a Dense layer must hold a kernel")
         kernel = np.asarray(layers[name]["kernel"])
         if kernel.ndim != 2 or (params and params[-1].W.shape[0] != kernel.shape[0]):
             raise InteropError(f"{name}: a kernel of shape {kernel.shape} does not follow the layer below")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from ..errors import InteropError
@@ -19,14 +20,16 @@ def scale_by_learning_rate_tensor(
         fan_in_axis: the weights' axis of inputs: 1 for (n_ℓ, n_{ℓ-1}), as of ntkflow, Equinox and torch; 0 for Flax.
 
     Raises:
-        InteropError: on `init`, a parameter has neither one nor two axes.
+        InteropError: `fan_in_axis` is neither 0 nor 1; or, on `init`, a parameter has neither one nor two axes.
     """
+    if fan_in_axis not in (0, 1):
+        raise InteropError(f"fan_in_axis must be 0 or 1, not {fan_in_axis!r}")
 
     def init(params):
         for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-            if leaf.ndim not in (1, 2):
+            if jnp.ndim(leaf) not in (1, 2):
                 name = jax.tree_util.keystr(path)
-                raise InteropError(f"{name}: expected a bias or a weight matrix, not {leaf.ndim} axes")
+                raise InteropError(f"{name}: expected a bias or a weight matrix, not {jnp.ndim(leaf)} axes")
         return optax.EmptyState()
 
     def update(updates, state, params=None):

@@ -38,6 +38,9 @@ def from_sequential(
             activations.append(_activation(position, module))
         else:
             raise InteropError(f"module {position}, {module}: Linear layers and activations must alternate")
+    for module in model:
+        if module._forward_hooks or module._forward_pre_hooks:
+            raise InteropError(f"{module}: its forward hooks would be lost")
     for module in linears:
         if module.weight.dtype not in (torch.float32, torch.float64):
             raise InteropError(
@@ -48,10 +51,10 @@ def from_sequential(
     widths = [linears[0].in_features, *(module.out_features for module in linears)]
     params = tuple(
         LayerParameters(
-            module.weight.detach().numpy().copy(),
-            np.zeros(module.out_features, module.weight.detach().numpy().dtype)
+            module.weight.detach().cpu().numpy().copy(),
+            np.zeros(module.out_features, module.weight.detach().cpu().numpy().dtype)
             if module.bias is None
-            else module.bias.detach().numpy().copy(),
+            else module.bias.detach().cpu().numpy().copy(),
         )
         for module in linears
     )
@@ -79,15 +82,14 @@ def parameter_groups(
     """Groups for `torch.optim.SGD` with learning rates η λ_b for biases and η λ_W / n_{ℓ-1} for weights, PDLT (8.5).
 
     Raises:
-        InteropError: a parameter belongs to another module than Linear.
+        InteropError: a parameter belongs to another module than Linear; or as `gaussian_init_`.
     """
     groups, seen = [], set()
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            groups.append({"params": [module.weight], "lr": eta * lambda_W / module.in_features})
-            if module.bias is not None:
-                groups.append({"params": [module.bias], "lr": eta * lambda_b})
-            seen |= {id(p) for p in module.parameters()}
+    for module in _linears(model):
+        groups.append({"params": [module.weight], "lr": eta * lambda_W / module.in_features})
+        if module.bias is not None:
+            groups.append({"params": [module.bias], "lr": eta * lambda_b})
+        seen |= {id(p) for p in module.parameters()}
     for name, parameter in model.named_parameters():
         if id(parameter) not in seen:
             raise InteropError(f"{name}: the learning-rate tensor is defined for Linear layers only")
@@ -98,13 +100,38 @@ def parameter_groups(
 def gaussian_init_(
     model: nn.Module, C_b: float = 0.0, C_W: float = 1.0, generator: torch.Generator | None = None
 ) -> nn.Module:
-    """Draw every Linear anew, in place: Var b = C_b, Var W = C_W / n_{ℓ-1}, PDLT (8.5). Returns the model."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            module.weight.normal_(0.0, (C_W / module.in_features) ** 0.5, generator=generator)
-            if module.bias is not None:
-                module.bias.normal_(0.0, C_b**0.5, generator=generator)
+    """Draw every Linear anew, in place: Var b = C_b, Var W = C_W / n_{ℓ-1}, PDLT (8.5). Returns the model.
+
+    Raises:
+        InteropError: a Linear is lazy and has no size yet, its weight is computed from other parameters (weight_norm and
+            the like), or two Linears share a parameter: its entries would not be independent.
+    """
+    for module in _linears(model):
+        module.weight.normal_(0.0, (C_W / module.in_features) ** 0.5, generator=generator)
+        if module.bias is not None:
+            module.bias.normal_(0.0, C_b**0.5, generator=generator)
     return model
+
+
+def _linears(model: nn.Module) -> list[nn.Linear]:
+    """The model's Linear modules; InteropError if one does not simply own its weight and bias."""
+    found, owners = [], {}
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Linear):
+            continue
+        own = dict(module.named_parameters())
+        if "weight" not in own or not set(own) <= {"weight", "bias"}:
+            raise InteropError(
+                f"{name}: its weight is computed from {', '.join(own)}; remove the parametrisation"
+            )
+        for key, parameter in own.items():
+            if isinstance(parameter, nn.parameter.UninitializedParameter):
+                raise InteropError(f"{name}: a lazy Linear has no size before the first call of the model")
+            if id(parameter) in owners:
+                raise InteropError(f"{name}.{key} is the same parameter as that of {owners[id(parameter)]}")
+            owners[id(parameter)] = name
+        found.append(module)
+    return found
 
 
 def _activation(position: int, module: nn.Module):
