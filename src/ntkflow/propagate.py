@@ -44,7 +44,7 @@ def flow(
         DataError, ComponentError, MemoryRequestError, NonFiniteError: see their descriptions.
     """
     X = checked_inputs(mlp, X)
-    sets = _sample_sets(components, len(X))
+    sets = sample_sets(components, len(X))
     _check_memory(mlp, len(X), sets)
     distinct, index = _distinct_rows(X)
     if mlp.C_b[0] == 0 and not np.all(np.any(X, axis=1)) and any(a.kinked for a in mlp.activation):
@@ -107,7 +107,8 @@ def checked_inputs(mlp: MLP, X) -> np.ndarray:
     return X
 
 
-def _sample_sets(components, N: int) -> np.ndarray | None:
+def sample_sets(components, N: int) -> np.ndarray | None:
+    """The sets (S, k) of sample indices that `components` asks for; None for the means alone; or ComponentError."""
     if isinstance(components, str):
         if components == "mean":
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -41,7 +42,8 @@ class LayerStatistics:
 
     `G`, `H`, `G1`, `H1`: (N, N). `V`, `D`, `F`, `A`, `B`: (N, N, N, N) for all components, otherwise
     (sets, k, k, k, k) over `sets` (sets, k); axes follow the subscripts: `F[a1, a3, a2, a4]`, `B[a1, a3, a2, a4]`.
-    `bias_contributions`, `weight_contributions`: (ℓ, N, N), H split by the layer it comes from.
+    `bias_contributions`, `weight_contributions`: (ℓ, N, N), H split by the layer it comes from. `V_err` and so on: the
+    error of each component.
     """
 
     layer: int
@@ -51,16 +53,21 @@ class LayerStatistics:
     values: dict[str, np.ndarray]
     errors: dict[str, np.ndarray]
 
+    NAMES: ClassVar = (*_MEANS, *_SPLIT, *TENSORS)
+    ELSEWHERE: ClassVar = 'is not held by this flow; ask for components="pairs" or "all"'
+
     def __getattr__(self, name: str) -> np.ndarray:
-        if name in (*_MEANS, *TENSORS, *_SPLIT):
+        if name in self.NAMES:
             return self._get(self.values, name)
+        if name.removesuffix("_err") in self.NAMES:
+            return self.error(name.removesuffix("_err"))
         raise AttributeError(name)
 
     def _get(self, table: dict[str, np.ndarray], name: str) -> np.ndarray:
-        if name not in (*_MEANS, *_SPLIT, *TENSORS):
-            raise ComponentError(f"there is no tensor {name!r}; tensors are {', '.join((*_MEANS, *TENSORS))}")
+        if name not in self.NAMES:
+            raise ComponentError(f"there is no tensor {name!r}; tensors are {', '.join(self.NAMES)}")
         if name not in table:
-            raise ComponentError(f'{name} is not held by this flow; ask for components="pairs" or "all"')
+            raise ComponentError(f"{name} {self.ELSEWHERE}")
         return table[name]
 
     def error(self, name: str) -> np.ndarray:
@@ -198,25 +205,37 @@ def _same(neurons: str) -> bool:
     return neurons == "same"
 
 
+Statistics = TypeVar("Statistics", bound=LayerStatistics)
+
+
+class Layered(Generic[Statistics]):
+    """A network, its inputs and the statistics of each layer: `x[1]` … `x[L]`, `x[-1]` the last."""
+
+    mlp: MLP
+    X: np.ndarray
+    components: str | list
+    layers: list[Statistics]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Statistics]:
+        return iter(self.layers)
+
+    def __getitem__(self, layer: int) -> Statistics:
+        if not (1 <= layer <= len(self) or -len(self) <= layer <= -1):
+            raise IndexError(f"layers are 1 … {len(self)} (or negative, from the last), not {layer}")
+        return self.layers[layer - 1 if layer > 0 else layer]
+
+
 @dataclass(frozen=True, eq=False)
-class Flow:
-    """One LayerStatistics per layer: `flow[1]` … `flow[L]`, `flow[-1]` the last."""
+class Flow(Layered[LayerStatistics]):
+    """What the theory says of each layer: `flow[1]` … `flow[L]`, `flow[-1]` the last."""
 
     mlp: MLP
     X: np.ndarray
     components: str | list
     layers: list[LayerStatistics]
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __iter__(self) -> Iterator[LayerStatistics]:
-        return iter(self.layers)
-
-    def __getitem__(self, layer: int) -> LayerStatistics:
-        if not (1 <= layer <= len(self) or -len(self) <= layer <= -1):
-            raise IndexError(f"layers are 1 … {len(self)} (or negative, from the last), not {layer}")
-        return self.layers[layer - 1 if layer > 0 else layer]
 
     def equals(self, other: Flow) -> bool:
         """Whether network, inputs, components and every number are the same."""

@@ -183,7 +183,7 @@ def _check_memory(X: jax.Array, entries: int) -> None:
     )  # fmt: skip
 
 
-def _layer_kernels(
+def layer_kernels(
     mlp: MLP, rates: LearningRates, z, z2, X, X2, product=lambda s, s2: s @ s2.T
 ) -> list[tuple]:
     """λ_b and λ_WW Σ_k σ_k;1 σ_k;2 of each layer: what one neuron's own biases and weights contribute."""
@@ -194,7 +194,7 @@ def _layer_kernels(
     ]
 
 
-def _pull_back(mlp: MLP, params: Parameters, z, top: int, chosen) -> list[jax.Array]:
+def pull_back(mlp: MLP, params: Parameters, z, top: int, chosen) -> list[jax.Array]:
     """J^(ℓ) = dz^(top)/dz^(ℓ) for ℓ = 1 … top - 1, each (I, N, n_ℓ), PDLT (8.17)."""
     d = slopes(mlp, z[: top - 1])
     rows = params[top - 1].W[chosen][:, None]
@@ -216,14 +216,14 @@ def _gram(J: jax.Array, J2: jax.Array) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _backward_ntk(mlp: MLP, top: int, rates, params, X, X2, chosen):
     z = preactivations(mlp, params[:top], X)
-    J = _pull_back(mlp, params, z, top, chosen)
+    J = pull_back(mlp, params, z, top, chosen)
     same = (chosen[:, None] == chosen)[..., None, None]
     if X2 is not None:
         z2 = preactivations(mlp, params[:top], X2)
-        J2 = _pull_back(mlp, params, z2, top, chosen)
-        *below, own = (b + w for b, w in _layer_kernels(mlp, rates, z, z2, X, X2)[:top])
+        J2 = pull_back(mlp, params, z2, top, chosen)
+        *below, own = (b + w for b, w in layer_kernels(mlp, rates, z, z2, X, X2)[:top])
         return same * own + sum(k * _gram(j, j2) for k, j, j2 in zip(below, J, J2, strict=True))
-    *below, own = (b + w for b, w in _layer_kernels(mlp, rates, z, z, X, X)[:top])
+    *below, own = (b + w for b, w in layer_kernels(mlp, rates, z, z, X, X)[:top])
     return same * own + _symmetric_sum(below, J) if J else same * own
 
 
@@ -243,8 +243,8 @@ def _symmetric_sum(kernels, J) -> jax.Array:
 def _paired_ntk(mlp: MLP, top: int, rates, params, X, X2, chosen, pairs):
     z, z2 = (preactivations(mlp, params[:top], x) for x in (X, X2))
     paired = functools.partial(_product_of_pairs, pairs)
-    *below, own = (b + w for b, w in _layer_kernels(mlp, rates, z, z2, X, X2, paired)[:top])
-    J, J2 = (_pull_back(mlp, params, x, top, chosen) for x in (z, z2))
+    *below, own = (b + w for b, w in layer_kernels(mlp, rates, z, z2, X, X2, paired)[:top])
+    J, J2 = (pull_back(mlp, params, x, top, chosen) for x in (z, z2))
     products = (
         jnp.einsum("ipn,jpn->ijp", j[:, pairs[:, 0]], j2[:, pairs[:, 1]]) for j, j2 in zip(J, J2, strict=True)
     )
@@ -260,9 +260,9 @@ def _product_of_pairs(pairs, s: jax.Array, s2: jax.Array) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _trace(mlp: MLP, top: int, rates, params, X, X2):
     z, z2 = (preactivations(mlp, params[:top], x) for x in (X, X2))
-    *below, own = (b + w for b, w in _layer_kernels(mlp, rates, z, z2, X, X2)[:top])
+    *below, own = (b + w for b, w in layer_kernels(mlp, rates, z, z2, X, X2)[:top])
     chosen = np.arange(mlp.widths[top])
-    J, J2 = (_pull_back(mlp, params, x, top, chosen) for x in (z, z2))
+    J, J2 = (pull_back(mlp, params, x, top, chosen) for x in (z, z2))
     products = (jnp.einsum("ian,ibn->ab", j, j2) for j, j2 in zip(J, J2, strict=True))
     return own + sum(k * p for k, p in zip(below, products, strict=True)) / mlp.widths[top]
 
@@ -270,8 +270,8 @@ def _trace(mlp: MLP, top: int, rates, params, X, X2):
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _contributions(mlp: MLP, top: int, rates, params, X, X2, chosen):
     z, z2 = (preactivations(mlp, params[:top], x) for x in (X, X2))
-    kernels = _layer_kernels(mlp, rates, z, z2, X, X2)[:top]
-    J, J2 = (_pull_back(mlp, params, x, top, chosen) for x in (z, z2))
+    kernels = layer_kernels(mlp, rates, z, z2, X, X2)[:top]
+    J, J2 = (pull_back(mlp, params, x, top, chosen) for x in (z, z2))
     same = jnp.broadcast_to(
         (chosen[:, None] == chosen)[..., None, None], (len(chosen),) * 2 + kernels[0][1].shape
     )
@@ -285,7 +285,7 @@ def _forward_ntk(mlp: MLP, rates, params, X, X2):
     z, z2 = (preactivations(mlp, params, x) for x in (X, X2))
     d, d2 = slopes(mlp, z), slopes(mlp, z2)
     found = []
-    for ell, (bias, weight) in enumerate(_layer_kernels(mlp, rates, z, z2, X, X2)):
+    for ell, (bias, weight) in enumerate(layer_kernels(mlp, rates, z, z2, X, X2)):
         H = jnp.eye(mlp.widths[ell + 1], dtype=X.dtype)[..., None, None] * (bias + weight)
         if ell > 0:
             W = params[ell].W
@@ -302,17 +302,17 @@ def _jacobian(mlp: MLP, top: int, bottom: int, params, X, chosen):
             jnp.eye(mlp.widths[top], dtype=X.dtype)[chosen], (len(X), len(chosen), mlp.widths[top])
         )
     z = preactivations(mlp, params[:top], X)
-    return _pull_back(mlp, params, z, top, chosen)[bottom - 1].swapaxes(0, 1)
+    return pull_back(mlp, params, z, top, chosen)[bottom - 1].swapaxes(0, 1)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _interlayer(mlp: MLP, first: int, second: int, rates, params, X, X2):
     z, z2 = preactivations(mlp, params[:first], X), preactivations(mlp, params[:second], X2)
     shared = min(first, second)
-    kernels = _layer_kernels(mlp, rates, z[:shared], z2[:shared], X, X2)[:shared]
+    kernels = layer_kernels(mlp, rates, z[:shared], z2[:shared], X, X2)[:shared]
 
     def rows(z, top):
-        found = _pull_back(mlp, params, z, top, np.arange(mlp.widths[top]))
+        found = pull_back(mlp, params, z, top, np.arange(mlp.widths[top]))
         own = jnp.broadcast_to(
             jnp.eye(mlp.widths[top], dtype=X.dtype)[:, None], (mlp.widths[top], len(z[0]), mlp.widths[top])
         )

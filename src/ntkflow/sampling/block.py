@@ -1,0 +1,111 @@
+"""Sums over a block of draws, on all local devices."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from ..finite.parameters import init
+from ..memory import LIMIT, check_memory
+from ..mlp import MLP
+from .draws import draw_key
+from .estimators import Sums, terms
+from .networks import Measure, direct_means, low_noise_means
+
+# What the arrays of the networks under way may take: what fits a CPU's cache, and a part of a GPU's memory.
+_CPU_BUDGET = 2**20
+_GPU_SHARE = 0.2
+
+
+def block_sums(
+    mlp: MLP, measure: Measure, dtype: str, X: np.ndarray, sets: np.ndarray, reference: np.ndarray, seed: int,
+    start: int, stop: int, batch: int | None = None,
+) -> list[Sums]:  # fmt: skip
+    """The sums of each measured layer over draws start … stop - 1, float64 arrays with the sets (S,) as first axis.
+
+    Time grows as the draws; memory does not.
+
+    Args:
+        X: (N, n_0). sets: (S, k) sample indices. reference: (S, L, 2p).
+        batch: networks at a time on each device; by default as many as memory is good for.
+    """
+    devices = jax.local_devices()
+    means = measure in (low_noise_means, direct_means)
+    networks, at_once = _batch_sizes(mlp, means, len(sets), sets.shape[1], np.dtype(dtype).itemsize)
+    networks = batch or max(1, min(networks, -(-(stop - start) // len(devices))))
+    with jax.enable_x64(True):
+        sums = _compiled(mlp, measure, dtype, networks, at_once, tuple(devices))(
+            jnp.asarray(X, dtype), sets, jnp.asarray(reference, dtype), seed, start, stop
+        )
+        return jax.tree.map(np.asarray, sums)
+
+
+def sums_shapes(mlp: MLP, measure: Measure, sets: np.ndarray, N: int) -> list[Sums]:
+    """The shapes of what `block_sums` returns, as a tree of jax.ShapeDtypeStruct."""
+    numbers = sets.shape[1] * (sets.shape[1] + 1)
+    with jax.enable_x64(True):
+        X, near = np.zeros((N, mlp.widths[0])), np.zeros((len(sets), mlp.depth, numbers))
+        run = functools.partial(_one_network, mlp, measure, "float64", 1, X, sets, near, 0)
+        return jax.eval_shape(run, 0)
+
+
+def _batch_sizes(mlp: MLP, means: bool, sets: int, k: int, itemsize: int) -> tuple[int, int]:
+    """Networks, and sets of k samples of each network, at a time; MemoryRequestError if not even one of each fits."""
+    widest = max(mlp.widths[1:])
+    pairs = k * (k + 1) // 2
+    numbers = 8 * pairs if means else 4 * pairs * (widest**2 + 16 * pairs)
+    one_set = itemsize * (numbers + 4 * k * widest**2 if means else numbers)
+    check_memory(
+        one_set, f"the NTKs of {k} samples and {widest} neurons of one network",
+        'components="pairs", "mean" or a list of smaller sets of samples',
+    )  # fmt: skip
+    stats = jax.local_devices()[0].memory_stats() or {}
+    budget = _GPU_SHARE * stats["bytes_limit"] if "bytes_limit" in stats else min(_CPU_BUDGET, LIMIT)
+    at_once = int(min(sets, max(1, budget // one_set)))
+    parameters = itemsize * sum(n * m + n for n, m in zip(mlp.widths, mlp.widths[1:], strict=False))
+    return int(max(1, budget // (at_once * one_set + 3 * parameters))), at_once
+
+
+def _one_network(mlp, measure, dtype, at_once, X, sets, reference, seed, draw) -> list[Sums]:
+    params = init(mlp, draw_key(seed, draw), dtype)
+
+    def one_set(chosen, near):
+        return [terms(one) for one in measure(mlp, params, jnp.asarray(X)[chosen], near)]
+
+    if len(sets) == 1:
+        return jax.tree.map(lambda x: x[None], one_set(sets[0], reference[0]))
+    return jax.lax.map(lambda args: one_set(*args), (sets, reference), batch_size=at_once)
+
+
+@functools.lru_cache
+def _compiled(mlp: MLP, measure: Measure, dtype: str, networks: int, at_once: int, devices: tuple):
+    mesh = Mesh(np.array(devices), ("draws",))
+    stride = networks * len(devices)
+
+    def local(X, sets, reference, seed, start, stop):
+        network = functools.partial(_one_network, mlp, measure, dtype, at_once, X, sets, reference, seed)
+        first = start + networks * jax.lax.axis_index("draws")
+
+        def add(i, sums):
+            draws = first + i * stride + jnp.arange(networks)
+            found = jax.vmap(network)(draws)
+            counted = draws < stop
+
+            def total(x):
+                return jnp.where(counted.reshape(-1, *[1] * (x.ndim - 1)), x, 0.0).sum(axis=0)
+
+            return jax.tree.map(lambda old, x: old + total(x), sums, found)
+
+        shapes = jax.eval_shape(network, start)
+        zero = jax.tree.map(
+            lambda s: jax.lax.pcast(jnp.zeros(s.shape, s.dtype), "draws", to="varying"), shapes
+        )
+        sums = jax.lax.fori_loop(0, -(-(stop - start) // stride), add, zero)
+        return jax.lax.psum(sums, "draws")
+
+    everywhere = PartitionSpec()
+    return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=(everywhere,) * 6, out_specs=everywhere))

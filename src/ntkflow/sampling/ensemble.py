@@ -1,0 +1,111 @@
+"""Ensemble: the tensors measured on sampled networks, with their standard errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..mlp import MLP
+from ..statistics import TENSORS, Layered, LayerStatistics
+from .estimators import Sums, estimates
+
+ESTIMATED = ("G", "H", *TENSORS, "zH")
+
+
+class LayerEstimates(LayerStatistics):
+    """What sampled networks give for one layer; reads like LayerStatistics, with standard errors as errors.
+
+    `G` and `H` are the means at the real width, what a flow has as G + G1 / n_{ℓ-1} and H + H1 / n_{ℓ-1}: there is no G1 or
+    H1. `zH` (N, N, N), axes α1, α3, α4, is E[z_{i;1} ΔĤ_{ii;34}], which must vanish, PDLT (8.35). Where "all" components were
+    not asked for, it has the sets in front, and G and H are NaN on pairs that are in no set.
+    """
+
+    NAMES: ClassVar = ESTIMATED
+    ELSEWHERE: ClassVar = (
+        "is not held by this ensemble: G1 and H1 are parts of G and H, tensors need components"
+    )
+
+    def ntk_mean(self) -> np.ndarray:
+        """The mean NTK at the real width, (N, N)."""
+        return self.H
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble(Layered[LayerEstimates]):
+    """What `draws` sampled networks of `seed` say of each layer: `ensemble[1]` … `ensemble[L]`, `ensemble[-1]` the last."""
+
+    mlp: MLP
+    X: np.ndarray
+    components: str | list
+    layers: list[LayerEstimates]
+    draws: int
+    seed: int
+    estimators: str
+
+    @classmethod
+    def load(cls, path, activation=None) -> Ensemble:
+        """Read a store of `ensemble`, also an unfinished one: the blocks that are done, from the first up to a gap.
+
+        Raises:
+            FileError: it is missing, damaged, no ensemble, or holds no more than one network; or its activation is a callable
+                and is not passed again.
+        """
+        from .runner import load
+
+        return load(path, activation)
+
+
+def assembled(
+    mlp: MLP, X: np.ndarray, sets: np.ndarray, estimators: str, sums: list[Sums], reference: np.ndarray, draws: int
+) -> list[LayerEstimates]:  # fmt: skip
+    """Every layer's estimates from the sums over `draws` ≥ 2 networks; arguments as of `block_sums`."""
+    N, k = len(X), sets.shape[1]
+    means_only = all(one.yy is None for one in sums)
+    layers = []
+    for ell in range(1, mlp.depth + 1):
+        if estimators == "low-noise" and ell == 1:
+            values = _first_layer(mlp, X, sets, with_tensors=not means_only)
+            errors = {name: np.zeros_like(value) for name, value in values.items()}
+        else:
+            one = sums[ell - 1 - (estimators == "low-noise")]
+            values, errors = estimates(one, reference[:, ell - 1], draws, mlp.widths[ell - 1], k)
+        values, errors = _on_inputs(values, sets, N), _on_inputs(errors, sets, N)
+        held = None if means_only else sets
+        layers.append(LayerEstimates(ell, mlp.widths[ell], mlp.widths[ell - 1], held, values, errors))
+    return layers
+
+
+def _first_layer(mlp: MLP, X: np.ndarray, sets: np.ndarray, with_tensors: bool) -> dict[str, np.ndarray]:
+    """Layer 1 with its weights integrated out: exact, PDLT (8.21), (8.23)."""
+    product = (X @ X.T / mlp.widths[0])[sets[:, :, None], sets[:, None, :]]
+    values = {"G": mlp.C_b[0] + mlp.C_W[0] * product, "H": mlp.lambda_b[0] + mlp.lambda_W[0] * product}
+    if with_tensors:
+        S, k = sets.shape
+        values |= {name: np.zeros((S, k, k, k, k)) for name in TENSORS} | {"zH": np.zeros((S, k, k, k))}
+    return values
+
+
+def _on_inputs(values: dict[str, np.ndarray], sets: np.ndarray, N: int) -> dict[str, np.ndarray]:
+    """G and H from sets to (N, N); the others without the sets' axis if there is but one, of all inputs."""
+    whole = len(sets) == 1 and np.array_equal(sets[0], np.arange(N))
+    out = {}
+    for name, value in values.items():
+        if name in ("G", "H"):
+            out[name] = np.full((N, N), np.nan)
+            out[name][sets[:, :, None], sets[:, None, :]] = value
+        else:
+            out[name] = value[0] if whole else value
+    return out
+
+
+def relative_errors(layers: list[LayerEstimates], names: tuple[str, ...]) -> dict[str, float]:
+    """Of each tensor the largest relative error over layers; NaN if it vanishes in all."""
+    return {
+        name: max(
+            (s.relative_error(name) for s in layers if np.nanmax(np.abs(getattr(s, name))) > 0),
+            default=np.nan,
+        )
+        for name in names
+    }

@@ -1,0 +1,207 @@
+"""What is measured on one network: per layer, the random numbers whose averages over seeds are the tensors.
+
+A set of k samples has p = k(k+1)/2 pairs (a ≤ b), in the order of `np.triu_indices(k)`. The NTK of each pair flows through the
+layers on its own: with widths n, time p n³ + p² n² and memory p n² a layer. For the means alone the Jacobians do: time
+k n³ + k² n² and memory k n² for each pair of layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..finite.learning_rates import tensorial
+from ..finite.parameters import Parameters
+from ..finite.preactivations import preactivations, slopes
+from ..finite.tangent_kernel import layer_kernels, pull_back
+from ..mlp import MLP
+
+
+class Measured(NamedTuple):
+    """One network, one layer, one set of samples; but for y all are None where the means alone are asked for.
+
+    With Cov over seeds and n the fan-in, the layer's tensors are n Cov[y, y] and n E of the others, PDLT (8.67), (8.82).
+    """
+
+    y: jax.Array
+    """(2p,): what G is the mean of, for each pair, and then what H is the mean of."""
+    yy: jax.Array | None = None
+    """(2p, 2p): V, D and A are n times its mean less the product of the means of y."""
+    F: jax.Array | None = None
+    """(p, k, k): F_1324 at [34, 1, 2]."""
+    B: jax.Array | None = None
+    """(2, p, p): B_1324 at [0, 12, 34], and B_1423, that is with 3 and 4 exchanged, at [1, 12, 34]."""
+    zH: jax.Array | None = None
+    """(k, p): z_{i;1} ΔĤ_{ii;34}, which vanishes on average, PDLT (8.35)."""
+
+
+Measure = Callable[[MLP, Parameters, jax.Array, jax.Array], list[Measured]]
+
+
+def low_noise(mlp: MLP, params: Parameters, X: jax.Array, reference: jax.Array) -> list[Measured]:
+    """Layers 2 … L from averages over the layer below, the layer's own weights integrated out, PDLT (8.69), (8.83).
+
+    Args:
+        X: (k, n_0).
+        reference: (L, 2p), numbers near the means of y, taken off y; only the precision depends on them.
+    """
+    found = []
+    for ell, below in enumerate(_layers(mlp, params, X)[:-1], start=1):
+        n, C_W = mlp.widths[ell], mlp.C_W[ell]
+        y = _integrated(mlp, ell, below.s, below.inner.trace()) - reference[ell]
+        F = C_W**2 / n**2 * below.inner.between(below.s)
+        B = C_W**2 / n**2 * below.inner.products()
+        # zH is odd in the weights that are integrated out.
+        found.append(Measured(y, jnp.outer(y, y), F, B, jnp.zeros((len(X), F.shape[0]), y.dtype)))
+    return found
+
+
+def direct(mlp: MLP, params: Parameters, X: jax.Array, reference: jax.Array) -> list[Measured]:
+    """Layers 1 … L from their own neurons, by the definitions PDLT (8.67), (8.82).
+
+    Averages over all neurons, and over all pairs of different ones: NaN for the tensors of a layer of one neuron.
+    Arguments as of `low_noise`.
+    """
+    found = []
+    a, b = np.triu_indices(len(X))
+    for ell, layer in enumerate(_layers(mlp, params, X)):
+        z, H = layer.z, layer.H
+        n = len(z)
+        own = jnp.diagonal(H, axis1=1, axis2=2)
+        each = jnp.concatenate([(z[:, a] * z[:, b]).T, own]) - reference[ell][:, None]
+        total = each.sum(axis=1)
+        pairs = float(n * (n - 1)) or np.nan
+        between = jnp.einsum("ia,pij,jb->pab", z, H, z, optimize=True)
+        found.append(
+            Measured(
+                y=total / n,
+                yy=(jnp.outer(total, total) - each @ each.T) / pairs,
+                F=(between - jnp.einsum("ia,pi,ib->pab", z, own, z)) / pairs,
+                B=(_Full(H).products() - own @ own.T) / pairs,
+                zH=(each[len(a) :] @ z).T / n,
+            )
+        )
+    return found
+
+
+def low_noise_means(mlp: MLP, params: Parameters, X: jax.Array, reference: jax.Array) -> list[Measured]:
+    """`low_noise` for the means alone."""
+    z = preactivations(mlp, params, X)
+    d = slopes(mlp, z)
+    own = _own(mlp, z, X)
+    found = []
+    for ell in range(1, mlp.depth):
+        J = pull_back(mlp, params, z, ell, np.arange(mlp.widths[ell]))
+        inner = own[ell - 1] * (d[ell - 1] @ d[ell - 1].T)
+        for kernel, j in zip(own, J, strict=False):
+            rows = (d[ell - 1].T[:, :, None] * j).swapaxes(0, 1).reshape(len(X), -1)
+            inner += kernel * (rows @ rows.T)
+        s = mlp.activation[ell - 1](z[ell - 1]).T
+        found.append(Measured(_integrated(mlp, ell, s, _vech(inner)) - reference[ell]))
+    return found
+
+
+def direct_means(mlp: MLP, params: Parameters, X: jax.Array, reference: jax.Array) -> list[Measured]:
+    """`direct` for the means alone."""
+    z = preactivations(mlp, params, X)
+    own = _own(mlp, z, X)
+    found = []
+    for ell, n in enumerate(mlp.widths[1:], start=1):
+        H = own[ell - 1]
+        for kernel, j in zip(own, pull_back(mlp, params, z, ell, np.arange(n)), strict=False):
+            rows = j.swapaxes(0, 1).reshape(len(X), -1)
+            H += kernel * (rows @ rows.T) / n
+        y = jnp.concatenate([_vech(z[ell - 1] @ z[ell - 1].T / n), _vech(H)])
+        found.append(Measured(y - reference[ell - 1]))
+    return found
+
+
+def _integrated(mlp: MLP, ell: int, s: jax.Array, trace: jax.Array) -> jax.Array:
+    """Ĝ' and λ_b + Ω̂ of layer ℓ+1 for each pair, from σ (n, k) and Σ_j σ'σ'Ĥ_jj (p,) of layer ℓ, PDLT (8.49)."""
+    ss = _vech(s.T @ s)
+    n, C_W = mlp.widths[ell], mlp.C_W[ell]
+    G = mlp.C_b[ell] + C_W / n * ss
+    H = mlp.lambda_b[ell] + mlp.lambda_W[ell] / n * ss + C_W / n * trace
+    return jnp.concatenate([G, H])
+
+
+class _Layer(NamedTuple):
+    """One layer's z (n, k), Ĥ (p, n, n), σ(z) (n, k), and what the layer above makes its NTK of, σ'Ĥσ'."""
+
+    z: jax.Array
+    H: jax.Array
+    s: jax.Array
+    inner: _Diagonal | _Full
+
+
+def _layers(mlp: MLP, params: Parameters, X: jax.Array) -> list[_Layer]:
+    """The forward equations, PDLT (8.9), (8.12); what is not used of them is dropped by the compiler."""
+    a, b = np.triu_indices(len(X))
+    z = preactivations(mlp, params, X)
+    d = [*slopes(mlp, z), jnp.ones_like(z[-1])]
+    s = [*(f(x) for f, x in zip(mlp.activation, z, strict=False)), z[-1]]
+    found: list[_Layer] = []
+    for ell, kernel in enumerate(_own(mlp, z, X)):
+        own = kernel[a, b]
+        H = own[:, None, None] * jnp.eye(mlp.widths[ell + 1], dtype=X.dtype)
+        if ell == 0:
+            inner = _Diagonal(own[:, None] * d[ell][a] * d[ell][b])
+        else:
+            H += found[-1].inner.pushed(jnp.asarray(params[ell].W))
+            inner = _Full(d[ell][a][:, :, None] * H * d[ell][b][:, None, :])
+        found.append(_Layer(z[ell].T, H, s[ell].T, inner))
+    return found
+
+
+def _own(mlp: MLP, z, X: jax.Array) -> list[jax.Array]:
+    """λ_b + λ_W (1/n_{ℓ-1}) Σ_k σ_k;1 σ_k;2 of each layer, (k, k)."""
+    return [bias + weight for bias, weight in layer_kernels(mlp, tensorial(mlp), z, z, X, X)]
+
+
+def _vech(table: jax.Array) -> jax.Array:
+    return table[np.triu_indices(len(table))]
+
+
+class _Diagonal(NamedTuple):
+    """σ'_{j;1} σ'_{k;2} Ĥ_{jk;12} of layer 1, where it is zero unless j = k: (p, n)."""
+
+    m: jax.Array
+
+    def trace(self) -> jax.Array:
+        return self.m.sum(axis=1)
+
+    def between(self, s: jax.Array) -> jax.Array:
+        return jnp.einsum("pj,ja,jb->pab", self.m, s, s, optimize=True)
+
+    def products(self) -> jax.Array:
+        gram = self.m @ self.m.T
+        return jnp.stack([gram, gram])
+
+    def pushed(self, W: jax.Array) -> jax.Array:
+        return jnp.einsum("ij,pj,lj->pil", W, self.m, W, optimize=True)
+
+
+class _Full(NamedTuple):
+    """σ'_{j;1} σ'_{k;2} Ĥ_{jk;12} of any layer: (p, n, n)."""
+
+    m: jax.Array
+
+    def trace(self) -> jax.Array:
+        return jnp.trace(self.m, axis1=1, axis2=2)
+
+    def between(self, s: jax.Array) -> jax.Array:
+        """Σ_jk s_{j;1} s_{k;2} m_{jk;34}: (p, k, k)."""
+        return jnp.einsum("ja,pjk,kb->pab", s, self.m, s, optimize=True)
+
+    def products(self) -> jax.Array:
+        """Σ_jk m_{jk;12} m_{jk;34}, and with m_{jk;43} = m_{kj;34}: (2, p, p)."""
+        rows, turned = (m.reshape(len(m), -1) for m in (self.m, self.m.swapaxes(1, 2)))
+        return jnp.stack([rows @ rows.T, rows @ turned.T])
+
+    def pushed(self, W: jax.Array) -> jax.Array:
+        """Σ_jk W_ij m_jk W_lk: (p, n', n')."""
+        return jnp.einsum("ij,pjk,lk->pil", W, self.m, W, optimize=True)

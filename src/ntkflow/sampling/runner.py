@@ -1,0 +1,350 @@
+"""The run: blocks of draws, each computed once, kept in a store if there is one, and added up in order."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from ..errors import ComponentError, DataError, FileError, NonFiniteError
+from ..finite.parameters import whole_number
+from ..mlp import MLP
+from ..propagate import checked_inputs, sample_sets
+from ..statistics import TENSORS
+from ..version import __version__
+from . import networks
+from .block import block_sums, sums_shapes
+from .ensemble import Ensemble, assembled, relative_errors
+from .estimators import Sums
+from .store import Store
+
+Progress = Callable[[int, int, str], None]
+MEASURES = {
+    ("low-noise", False): networks.low_noise,
+    ("low-noise", True): networks.low_noise_means,
+    ("direct", False): networks.direct,
+    ("direct", True): networks.direct_means,
+}
+_PILOT = 16
+_DTYPES = ("float64", "float32")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What defines a run's numbers, up to round-off: two runs of equal jobs measure the same networks."""
+
+    mlp: dict
+    callable_activations: list[str]
+    X_sha256: str
+    components: str | list
+    estimators: str
+    seed: int
+    dtype: str
+    block: int
+    draws: int
+    until: float | None
+    tensors: list[str]
+
+
+def ensemble(
+    mlp: MLP, X, draws: int = 1000, seed: int = 0, *, components: str | Sequence[Sequence[int]] = "all",
+    estimators: str = "low-noise", until: float | None = None, tensors: Sequence[str] = (), dtype: str = "float64",
+    store=None, resume: bool = False, batch: int | None = None, block: int | None = None,
+    progress: Progress | None = None,
+) -> Ensemble:  # fmt: skip
+    """Measure G, H, V, D, F, A, B of every layer on sampled networks, with standard errors.
+
+    Draw k of a seed is `init(mlp, draw_key(seed, k))`, whatever the batch, the devices and the processes; results agree up
+    to round-off. All local devices are used; under `jax.distributed` all processes share the blocks of one store.
+
+    Time is that of `draws` networks, N² n³ + N⁴ n² each for "all"; memory N² n², whatever the number of draws.
+
+    Args:
+        X: (N, n_0) finite inputs.
+        draws: networks, at least 2; with `until`, at most.
+        components: as of `flow`.
+        estimators: "low-noise" integrates the last layer's weights out by hand, PDLT (8.69), (8.83); "direct" takes the
+            definitions, PDLT (8.67), (8.82), over the layer's own neurons, of which the tensors need two. Both are unbiased
+            for n_{ℓ-1} times the statistic at this width, which is the tensor up to O(1/n).
+        until: stop when the relative standard error of each of `tensors`, at every layer, is at most this.
+        tensors: names out of G, H, V, D, F, A, B; by default V, D, F, A, B, or G and H if `components` is "mean".
+        dtype: "float64" or "float32", of the networks; sums are float64.
+        store: a path ending in `.zarr`, where each block's sums are kept as soon as they are known.
+        resume: go on with the store at that path, which must be of the same job; more draws may be asked for.
+        batch: networks at a time on each device; by default what suits the memory.
+        block: draws in a block, which are computed anew if the run is stopped within it; by default about 1/128 of all.
+        progress: called as progress(done, total, message) before the first and after each block.
+
+    Raises:
+        DataError, ComponentError, MemoryRequestError: an argument is out of range.
+        NonFiniteError: a layer's sums overflow.
+        FileError: the store exists and `resume` is not set, is of another job, damaged, in use or can't be written.
+    """
+    X = checked_inputs(mlp, X)
+    job = _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block)
+    run = _Run(mlp, X, job, batch)
+    if store is None:
+        if jax.process_count() > 1:
+            raise FileError("many processes need a store to share")
+        return run.measure(None, progress)
+    opened, lock = _agreed(lambda: run.open(Path(store), resume))
+    try:
+        found = run.measure(opened, progress)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("all blocks are written")
+            found = load(store, mlp.activation)
+        return found
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def load(path, activation=None) -> Ensemble:
+    """See `Ensemble.load`."""
+    store = Store(Path(path))
+    try:
+        job = Job(**{name: store.header[name] for name in Job.__dataclass_fields__})
+        spec = dict(job.mlp)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileError(f"{path} is damaged: its attributes don't fit ({error})") from error
+    if activation is not None:
+        spec["activation"] = activation
+    elif job.callable_activations:
+        raise FileError(
+            f"this ensemble's activation {job.callable_activations[0]} is a callable: pass it again as activation=…"
+        )
+    X = store.X
+    if _digest(X) != job.X_sha256:
+        raise FileError(f"{path} is damaged: its inputs are not those that were measured")
+    return _Run(MLP.from_spec(spec), X, job, None).collect(store)
+
+
+def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block) -> Job:
+    draws = whole_number(draws, "draws", 2, 2**53, DataError)
+    if estimators not in ("low-noise", "direct"):
+        raise ComponentError(f'estimators must be "low-noise" or "direct", not {estimators!r}')
+    if dtype not in _DTYPES:
+        raise DataError(f'dtype must be "float64" or "float32", not {dtype!r}')
+    if until is not None and not 0 < until < 1:
+        raise DataError(f"until must be a relative error between 0 and 1, not {until!r}")
+    held = ("G", "H") if components == "mean" else ("G", "H", *TENSORS)
+    for name in tensors:
+        if name not in held:
+            raise ComponentError(f"tensors: {name!r} is not measured; measured are {', '.join(held)}")
+    chosen = list(tensors) or (["G", "H"] if components == "mean" else list(TENSORS))
+    if block is None:
+        block = int(np.clip(-(-draws // 128), 64, 8192))
+    return Job(
+        mlp.to_spec(), [a.name for a in mlp.activation if not a.registered], _digest(X),
+        components if isinstance(components, str) else [list(map(int, s)) for s in components], estimators,
+        whole_number(seed, "seed", 0, 2**63 - 1, DataError), dtype, whole_number(block, "block", 1, 2**53, DataError),
+        draws, until, chosen,
+    )  # fmt: skip
+
+
+def _digest(X: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(X, np.float64).tobytes() + repr(X.shape).encode()).hexdigest()
+
+
+class _Run:
+    """One job on this machine: which blocks there are, what they hold, and what their sums give."""
+
+    def __init__(self, mlp: MLP, X: np.ndarray, job: Job, batch: int | None):
+        sets = sample_sets(job.components, len(X))
+        self.mlp, self.X, self.job, self.batch = mlp, X, job, batch
+        self.measured = MEASURES[job.estimators, sets is None]
+        self.sets = np.arange(len(X))[None] if sets is None else sets
+        self.shapes = sums_shapes(mlp, self.measured, self.sets, len(X))
+        self.blocks = -(-job.draws // job.block)
+        k = self.sets.shape[1]
+        self.reference = np.zeros((len(self.sets), mlp.depth, k * (k + 1)))
+
+    def pilot(self) -> np.ndarray:
+        """The means of y over a few draws: numbers near those of all."""
+        pilot = self._sums(0, _PILOT)
+        reference = np.zeros_like(self.reference)
+        for ell, one in enumerate(pilot, start=self.mlp.depth - len(pilot)):
+            reference[:, ell] = one.y / _PILOT
+        return reference
+
+    def open(self, path: Path, resume: bool):
+        """The store, made or found, and its lock, which process 0 alone holds."""
+        if jax.process_index() > 0:
+            return Store(path), None
+        if path.suffix != ".zarr":
+            raise FileError(f"cannot write {path}: its name must end in .zarr")
+        if not path.parent.is_dir():
+            raise FileError(f"cannot write {path}: there is no directory {path.parent}")
+        if path.exists():
+            if not resume:
+                raise FileError(f"{path} exists already; resume it, or choose another name")
+            store = Store(path)
+            lock = store.lock()
+            try:
+                self._check_same(store)
+                store.update(max(self.blocks, store.blocks), **asdict(self.job))
+            except FileError:
+                lock.release()
+                raise
+            return store, lock
+        numbers = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(self.shapes))
+        header = {**asdict(self.job), "ntkflow_version": __version__}
+        store = Store.create(path, header, self.X, self.pilot(), self.blocks, numbers)
+        return store, store.lock()
+
+    def _check_same(self, store: Store) -> None:
+        ours, theirs = asdict(self.job), store.header
+        for name in ("draws", "until", "tensors"):
+            ours.pop(name)
+        for name, value in ours.items():
+            if theirs.get(name) != value:
+                what = {"X_sha256": "other inputs", "mlp": "another network"}.get(name)
+                raise FileError(
+                    f"{store.path} is of another job: "
+                    + (what or f"its {name} is {theirs.get(name)!r}, not {value!r}")
+                )
+        if theirs["draws"] > self.job.draws:
+            raise FileError(f"{store.path} was begun for {theirs['draws']} draws, not for fewer")
+
+    def measure(self, store: Store | None, progress: Progress | None) -> Ensemble:
+        """Compute this process's blocks that are not done, and add up all that are there."""
+        self.reference = self.pilot() if store is None else store.reference
+        total, ready = _Total(self), {}
+        began, computed = time.perf_counter(), 0
+        if progress is not None:
+            progress(0, self.job.draws, "compiling")
+        for block in range(self.blocks):
+            if total.enough:
+                break
+            start, stop = self._range(block)
+            mine = block % jax.process_count() == jax.process_index()
+            done = None if store is None else self._record(store, block)
+            if done is None and mine:
+                done = _flat(self._checked(self._sums(start, stop)))
+                computed += stop - start
+                if store is not None:
+                    store.write(block, stop - start, done)
+            if done is not None:
+                ready[block] = done
+            self._add_ready(total, ready, store)
+            if progress is not None:
+                rate = computed / (time.perf_counter() - began)
+                progress(total.draws, self.job.draws, f"{rate:.3g} networks/s, {total.message()}")
+        return total.ensemble()
+
+    def collect(self, store: Store) -> Ensemble:
+        """What the store holds, up to the first gap, or to the block at which the run was content."""
+        self.reference = store.reference
+        total = _Total(self)
+        self._add_ready(total, {}, store)
+        if total.draws < 2:
+            raise FileError(f"{store.path} holds no block of draws yet")
+        return total.ensemble()
+
+    def _add_ready(self, total: _Total, ready: dict[int, np.ndarray], store: Store | None) -> None:
+        while total.blocks < self.blocks and not total.enough:
+            record = ready.pop(total.blocks, None)
+            if record is None and store is not None:
+                record = self._record(store, total.blocks)
+            if record is None:
+                return
+            start, stop = self._range(total.blocks)
+            total.add(stop - start, record)
+
+    def _record(self, store: Store, block: int) -> np.ndarray | None:
+        """A block's sums, or None if they are not there, or of fewer draws than are asked for now."""
+        found = store.read(block)
+        start, stop = self._range(block)
+        return found[1] if found is not None and found[0] == stop - start else None
+
+    def _range(self, block: int) -> tuple[int, int]:
+        return block * self.job.block, min((block + 1) * self.job.block, self.job.draws)
+
+    def _sums(self, start: int, stop: int) -> list[Sums]:
+        return block_sums(
+            self.mlp, self.measured, self.job.dtype, self.X, self.sets, self.reference, self.job.seed, start, stop,
+            self.batch,
+        )  # fmt: skip
+
+    def _checked(self, sums: list[Sums]) -> list[Sums]:
+        for layer, one in enumerate(sums, start=1 + self.mlp.depth - len(sums)):
+            # The tensors of a layer of one neuron are NaN by definition where its own neurons are compared.
+            alone = self.job.estimators == "direct" and self.mlp.widths[layer] == 1
+            for name, value in one._asdict().items():
+                if value is not None and not (alone and name[0] != "y_") and not np.all(np.isfinite(value)):
+                    raise NonFiniteError(
+                        f"layer {layer}: {name[0]} overflows or is not a number; scale X or C_W"
+                    )
+        return sums
+
+    def unflatten(self, flat: np.ndarray) -> list[Sums]:
+        leaves, tree = jax.tree.flatten(self.shapes)
+        ends = np.cumsum([int(np.prod(x.shape)) for x in leaves])
+        parts = np.split(flat, ends[:-1])
+        return tree.unflatten([part.reshape(x.shape) for part, x in zip(parts, leaves, strict=True)])
+
+
+class _Total:
+    """Sums over the blocks so far, and what they give."""
+
+    def __init__(self, run: _Run):
+        self._run = run
+        self.blocks = self.draws = 0
+        self.sums: np.ndarray | float = 0.0
+        self.enough = False
+
+    def add(self, draws: int, sums: np.ndarray) -> None:
+        self.sums = self.sums + sums
+        self.blocks += 1
+        self.draws += draws
+        until = self._run.job.until
+        self.enough = until is not None and self.draws >= 2 and self._worst()[1] <= until
+
+    def _worst(self) -> tuple[str, float]:
+        errors = relative_errors(self.layers(), tuple(self._run.job.tensors))
+        return max(errors.items(), key=lambda item: -1.0 if np.isnan(item[1]) else item[1])
+
+    def layers(self):
+        run = self._run
+        return assembled(
+            run.mlp, run.X, run.sets, run.job.estimators, run.unflatten(np.asarray(self.sums)), run.reference, self.draws
+        )  # fmt: skip
+
+    def ensemble(self) -> Ensemble:
+        run = self._run
+        return Ensemble(
+            run.mlp, run.X, run.job.components, self.layers(), self.draws, run.job.seed, run.job.estimators
+        )
+
+    def message(self) -> str:
+        if self.draws < 2:
+            return ""
+        name, error = self._worst()
+        return f"{name} to {error:.2%}"
+
+
+def _flat(sums: list[Sums]) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *(np.ravel(x) for x in jax.tree.leaves(sums))])
+
+
+def _agreed(action: Callable[[], tuple]) -> tuple:
+    """Let process 0 act first; all fail if one does, so that none waits for another that gave up."""
+    if jax.process_count() == 1:
+        return action()
+    result, error = (), None
+    for turn in (True, False):
+        if (jax.process_index() == 0) is turn and error is None:
+            try:
+                result = action()
+            except Exception as reason:  # noqa: BLE001 it is raised below, on every process
+                error = reason
+        failed = multihost_utils.process_allgather(np.array(error is not None)).any()
+        if failed:
+            raise error or FileError("another process of this run could not open the store")
+    return result

@@ -1,0 +1,212 @@
+"""Theory against sampling at several widths: what the measurements tend to as the width grows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .compare import joint_threshold, z_scores
+from .errors import DataError
+from .finite.parameters import whole_number
+from .mlp import MLP
+from .propagate import flow as predict
+from .sampling import Ensemble, ensemble
+from .statistics import TENSORS, Flow
+
+Progress = Callable[[int, int, str], None]
+_CORRECTIONS = {"G1": "G", "H1": "H"}
+TESTED = ("G", "H", "G1", "H1", *TENSORS)
+
+
+@dataclass(frozen=True, eq=False)
+class Extrapolation:
+    """One tensor of one layer, measured at several widths as m(n) = a + b / n, n = n_{ℓ-1}; arrays have its shape.
+
+    G1 and H1 are measured as n (m - G) and n (m - H), with the predicted G and H.
+    """
+
+    layer: int
+    name: str
+    widths: np.ndarray
+    """n_{ℓ-1} of each measurement, (W,)."""
+    measured: np.ndarray
+    """(W, …)."""
+    measured_error: np.ndarray
+    """(W, …), standard errors."""
+    predicted: np.ndarray
+    a: np.ndarray
+    a_error: np.ndarray
+    """Standard error."""
+    b: np.ndarray
+    b_error: np.ndarray
+    """Standard error."""
+    curvature: np.ndarray
+    """How far a next term of the expected size, b² / scale / n², would move a; zero in layers 1 and 2, which have none."""
+    threshold: float
+    """The z-score that noise alone exceeds anywhere in the verification with probability 1e-3."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the prediction holds at any width, so that b must vanish."""
+        return self.layer <= 2
+
+    @property
+    def scale(self) -> float:
+        """The largest predicted component."""
+        return float(np.nanmax(np.abs(self.predicted)))
+
+    @property
+    def z(self) -> float:
+        """The largest z-score of a less the prediction, beyond what curvature allows."""
+        beyond = np.maximum(np.abs(self.a - self.predicted) - self.curvature, 0.0)
+        return float(np.nanmax(z_scores(beyond, self.a_error, self._roundoff)))
+
+    @property
+    def z_b(self) -> float:
+        """The largest z-score of b where it must vanish, otherwise 0."""
+        if not self.exact:
+            return 0.0
+        return float(np.nanmax(np.abs(z_scores(self.b, self.b_error, self._roundoff * self.widths.max()))))
+
+    @property
+    def _roundoff(self) -> float:
+        return max(self.scale, float(np.nanmax(np.abs(self.measured))))
+
+    @property
+    def agrees(self) -> bool:
+        return max(self.z, self.z_b) <= self.threshold
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """The outcome: every tensor of every layer."""
+
+    extrapolations: list[Extrapolation]
+    widths: tuple[int, ...]
+    draws: int
+
+    def __iter__(self):
+        return iter(self.extrapolations)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether theory and sampling agree; if they do, this fails with probability 1e-3."""
+        return all(one.agrees for one in self)
+
+    @property
+    def words(self) -> str:
+        """The outcome in a sentence."""
+        differing = [f"{one.name} of layer {one.layer}" for one in self if not one.agrees]
+        if differing:
+            return f"Theory and sampling disagree: {', '.join(differing)}."
+        return "Theory and sampling agree, within noise and with the expected 1/n."
+
+
+def verify(
+    mlp: MLP, X, widths: Sequence[int] = (32, 64, 128), draws: int = 20_000, seed: int = 0,
+    progress: Progress | None = None,
+) -> Verification:  # fmt: skip
+    """Test the theory on networks whose hidden widths are those of `mlp` times a common factor.
+
+    Args:
+        X: (N, n_0) finite inputs.
+        widths: of the first hidden layer, at least two different ones; the others keep their ratio to it.
+        draws: networks at each width.
+        seed: of width number k it is seed + k.
+        progress: called as progress(done, total, message).
+
+    Raises:
+        DataError: widths are too few, or don't keep the ratios.
+        Others as of `flow` and `ensemble`.
+    """
+    networks = scaled(mlp, widths)
+    report = progress or (lambda done, total, message: None)
+    total = draws * len(networks)
+    ensembles = [
+        ensemble(
+            network, X, draws, seed + k,
+            progress=lambda done, _, message, k=k, n=n: report(k * draws + done, total, f"width {n}: {message}"),
+        )
+        for k, (n, network) in enumerate(zip(widths, networks, strict=True))
+    ]  # fmt: skip
+    return extrapolate(predict(networks[-1], X), ensembles)
+
+
+def scaled(mlp: MLP, widths: Sequence[int]) -> list[MLP]:
+    """`mlp` with its hidden widths scaled so that the first is each of `widths`; DataError if that makes no whole ones."""
+    if mlp.depth < 2:
+        raise DataError("a network without hidden layers has no width to scale")
+    widths = [whole_number(n, "widths", 1, 2**31, DataError) for n in widths]
+    if len(set(widths)) < max(2, len(widths)):
+        raise DataError(f"widths must be at least two different ones, not {list(widths)}")
+    first = mlp.widths[1]
+    found = []
+    for n in widths:
+        if any(m * n % first for m in mlp.widths[1:-1]):
+            raise DataError(f"width {n}: the hidden widths {list(mlp.widths[1:-1])} can't keep their ratios")
+        hidden = [m * n // first for m in mlp.widths[1:-1]]
+        spec = (mlp.widths[0], *hidden, mlp.widths[-1])
+        found.append(MLP(spec, list(mlp.activation), mlp.C_b, mlp.C_W, mlp.lambda_b, mlp.lambda_W))
+    return found
+
+
+def extrapolate(flow: Flow, ensembles: Sequence[Ensemble]) -> Verification:
+    """Fit and test measurements at several widths, one network scaled, of which `flow` is the prediction."""
+    rows = [
+        _fitted(flow, ensembles, layer, name)
+        for layer in range(1, len(flow) + 1) for name in TESTED
+        if not (name in _CORRECTIONS and layer < 3)
+    ]  # fmt: skip
+    tests = sum(row["predicted"].size * (2 if row["layer"] <= 2 else 1) for row in rows)
+    threshold = joint_threshold(tests)
+    return Verification(
+        [Extrapolation(**row, threshold=threshold) for row in rows],
+        tuple(e.mlp.widths[1] for e in ensembles),
+        min(e.draws for e in ensembles),
+    )
+
+
+def _fitted(flow: Flow, ensembles: Sequence[Ensemble], layer: int, name: str) -> dict:
+    predicted = getattr(flow[layer], name)
+    mean = _CORRECTIONS.get(name, name)
+    n = np.array([e[layer].fan_in for e in ensembles], float)
+    m = np.stack([getattr(e[layer], mean) for e in ensembles])
+    error = np.stack([e[layer].error(mean) for e in ensembles])
+    column = (-1,) + (1,) * predicted.ndim
+    if name in _CORRECTIONS:
+        m = n.reshape(column) * (m - getattr(flow[layer], mean))
+        error = n.reshape(column) * error
+    scale = max(float(np.abs(predicted).max()), 1e-300)
+    x = 1 / n
+    if layer == 1:  # its fan-in is that of the data, and does not change
+        x = 1 / np.array([e.mlp.widths[1] for e in ensembles], float)
+    (a, b), (a_error, b_error), solve = _line(x.reshape(column), m, np.hypot(error, 1e-12 * scale))
+    size = 0.0 if layer <= 2 else b**2 / scale
+    return {
+        "layer": layer,
+        "name": name,
+        "widths": n,
+        "measured": m,
+        "measured_error": error,
+        "predicted": predicted,
+        "a": a,
+        "a_error": np.hypot(a_error, flow[layer].error(name)),
+        "b": b,
+        "b_error": b_error,
+        "curvature": np.abs(solve(x.reshape(column) ** 2)) * size,
+    }
+
+
+def _line(x: np.ndarray, m: np.ndarray, error: np.ndarray):
+    """Weighted least squares m = a + b x over the first axis: (a, b), their errors, and m ↦ a as a function."""
+    w = error**-2
+    s0, s1, s2 = (np.sum(w * x**k, axis=0) for k in (0, 1, 2))
+    determinant = s0 * s2 - s1**2
+
+    def intercept(y):
+        return (s2 * np.sum(w * y, axis=0) - s1 * np.sum(w * x * y, axis=0)) / determinant
+
+    slope = (s0 * np.sum(w * x * m, axis=0) - s1 * np.sum(w * m, axis=0)) / determinant
+    return (intercept(m), slope), (np.sqrt(s2 / determinant), np.sqrt(s0 / determinant)), intercept
