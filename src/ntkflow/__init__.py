@@ -1,6 +1,7 @@
 """ntkflow: the statistics of the neural tangent kernel at the width you really use."""
 
 from .activations import Activation
+from .compare import Comparison, compare
 from .errors import (
     ActivationError,
     ComponentError,
@@ -37,19 +38,24 @@ from .finite import (
 )
 from .mlp import MLP
 from .propagate import flow
+from .sampling import Ensemble, LayerEstimates, draw_key, ensemble
 from .statistics import Flow, LayerStatistics
+from .verify import Verification, verify
 from .version import __version__
 
 __all__ = [
     "MLP",
     "Activation",
     "ActivationError",
+    "Comparison",
     "ComponentError",
     "DataError",
+    "Ensemble",
     "FileError",
     "Flow",
     "History",
     "InteropError",
+    "LayerEstimates",
     "LayerParameters",
     "LayerStatistics",
     "LearningRates",
@@ -58,8 +64,12 @@ __all__ = [
     "NtkflowError",
     "ParameterError",
     "SpecError",
+    "Verification",
     "__version__",
+    "compare",
     "cross_entropy",
+    "draw_key",
+    "ensemble",
     "flow",
     "forward",
     "gradient_step",
@@ -77,4 +87,5 @@ __all__ = [
     "predicted_loss_change",
     "tensorial",
     "train",
+    "verify",
 ]

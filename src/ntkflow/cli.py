@@ -1,4 +1,4 @@
-"""The command line: `ntkflow flow` computes and saves, `ntkflow show` prints."""
+"""The command line: `flow` predicts, `ensemble` measures, `compare` and `verify` hold one against the other, `show` prints."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ import typer
 from rich.console import Console
 
 import ntkflow
-from ntkflow.errors import FileError, NtkflowError
+from ntkflow.errors import DataError, FileError, NtkflowError
 from ntkflow.finite.labelled import ntk_dataset
-from ntkflow.plot import picture_suffixes, plot_flow
+from ntkflow.plot import picture_suffixes, plot_comparison, plot_flow, plot_verification
 from ntkflow.progress import progress_bar
 from ntkflow.propagate import checked_inputs
+from ntkflow.sampling.processes import first_process, join
+from ntkflow.sampling.store import is_ensemble
 from ntkflow.storage import check_writable, write
-from ntkflow.table import flow_table
+from ntkflow.table import comparison_table, ensemble_table, flow_table, verification_table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,6 +35,16 @@ class Components(str, Enum):
     all = "all"
     pairs = "pairs"
     mean = "mean"
+
+
+class Estimators(str, Enum):
+    low_noise = "low-noise"
+    direct = "direct"
+
+
+class Precision(str, Enum):
+    float64 = "float64"
+    float32 = "float32"
 
 
 @app.command("flow")
@@ -80,11 +92,120 @@ def ntk_command(
         write(ntk_dataset(mlp, checked_inputs(mlp, _load_inputs(data)), seed, layer), output, overwrite=force)
 
 
-@app.command("show")
-def show_command(path: Annotated[Path, typer.Argument(metavar="FLOW.nc", help="A saved flow.")]) -> None:
-    """Print a saved flow as a table, layer by layer."""
+@app.command("ensemble")
+def ensemble_command(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The network.")],
+    data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="RUN.zarr", help="Where to keep the sums (.zarr).")
+    ],
+    draws: Annotated[int, typer.Option(help="Networks to draw; with --until, at most.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the networks.")] = 0,
+    components: Annotated[
+        Components, typer.Option(help="Tensor components: all, those of pairs of samples, or none.")
+    ] = Components.all,
+    estimators: Annotated[
+        Estimators, typer.Option(help="With the last weights integrated out, or from the definitions.")
+    ] = Estimators.low_noise,
+    until: Annotated[
+        str | None, typer.Option(metavar="1%", help="Stop at this relative standard error.")
+    ] = None,
+    tensors: Annotated[str, typer.Option(metavar="V,A,…", help="The tensors that --until looks at.")] = "",
+    dtype: Annotated[Precision, typer.Option(help="Of the networks; sums are float64.")] = Precision.float64,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Networks at a time on each device; by default what suits memory."),
+    ] = None,
+    block: Annotated[
+        int | None, typer.Option(min=1, help="Draws between two saves; by default about 1/128 of all.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="One of many processes, as the cluster's scheduler says.")
+    ] = False,
+    coordinator: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Of process 0, where no scheduler says it.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="How many, with --coordinator.")] = None,
+    process: Annotated[int | None, typer.Option(min=0, help="Which one this is, with --coordinator.")] = None,
+) -> None:
+    """Measure the statistics of every layer on sampled networks."""
     with _one_sentence_errors():
-        Console().print(flow_table(ntkflow.Flow.load(path)))
+        _join(distributed, coordinator, processes, process)
+        mlp = ntkflow.MLP.from_toml(spec)
+        X = _load_inputs(data)
+        with progress_bar() as report:
+            result = ntkflow.ensemble(
+                mlp, X, draws, seed, components=components.value, estimators=estimators.value,
+                until=None if until is None else _fraction(until), tensors=[t for t in tensors.split(",") if t],
+                dtype=dtype.value, store=output, resume=resume, batch=batch, block=block, progress=report,
+            )  # fmt: skip
+        if first_process():
+            Console().print(ensemble_table(result))
+
+
+@app.command("compare")
+def compare_command(
+    flow: Annotated[Path, typer.Argument(metavar="FLOW.nc", help="A saved flow.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN.zarr", help="An ensemble of the same network and inputs.")
+    ],
+    plot: Annotated[Path | None, typer.Option(metavar="PICTURE.png", help="Where to save a picture.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a picture that exists.")] = False,
+) -> None:
+    """Compare a prediction with a measurement, tensor by tensor and layer by layer."""
+    with _one_sentence_errors():
+        if plot is not None:
+            _check_picture(plot, force)
+        found = ntkflow.compare(ntkflow.Flow.load(flow), ntkflow.Ensemble.load(run))
+        console = Console()
+        console.print(comparison_table(found))
+        console.print(found.words)
+        if plot is not None:
+            plot_comparison(found, plot)
+
+
+@app.command("verify")
+def verify_command(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The network.")],
+    data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
+    widths: Annotated[
+        str, typer.Option(help="Of the first hidden layer; the others keep their ratio to it.")
+    ] = "32,64,128",
+    draws: Annotated[int, typer.Option(help="Networks at each width.")] = 20_000,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Of the networks.")] = 0,
+    plot: Annotated[Path | None, typer.Option(metavar="PICTURE.png", help="Where to save a picture.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a picture that exists.")] = False,
+) -> None:
+    """Test the theory on sampled networks of several widths; exit status 1 if they disagree."""
+    with _one_sentence_errors():
+        if plot is not None:
+            _check_picture(plot, force)
+        mlp = ntkflow.MLP.from_toml(spec)
+        X = _load_inputs(data)
+        with progress_bar() as report:
+            found = ntkflow.verify(mlp, X, _whole_numbers(widths), draws, seed, progress=report)
+        console = Console()
+        console.print(verification_table(found))
+        console.print(found.words)
+        if plot is not None:
+            plot_verification(found, plot)
+    if not found.agrees:
+        raise typer.Exit(1)
+
+
+@app.command("show")
+def show_command(
+    path: Annotated[
+        Path, typer.Argument(metavar="FLOW.nc", help="A saved flow, or the store of an ensemble.")
+    ],
+) -> None:
+    """Print a saved flow or ensemble as a table, layer by layer."""
+    with _one_sentence_errors():
+        if is_ensemble(path):
+            Console().print(ensemble_table(ntkflow.Ensemble.load(path)))
+        else:
+            Console().print(flow_table(ntkflow.Flow.load(path)))
 
 
 def main() -> None:
@@ -101,6 +222,33 @@ def _one_sentence_errors() -> Iterator[None]:
     except NtkflowError as error:
         typer.echo("ntkflow: " + " ".join(str(error).split()), err=True)
         raise typer.Exit(2) from error
+
+
+def _join(distributed: bool, coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Make this one of many processes, before anything else is asked of JAX."""
+    if coordinator is None:
+        if processes is not None or process is not None:
+            raise DataError("--processes and --process need --coordinator HOST:PORT")
+        if distributed:
+            join()
+    elif processes is None or process is None or process >= processes:
+        raise DataError("--coordinator needs --processes P and --process, one of 0 … P - 1")
+    else:
+        join(coordinator, processes, process)
+
+
+def _fraction(text: str) -> float:
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError as error:
+        raise DataError(f"--until must be a number or a percentage such as 1%, not {text!r}") from error
+
+
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise DataError(f"--widths must be whole numbers such as 32,64,128, not {text!r}") from error
 
 
 def _one_line_warning(message, *_) -> None:

@@ -1,4 +1,4 @@
-"""A flow as a picture: the kernel and its finite-width effects, layer by layer."""
+"""Pictures: a flow's finite-width effects layer by layer, and measurements against predictions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ntkflow.summary import LayerSummary, layer_summary
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ntkflow import Flow, LayerStatistics
+    from ntkflow import Comparison, Flow, LayerStatistics, Verification
 
 
 def picture_suffixes() -> list[str]:
@@ -38,6 +38,10 @@ def plot_flow(flow: Flow, path: str | PathLike) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
     _draw_pairs(pair_axes, flow[-1])
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: str | PathLike) -> None:
     try:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
@@ -80,3 +84,51 @@ def _draw_pairs(axes: Axes, last: LayerStatistics) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
     axes.figure.colorbar(image, ax=axes)
+
+
+def plot_comparison(comparison: Comparison, path: str | PathLike) -> None:
+    """Draw measured against predicted components with error bars, a panel per tensor, and write the picture to `path`."""
+    rows = [
+        (d.layer, d.name, np.ravel(d.predicted), np.ravel(d.measured), np.ravel(d.error)) for d in comparison
+    ]
+    _draw_measured(rows, "measured", path)
+
+
+def plot_verification(verification: Verification, path: str | PathLike) -> None:
+    """Draw the measurements' limits at infinite width against the predictions, and write the picture to `path`."""
+    rows = [
+        (one.layer, one.name, np.ravel(one.predicted), np.ravel(one.a), np.ravel(one.a_error))
+        for one in verification
+    ]
+    _draw_measured(rows, "a, measured and extrapolated", path)
+
+
+_MOST_POINTS = 500
+
+
+def _draw_measured(rows: list[tuple], label: str, path: str | PathLike) -> None:
+    names = list(dict.fromkeys(name for _, name, *_ in rows))
+    columns = min(len(names), 4)
+    figure = Figure(figsize=(3.4 * columns, 3.3 * -(-len(names) // columns)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = np.ravel(figure.subplots(-(-len(names) // columns), columns, squeeze=False))
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    for axes, name in zip(panels, names, strict=False):
+        ends = []
+        for layer, _, predicted, measured, error in (row for row in rows if row[1] == name):
+            held = np.flatnonzero(np.isfinite(predicted) & np.isfinite(measured))
+            # Many components are each other's mirror images: some of each size tell the same.
+            held = held[np.argsort(predicted[held])][:: max(1, len(held) // _MOST_POINTS)]
+            axes.errorbar(
+                predicted[held], measured[held], error[held], fmt="o", ms=3, lw=1, label=f"layer {layer}"
+            )
+            ends += [*predicted[held][[0, -1]]] if len(held) else []
+        if ends:
+            axes.plot([min(ends), max(ends)], [min(ends), max(ends)], "k--", lw=1, zorder=0)
+        axes.set_title(name)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel(label)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(frameon=False, fontsize="small")
+    _save(figure, path)

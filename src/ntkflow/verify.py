@@ -178,12 +178,13 @@ def _fitted(flow: Flow, ensembles: Sequence[Ensemble], layer: int, name: str) ->
     if name in _CORRECTIONS:
         m = n.reshape(column) * (m - getattr(flow[layer], mean))
         error = n.reshape(column) * error
-    scale = max(float(np.abs(predicted).max()), 1e-300)
+    scale = float(np.abs(predicted).max())
     x = 1 / n
     if layer == 1:  # its fan-in is that of the data, and does not change
         x = 1 / np.array([e.mlp.widths[1] for e in ensembles], float)
-    (a, b), (a_error, b_error), solve = _line(x.reshape(column), m, np.hypot(error, 1e-12 * scale))
-    size = 0.0 if layer <= 2 else b**2 / scale
+    floor = 1e-12 * max(scale, float(np.abs(m).max())) or 1e-30
+    (a, b), (a_error, b_error), solve = _line(x.reshape(column), m, np.hypot(error, floor))
+    size = 0.0 if layer <= 2 or scale == 0 else np.maximum(b**2 - b_error**2, 0.0) / scale
     return {
         "layer": layer,
         "name": name,

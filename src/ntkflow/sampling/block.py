@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from ..finite.parameters import init
-from ..memory import LIMIT, check_memory
+from ..memory import check_memory
 from ..mlp import MLP
 from .draws import draw_key
 from .estimators import Sums, terms
@@ -21,9 +22,17 @@ _CPU_BUDGET = 2**20
 _GPU_SHARE = 0.2
 
 
+@dataclass(frozen=True)
+class Batch:
+    """How much is under way at once on each device: networks, and sets of samples of each of them."""
+
+    networks: int
+    sets: int
+
+
 def block_sums(
     mlp: MLP, measure: Measure, dtype: str, X: np.ndarray, sets: np.ndarray, reference: np.ndarray, seed: int,
-    start: int, stop: int, batch: int | None = None,
+    start: int, stop: int, batch: Batch,
 ) -> list[Sums]:  # fmt: skip
     """The sums of each measured layer over draws start … stop - 1, float64 arrays with the sets (S,) as first axis.
 
@@ -31,14 +40,9 @@ def block_sums(
 
     Args:
         X: (N, n_0). sets: (S, k) sample indices. reference: (S, L, 2p).
-        batch: networks at a time on each device; by default as many as memory is good for.
     """
-    devices = jax.local_devices()
-    means = measure in (low_noise_means, direct_means)
-    networks, at_once = _batch_sizes(mlp, means, len(sets), sets.shape[1], np.dtype(dtype).itemsize)
-    networks = batch or max(1, min(networks, -(-(stop - start) // len(devices))))
     with jax.enable_x64(True):
-        sums = _compiled(mlp, measure, dtype, networks, at_once, tuple(devices))(
+        sums = _compiled(mlp, measure, dtype, batch, tuple(jax.local_devices()))(
             jnp.asarray(X, dtype), sets, jnp.asarray(reference, dtype), seed, start, stop
         )
         return jax.tree.map(np.asarray, sums)
@@ -53,21 +57,25 @@ def sums_shapes(mlp: MLP, measure: Measure, sets: np.ndarray, N: int) -> list[Su
         return jax.eval_shape(run, 0)
 
 
-def _batch_sizes(mlp: MLP, means: bool, sets: int, k: int, itemsize: int) -> tuple[int, int]:
-    """Networks, and sets of k samples of each network, at a time; MemoryRequestError if not even one of each fits."""
-    widest = max(mlp.widths[1:])
+def batch_for(mlp: MLP, measure: Measure, sets: np.ndarray, dtype: str, block: int) -> Batch:
+    """As much at once as memory is good for, but no more than a block; MemoryRequestError if one network doesn't fit."""
+    k, widest, itemsize = sets.shape[1], max(mlp.widths[1:]), np.dtype(dtype).itemsize
     pairs = k * (k + 1) // 2
-    numbers = 8 * pairs if means else 4 * pairs * (widest**2 + 16 * pairs)
-    one_set = itemsize * (numbers + 4 * k * widest**2 if means else numbers)
+    if measure in (low_noise_means, direct_means):
+        one_set = itemsize * (8 * pairs + 4 * k * widest**2)
+    else:
+        one_set = itemsize * 4 * pairs * (widest**2 + 16 * pairs)
     check_memory(
         one_set, f"the NTKs of {k} samples and {widest} neurons of one network",
         'components="pairs", "mean" or a list of smaller sets of samples',
     )  # fmt: skip
-    stats = jax.local_devices()[0].memory_stats() or {}
-    budget = _GPU_SHARE * stats["bytes_limit"] if "bytes_limit" in stats else min(_CPU_BUDGET, LIMIT)
-    at_once = int(min(sets, max(1, budget // one_set)))
+    devices = jax.local_devices()
+    stats = devices[0].memory_stats() or {}
+    budget = _GPU_SHARE * stats["bytes_limit"] if "bytes_limit" in stats else _CPU_BUDGET
+    at_once = int(min(len(sets), max(1, budget // one_set)))
     parameters = itemsize * sum(n * m + n for n, m in zip(mlp.widths, mlp.widths[1:], strict=False))
-    return int(max(1, budget // (at_once * one_set + 3 * parameters))), at_once
+    networks = int(budget // (at_once * one_set + 3 * parameters))
+    return Batch(max(1, min(networks, -(-block // len(devices)))), at_once)
 
 
 def _one_network(mlp, measure, dtype, at_once, X, sets, reference, seed, draw) -> list[Sums]:
@@ -82,16 +90,16 @@ def _one_network(mlp, measure, dtype, at_once, X, sets, reference, seed, draw) -
 
 
 @functools.lru_cache
-def _compiled(mlp: MLP, measure: Measure, dtype: str, networks: int, at_once: int, devices: tuple):
+def _compiled(mlp: MLP, measure: Measure, dtype: str, batch: Batch, devices: tuple):
     mesh = Mesh(np.array(devices), ("draws",))
-    stride = networks * len(devices)
+    stride = batch.networks * len(devices)
 
     def local(X, sets, reference, seed, start, stop):
-        network = functools.partial(_one_network, mlp, measure, dtype, at_once, X, sets, reference, seed)
-        first = start + networks * jax.lax.axis_index("draws")
+        network = functools.partial(_one_network, mlp, measure, dtype, batch.sets, X, sets, reference, seed)
+        first = start + batch.networks * jax.lax.axis_index("draws")
 
         def add(i, sums):
-            draws = first + i * stride + jnp.arange(networks)
+            draws = first + i * stride + jnp.arange(batch.networks)
             found = jax.vmap(network)(draws)
             counted = draws < stop
 

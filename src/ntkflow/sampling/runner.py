@@ -10,7 +10,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from ..errors import ComponentError, DataError, FileError, NonFiniteError
 from ..finite.parameters import whole_number
@@ -19,9 +18,10 @@ from ..propagate import checked_inputs, sample_sets
 from ..statistics import TENSORS
 from ..version import __version__
 from . import networks
-from .block import block_sums, sums_shapes
+from .block import Batch, batch_for, block_sums, sums_shapes
 from .ensemble import Ensemble, assembled, relative_errors
 from .estimators import Sums
+from .processes import agreed, wait_for_all
 from .store import Store
 
 Progress = Callable[[int, int, str], None]
@@ -93,12 +93,12 @@ def ensemble(
         if jax.process_count() > 1:
             raise FileError("many processes need a store to share")
         return run.measure(None, progress)
-    opened, lock = _agreed(lambda: run.open(Path(store), resume))
+    opened, lock = agreed(lambda: run.open(Path(store), resume))
     try:
         found = run.measure(opened, progress)
         if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("all blocks are written")
-            found = load(store, mlp.activation)
+            wait_for_all()
+            found = run.collect(opened)
         return found
     finally:
         if lock is not None:
@@ -157,9 +157,12 @@ class _Run:
 
     def __init__(self, mlp: MLP, X: np.ndarray, job: Job, batch: int | None):
         sets = sample_sets(job.components, len(X))
-        self.mlp, self.X, self.job, self.batch = mlp, X, job, batch
+        self.mlp, self.X, self.job = mlp, X, job
         self.measured = MEASURES[job.estimators, sets is None]
         self.sets = np.arange(len(X))[None] if sets is None else sets
+        self.batch = batch_for(mlp, self.measured, self.sets, job.dtype, job.block)
+        if batch is not None:
+            self.batch = Batch(whole_number(batch, "batch", 1, job.block, DataError), self.batch.sets)
         self.shapes = sums_shapes(mlp, self.measured, self.sets, len(X))
         self.blocks = -(-job.draws // job.block)
         k = self.sets.shape[1]
@@ -331,20 +334,3 @@ class _Total:
 
 def _flat(sums: list[Sums]) -> np.ndarray:
     return np.concatenate([np.zeros(0), *(np.ravel(x) for x in jax.tree.leaves(sums))])
-
-
-def _agreed(action: Callable[[], tuple]) -> tuple:
-    """Let process 0 act first; all fail if one does, so that none waits for another that gave up."""
-    if jax.process_count() == 1:
-        return action()
-    result, error = (), None
-    for turn in (True, False):
-        if (jax.process_index() == 0) is turn and error is None:
-            try:
-                result = action()
-            except Exception as reason:  # noqa: BLE001 it is raised below, on every process
-                error = reason
-        failed = multihost_utils.process_allgather(np.array(error is not None)).any()
-        if failed:
-            raise error or FileError("another process of this run could not open the store")
-    return result

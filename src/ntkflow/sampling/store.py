@@ -115,6 +115,14 @@ class Store:
             raise FileError(f"{self.path}: {name} is damaged ({error})") from error
 
 
+def is_ensemble(path) -> bool:
+    """Whether there is a folder that says it is an ensemble, damaged or not."""
+    try:
+        return '"ntkflow_ensemble"' in (Path(path) / "zarr.json").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def _opened(path: Path) -> zarr.Group:
     if not path.exists():
         raise FileError(f"{path} does not exist")
