@@ -63,7 +63,9 @@ def output_ntk(mlp: MLP, X, draws: int = 10_000, seed: int = 0, dtype: str = "fl
     # Fixed by the job alone: which numbers a network gets depends on it.
     batch = max(1, min(256, _AT_ONCE // (len(X) * max(mlp.widths[1:]))))
     with jax.enable_x64(True):
-        reference = np.asarray(_moments(mlp, dtype, batch, X, np.zeros((len(X),) * 2), seed, batch)[0]) / batch
+        reference = (
+            np.asarray(_moments(mlp, dtype, batch, X, np.zeros((len(X),) * 2), seed, batch)[0]) / batch
+        )
         sums = [np.asarray(s) / draws for s in _moments(mlp, dtype, batch, X, reference, seed, draws)]
     mean, second, third, fourth = sums
     variance = second - mean**2
