@@ -43,7 +43,7 @@ class Extrapolation:
     b_error: np.ndarray
     """Standard error."""
     curvature: np.ndarray
-    """How far a next term of the expected size, b² / scale / n², would move a; zero in layers 1 and 2, which have none."""
+    """How far a next term of the expected size, max b² / scale / n², would move a; zero in layers 1 and 2, which have none."""
     threshold: float
     """The z-score that noise alone exceeds anywhere in the verification with probability 1e-3."""
 
@@ -184,7 +184,8 @@ def _fitted(flow: Flow, ensembles: Sequence[Ensemble], layer: int, name: str) ->
         x = 1 / np.array([e.mlp.widths[1] for e in ensembles], float)
     floor = 1e-12 * max(scale, float(np.abs(m).max())) or 1e-30
     (a, b), (a_error, b_error), solve = _line(x.reshape(column), m, np.hypot(error, floor))
-    size = 0.0 if layer <= 2 or scale == 0 else np.maximum(b**2 - b_error**2, 0.0) / scale
+    # Of the whole tensor: a component's own b may vanish where its next term does not.
+    size = 0.0 if layer <= 2 or scale == 0 else np.max(b**2 - b_error**2, initial=0.0) / scale
     return {
         "layer": layer,
         "name": name,

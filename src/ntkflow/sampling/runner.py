@@ -288,8 +288,8 @@ class _Run:
 
     def unflatten(self, flat: np.ndarray) -> list[Sums]:
         leaves, tree = jax.tree.flatten(self.shapes)
-        ends = np.cumsum([int(np.prod(x.shape)) for x in leaves])
-        parts = np.split(flat, ends[:-1])
+        ends = np.cumsum([int(np.prod(x.shape)) for x in leaves], dtype=int)
+        parts = np.split(flat, ends)[:-1]
         return tree.unflatten([part.reshape(x.shape) for part, x in zip(parts, leaves, strict=True)])
 
 

@@ -1,0 +1,78 @@
+"""Wrong theories: one additive term of one recursion is twice what it should be."""
+
+import ast
+import contextlib
+import copy
+import importlib
+import inspect
+
+FILES = ("means", "vertex", "cross", "variance", "subleading", "contract")
+SPLITS_ONLY = "contributions"  # of H by layer: not a recursion of its own
+
+
+class _Doubled(ast.NodeTransformer):
+    """Doubles summand number `number`, in the order of the source; counts them all in `seen`."""
+
+    def __init__(self, number):
+        self.number, self.seen, self.text = number, 0, ""
+
+    def summand(self, node):
+        number, self.seen = self.seen, self.seen + 1
+        text = ast.unparse(node)
+        node = self.visit(node)
+        if number != self.number:
+            return node
+        self.text = text
+        return ast.BinOp(ast.Constant(2.0), ast.Mult(), node)
+
+    def visit_Return(self, node):
+        if isinstance(node.value, ast.BinOp) and isinstance(node.value.op, ast.Mult):
+            node.value = self.summand(node.value)
+            return node
+        return self.generic_visit(node)
+
+    def visit_BinOp(self, node):
+        if isinstance(node.op, ast.Add | ast.Sub):
+            chained = isinstance(node.left, ast.BinOp) and isinstance(node.left.op, ast.Add | ast.Sub)
+            node.left = self.visit(node.left) if chained else self.summand(node.left)
+            node.right = self.summand(node.right)
+            return node
+        return self.generic_visit(node)
+
+    def visit_Subscript(self, node):
+        return node  # sums of indices are none of the recursion's
+
+
+def _functions():
+    for file in FILES:
+        module = importlib.import_module(f"ntkflow.recursions.{file}")
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if function.__module__ == module.__name__ and name != SPLITS_ONLY:
+                yield module, name, ast.parse(inspect.getsource(function))
+
+
+def errors():
+    """(what is doubled, a context in which it is), for every additive term of every recursion."""
+    for module, name, tree in _functions():
+        doubled = _Doubled(None)
+        doubled.visit(copy.deepcopy(tree))
+        for number in range(doubled.seen):
+            doubled = _Doubled(number)
+            changed = doubled.visit(copy.deepcopy(tree))
+            yield f"{module.__name__.split('.')[-1]}.{name}: {doubled.text}", _planted(module, name, changed)
+
+
+@contextlib.contextmanager
+def _planted(module, name, tree):
+    namespace = dict(vars(module))
+    exec(compile(ast.fix_missing_locations(tree), f"<{name} with a factor 2>", "exec"), namespace)
+    users = [module, *(importlib.import_module(f"ntkflow.recursions.{file}") for file in FILES)]
+    original = getattr(module, name)
+    replaced = {user for user in users if getattr(user, name, None) is original}
+    for user in replaced:
+        setattr(user, name, namespace[name])
+    try:
+        yield
+    finally:
+        for user in replaced:
+            setattr(user, name, original)
