@@ -212,6 +212,8 @@ class _Run:
                     f"{store.path} is of another job: "
                     + (what or f"its {name} is {theirs.get(name)!r}, not {value!r}")
                 )
+        if not np.array_equal(store.X, self.X):
+            raise FileError(f"{store.path} is damaged: its inputs are not those that were measured")
         if theirs["draws"] > self.job.draws:
             raise FileError(f"{store.path} was begun for {theirs['draws']} draws, not for fewer")
 
@@ -238,7 +240,8 @@ class _Run:
             self._add_ready(total, ready, store)
             if progress is not None:
                 rate = computed / (time.perf_counter() - began)
-                progress(total.draws, self.job.draws, f"{rate:.3g} networks/s, {total.message()}")
+                message = f"{total.draws} of {self.job.draws} networks, {rate:.3g}/s{total.message()}"
+                progress(total.draws, self.job.draws, message)
         return total.ensemble()
 
     def collect(self, store: Store) -> Ensemble:
@@ -282,7 +285,7 @@ class _Run:
             for name, value in one._asdict().items():
                 if value is not None and not (alone and name[0] != "y_") and not np.all(np.isfinite(value)):
                     raise NonFiniteError(
-                        f"layer {layer}: {name[0]} overflows or is not a number; scale X or C_W"
+                        f"layer {layer}: sums over networks overflow or are not numbers; scale X or C_W"
                     )
         return sums
 
@@ -329,7 +332,7 @@ class _Total:
         if self.draws < 2:
             return ""
         name, error = self._worst()
-        return f"{name} to {error:.2%}"
+        return f", {name} to {error:.2%}"
 
 
 def _flat(sums: list[Sums]) -> np.ndarray:

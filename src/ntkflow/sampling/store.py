@@ -40,12 +40,11 @@ class Store:
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
             group = zarr.create_group(partial, attributes={"ntkflow_ensemble": FORMAT, **header})
-            group.create_array("X", data=X)
-            group.create_array("reference", data=reference)
-            group.create_array(
-                "sums", shape=(blocks, 1 + numbers), chunks=(1, 1 + numbers), dtype="float64", fill_value=0.0,
-                serializer=BytesCodec(), compressors=[Crc32cCodec()],
-            )  # fmt: skip
+            checked: Any = {"serializer": BytesCodec(), "compressors": [Crc32cCodec()]}
+            group.create_array("X", data=X, **checked)
+            group.create_array("reference", data=reference, **checked)
+            shape, chunks = (blocks, 1 + numbers), (1, 1 + numbers)
+            group.create_array("sums", shape=shape, chunks=chunks, dtype="float64", fill_value=0.0, **checked)
             partial.rename(path)
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)

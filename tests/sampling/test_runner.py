@@ -1,0 +1,199 @@
+"""What a run's numbers depend on: the job alone, not batches, blocks, devices, processes or interruptions."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ntkflow
+
+X = np.random.default_rng(5).normal(size=(3, 4))
+MLP = ntkflow.MLP((4, 6, 5, 2), "tanh", 0.1, 1.3)
+SPEC = 'widths = [4, 6, 5, 2]\nactivation = "tanh"\nC_b = 0.1\nC_W = 1.3\n'
+NAMES = ("G", "H", "V", "D", "F", "A", "B", "zH")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "net.toml").write_text(SPEC)
+    np.save(tmp_path / "X.npy", X)
+    return tmp_path
+
+
+def command(*arguments):
+    return [
+        sys.executable, "-m", "ntkflow", "ensemble", "net.toml", "--data", "X.npy", "-o", "run.zarr",
+        *map(str, arguments),
+    ]  # fmt: skip
+
+
+def same(a, b, rtol=1e-10):
+    assert a.draws == b.draws
+    for one, other in zip(a, b, strict=True):
+        for name in NAMES if "V" in one.values else ("G", "H"):
+            for x, y in (
+                (one.values[name], other.values[name]),
+                (one.errors[name], other.errors[name]),
+            ):
+                assert np.allclose(x, y, rtol=rtol, atol=rtol * np.abs(y).max() + 1e-15), (one.layer, name)
+
+
+@pytest.mark.parametrize("estimators", ["low-noise", "direct"])
+def test_batch_and_block_do_not_matter(estimators):
+    reference = ntkflow.ensemble(MLP, X, 50, seed=7, estimators=estimators)
+    for batch, block in ((1, 50), (7, 50), (3, 8), (1, 1)):
+        same(ntkflow.ensemble(MLP, X, 50, seed=7, estimators=estimators, batch=batch, block=block), reference)
+    assert not np.allclose(ntkflow.ensemble(MLP, X, 50, seed=8, estimators=estimators)[3].H, reference[3].H)
+
+
+def test_number_of_devices_does_not_matter(folder):
+    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    subprocess.run(command("--draws", 50, "--seed", 7), cwd=folder, env=os.environ | devices, check=True)
+    same(ntkflow.Ensemble.load(folder / "run.zarr"), ntkflow.ensemble(MLP, X, 50, seed=7))
+
+
+def test_draw_k_is_a_network_of_the_public_functions():
+    from ntkflow import finite
+
+    one = ntkflow.ensemble(MLP, X, 2, seed=3, estimators="direct", components="mean")
+    H = [finite.ntk_trace(MLP, finite.init(MLP, ntkflow.draw_key(3, k)), X) for k in range(2)]
+    assert np.allclose(one[3].H, np.mean(H, axis=0), rtol=1e-12)
+
+
+def test_until(folder):
+    found = ntkflow.ensemble(MLP, X, 10_000, until=0.05, tensors=["A", "H"], block=100)
+    assert 100 < found.draws < 10_000 and found.draws % 100 == 0
+    assert all(found[ell].relative_error(name) <= 0.05 for ell in (2, 3) for name in ("A", "H"))
+    same(found, ntkflow.ensemble(MLP, X, found.draws))
+    short = ntkflow.ensemble(MLP, X, found.draws - 100)
+    assert max(short[ell].relative_error(name) for ell in (2, 3) for name in ("A", "H")) > 0.05
+    # The same from a store, and a stricter aim goes on from there.
+    path = folder / "run.zarr"
+    stored = ntkflow.ensemble(MLP, X, 10_000, until=0.05, tensors=["A", "H"], block=100, store=path)
+    same(stored, found, rtol=0)
+    same(ntkflow.Ensemble.load(path), found, rtol=0)
+    further = ntkflow.ensemble(MLP, X, 10_000, until=0.04, tensors=["A"], block=100, store=path, resume=True)
+    assert further.draws > stored.draws
+    same(further, ntkflow.ensemble(MLP, X, further.draws))
+
+
+def test_more_draws_may_be_asked_for(tmp_path):
+    path = tmp_path / "run.zarr"
+    ntkflow.ensemble(MLP, X, 30, block=8, store=path)
+    longer = ntkflow.ensemble(MLP, X, 50, block=8, store=path, resume=True)
+    same(longer, ntkflow.ensemble(MLP, X, 50))
+    assert ntkflow.Ensemble.load(path).draws == 50
+    with pytest.raises(ntkflow.FileError, match="fewer"):
+        ntkflow.ensemble(MLP, X, 30, block=8, store=path, resume=True)
+
+
+def test_callable_activations(tmp_path):
+    def wave(z):
+        return jnp.sin(z) + z
+
+    mlp = ntkflow.MLP((4, 6, 2), wave)
+    found = ntkflow.ensemble(mlp, X, 20, store=tmp_path / "run.zarr")
+    with pytest.raises(ntkflow.FileError, match="wave"):
+        ntkflow.Ensemble.load(tmp_path / "run.zarr")
+    same(ntkflow.Ensemble.load(tmp_path / "run.zarr", activation=wave), found, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "word"),
+    [
+        ({"draws": 1}, ntkflow.DataError, "draws"),
+        ({"draws": 2.5}, ntkflow.DataError, "draws"),
+        ({"seed": -1}, ntkflow.DataError, "seed"),
+        ({"estimators": "noisy"}, ntkflow.ComponentError, "noisy"),
+        ({"dtype": "float16"}, ntkflow.DataError, "dtype"),
+        ({"until": 0}, ntkflow.DataError, "until"),
+        ({"until": 2.0}, ntkflow.DataError, "until"),
+        ({"tensors": ["Q"]}, ntkflow.ComponentError, "Q"),
+        ({"tensors": ["V"], "components": "mean"}, ntkflow.ComponentError, "V"),
+        ({"components": [(0, 9)]}, ntkflow.ComponentError, "9"),
+        ({"batch": 0}, ntkflow.DataError, "batch"),
+        ({"block": 0}, ntkflow.DataError, "block"),
+        ({"store": "run.nc"}, ntkflow.FileError, "zarr"),
+        ({"store": "nowhere/run.zarr"}, ntkflow.FileError, "nowhere"),
+    ],
+)
+def test_bad_arguments(arguments, error, word):
+    with pytest.raises(error, match=word):
+        ntkflow.ensemble(MLP, X, **arguments)
+
+
+def test_numbers_that_overflow_are_named():
+    steep = ntkflow.MLP((4, 6, 5, 2), "relu", C_W=[1.0, 1e120, 1e120])
+    with pytest.raises(ntkflow.NonFiniteError, match="layer 2"):
+        ntkflow.ensemble(steep, X, 10)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def distributed(folder, *arguments, processes=2):
+    port = free_port()
+    return [
+        subprocess.Popen(
+            command(
+                *arguments, "--coordinator", f"127.0.0.1:{port}", "--processes", processes, "--process", k
+            ),
+            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for k in range(processes)
+    ]  # fmt: skip
+
+
+def test_two_processes(folder):
+    """Bit for bit what one process gives, and each has done its part."""
+    running = distributed(folder, "--draws", 60, "--block", 10, "--seed", 7)
+    ended = [one.communicate(timeout=300) for one in running]
+    assert [one.returncode for one in running] == [0, 0], ended
+    assert "60 networks" in ended[0][0] and "networks" not in ended[1][0]
+    same(
+        ntkflow.Ensemble.load(folder / "run.zarr"),
+        ntkflow.ensemble(MLP, X, 60, seed=7, block=10, store=folder / "one.zarr"),
+        rtol=0,
+    )
+
+
+def test_two_processes_fail_together(folder):
+    """What only process 0 can find out ends both, with one sentence."""
+    (folder / "run.zarr").mkdir()
+    running = distributed(folder, "--draws", 60)
+    ended = [one.communicate(timeout=300) for one in running]
+    assert [one.returncode for one in running] == [2, 2], ended
+    assert "exists already" in ended[0][1]
+
+
+def test_process_numbers_on_the_command_line(folder):
+    for arguments, word in (
+        (["--processes", 2], "--coordinator"),
+        (["--coordinator", "127.0.0.1:1"], "--processes"),
+        (["--coordinator", "127.0.0.1:1", "--processes", 2, "--process", 2], "--process"),
+        (["--until", "soon"], "--until"),
+    ):
+        done = subprocess.run(command(*arguments), cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and word in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_memory_does_not_grow_with_draws(tmp_path):
+    """Peak memory of a process, in MB."""
+    code = (
+        "import json, resource, sys, numpy as np, ntkflow\n"
+        "mlp = ntkflow.MLP((4, 32, 32, 2), 'tanh')\n"
+        "for draws in (200, 20_000):\n"
+        "    ntkflow.ensemble(mlp, np.ones((4, 4)), draws, block=200)\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    few, many = map(json.loads, done.stdout.split())
+    assert many < few + 20
