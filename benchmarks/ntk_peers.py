@@ -21,12 +21,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+from peers import python_of
 
-HERE = Path(__file__).parent
-PEERS = {
-    "neural-tangents": ["jax==0.4.23", "jaxlib==0.4.23", "numpy<2", "scipy<1.12", "neural-tangents==0.6.5"],
-    "torch": ["torch==2.13.0", "numpy"],
-}
 CASES = {
     "a": {"N": 64, "widths": (64, 256, 256, 256, 10), "networks": 1},
     "b": {"N": 256, "widths": (64, 1024, 1024, 1024, 10), "networks": 1},
@@ -125,14 +121,6 @@ def work(method: str, folder: str, name: str) -> None:
     np.save(Path(folder) / f"{kind}{''.join(argument)}.npy", result)
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
     print(json.dumps({"first": times["first"], "later": statistics.median(times["later"]), "memory": memory}))
-
-
-def python_of(peer: str) -> str:
-    folder = HERE / ".venvs" / peer
-    if not folder.exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([folder / "bin" / "pip", "install", "-q", *PEERS[peer]], check=True)
-    return str(folder / "bin" / "python")
 
 
 def peak() -> float:

@@ -38,7 +38,7 @@ from .finite import (
 )
 from .mlp import MLP
 from .propagate import flow
-from .sampling import Ensemble, LayerEstimates, draw_key, ensemble
+from .sampling import Ensemble, LayerEstimates, OutputNTK, draw_key, ensemble, output_ntk
 from .statistics import Flow, LayerStatistics
 from .verify import Verification, verify
 from .version import __version__
@@ -62,6 +62,7 @@ __all__ = [
     "MemoryRequestError",
     "NonFiniteError",
     "NtkflowError",
+    "OutputNTK",
     "ParameterError",
     "SpecError",
     "Verification",
@@ -82,6 +83,7 @@ __all__ = [
     "ntk_contributions",
     "ntk_layers",
     "ntk_trace",
+    "output_ntk",
     "plain",
     "predicted_change",
     "predicted_loss_change",

@@ -80,8 +80,8 @@ class Comparison:
             return f"They differ, by more than noise and the expected O(1/n): {', '.join(differing)}."
         if beyond:
             return (
-                "They agree within noise and the O(1/n) that the theory leaves out; beyond noise alone are "
-                f"{', '.join(beyond)}. `verify` tells which it is."
+                "They agree within noise and the O(1/n) that the theory leaves out, which these need: "
+                f"{', '.join(beyond)}. `verify` tests whether it is O(1/n)."
             )
         return "They agree within noise."
 

@@ -58,7 +58,7 @@ def ensemble_table(ensemble: Ensemble) -> Table:
 def comparison_table(comparison: Comparison) -> Table:
     """One row per layer and tensor; numbers are of the component that is largest in the prediction."""
     table = _table(
-        "Largest component as predicted and as measured; of all components the largest z-score, and the largest difference in "
+        f"{comparison.draws} networks. Largest component as predicted and as measured; of all components the largest z-score, and the largest difference in "
         "percent of the largest component, beside what the neglected order may amount to. G and H with their 1/n corrections.",
         ("layer", "", "predicted", "measured", "max\n|z|", "diff.\n%", "O(1/n)\n%", "within"),
     )

@@ -9,7 +9,6 @@ import pytest
 
 import ntkflow
 from ntkflow import finite
-from ntkflow.sampling.conditioned import output_ntk
 
 RATES = {"C_b": 0.2, "C_W": 1.4, "lambda_b": 0.7, "lambda_W": 1.3}
 X = np.random.default_rng(0).normal(size=(3, 5))
@@ -245,9 +244,9 @@ def test_networks_without_weights_have_the_same_ntk(activation, widths):
                 jax.vmap(lambda k: finite.ntk(mlp, finite.init(mlp, ntkflow.draw_key(0, k)), rows)[0, 0])
             )(np.arange(draws))
         )
-    found = output_ntk(mlp, rows, draws, seed=1)
+    found = ntkflow.output_ntk(mlp, rows, draws, seed=1)
     assert worst_z(H.mean(axis=0), found.mean, 2**0.5 * found.mean_err) < 6
     assert worst_z(H.var(axis=0), found.variance, 2**0.5 * found.variance_err) < 6
     assert np.allclose(found.mean[0], found.mean[3], rtol=1e-6)
-    again = output_ntk(mlp, rows, 1000, seed=1, dtype="float32")
+    again = ntkflow.output_ntk(mlp, rows, 1000, seed=1, dtype="float32")
     assert np.all(np.abs(again.mean - found.mean) < 6 * again.mean_err + 1e-4)

@@ -58,21 +58,21 @@ class Ensemble(Layered[LayerEstimates]):
 
 
 def assembled(
-    mlp: MLP, X: np.ndarray, sets: np.ndarray, estimators: str, sums: list[Sums], reference: np.ndarray, draws: int
+    mlp: MLP, X: np.ndarray, sets: np.ndarray, with_tensors: bool, estimators: str, sums: list[Sums],
+    reference: np.ndarray, draws: int,
 ) -> list[LayerEstimates]:  # fmt: skip
     """Every layer's estimates from the sums over `draws` ≥ 2 networks; arguments as of `block_sums`."""
     N, k = len(X), sets.shape[1]
-    means_only = all(one.yy is None for one in sums)
     layers = []
     for ell in range(1, mlp.depth + 1):
         if estimators == "low-noise" and ell == 1:
-            values = _first_layer(mlp, X, sets, with_tensors=not means_only)
+            values = _first_layer(mlp, X, sets, with_tensors)
             errors = {name: np.zeros_like(value) for name, value in values.items()}
         else:
             one = sums[ell - 1 - (estimators == "low-noise")]
             values, errors = estimates(one, reference[:, ell - 1], draws, mlp.widths[ell - 1], k)
         values, errors = _on_inputs(values, sets, N), _on_inputs(errors, sets, N)
-        held = None if means_only else sets
+        held = sets if with_tensors else None
         layers.append(LayerEstimates(ell, mlp.widths[ell], mlp.widths[ell - 1], held, values, errors))
     return layers
 

@@ -319,7 +319,8 @@ class _Total:
     def layers(self):
         run = self._run
         return assembled(
-            run.mlp, run.X, run.sets, run.job.estimators, run.unflatten(np.asarray(self.sums)), run.reference, self.draws
+            run.mlp, run.X, run.sets, run.job.components != "mean", run.job.estimators,
+            run.unflatten(np.asarray(self.sums)), run.reference, self.draws,
         )  # fmt: skip
 
     def ensemble(self) -> Ensemble:

@@ -1,0 +1,264 @@
+"""Ensembles of networks: ours beside neural-tangents, theory beside sampling, and how a run scales.
+
+    python benchmarks/ensembles.py [throughput] [accuracy] [estimators] [processes] [memory]
+
+Eight digits, tanh networks with three hidden layers of 128, depth 4. Each method runs in a process of its own; means and variances of
+the NTK must agree within 6 standard errors before times are printed: of the first call, and the median of later ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from peers import python_of
+
+N, WIDTHS, C_B, C_W = 8, (64, 128, 128, 128, 1), 0.1, 1.5
+SPEC = f'widths = {list(WIDTHS)}\nactivation = "tanh"\nC_b = {C_B}\nC_W = {C_W}\nlambda_b = {C_B}\nlambda_W = {C_W}\n'
+BATCH = 100  # networks in a peer's call, which did best among 25, 50, 100, 200 and 400
+METHODS = {
+    "ours, output_ntk": (None, "ours"),
+    "neural-tangents, monte_carlo_kernel_fn": ("neural-tangents", "monte_carlo"),
+    "neural-tangents, vmap of structured derivatives": ("neural-tangents", "vmap"),
+}
+NETWORKS = 5000
+SECONDS = 20.0
+
+
+def inputs():
+    from sklearn.datasets import load_digits
+
+    X = load_digits().data[:N]
+    return (X - X.mean()) / X.std()
+
+
+def network():
+    from ntkflow import MLP
+
+    return MLP(WIDTHS, "tanh", C_B, C_W, C_B, C_W)
+
+
+def ours(X, dtype):
+    from ntkflow import output_ntk
+
+    def call(draws, seed):
+        found = output_ntk(network(), X, draws, seed, dtype)
+        return found.mean, found.variance, draws
+
+    return call
+
+
+def neural_tangents(X, dtype):
+    import jax
+    from neural_tangents import empirical_ntk_fn, monte_carlo_kernel_fn, stax
+
+    jax.config.update("jax_enable_x64", dtype == "float64")
+    layers = []
+    for n in WIDTHS[1:]:
+        layers += [stax.Dense(n, W_std=C_W**0.5, b_std=C_B**0.5), stax.Elementwise(jax.numpy.tanh)]
+    init, apply, _ = stax.serial(*layers[:-1])
+    return jax, init, apply, empirical_ntk_fn, monte_carlo_kernel_fn, jax.numpy.asarray(X, dtype)
+
+
+def monte_carlo(X, dtype):
+    """Its result is the mean alone."""
+    jax, init, apply, _, monte_carlo_kernel_fn, X = neural_tangents(X, dtype)
+
+    def call(draws, seed):
+        kernel = monte_carlo_kernel_fn(
+            init, apply, jax.random.PRNGKey(seed), draws, trace_axes=(), vmap_axes=0, implementation=3
+        )
+        return np.asarray(kernel(X, None, "ntk"))[..., 0, 0], None, draws
+
+    return call
+
+
+def vmap(X, dtype):
+    jax, init, apply, empirical_ntk_fn, _, X = neural_tangents(X, dtype)
+    kernel = empirical_ntk_fn(apply, trace_axes=(), vmap_axes=0, implementation=3)
+
+    @jax.jit
+    def sums(key):
+        keys = jax.random.split(key, BATCH)
+        H = jax.vmap(lambda key: kernel(X, None, init(key, X.shape)[1])[..., 0, 0])(keys)
+        return H.sum(axis=0), (H**2).sum(axis=0)
+
+    def call(draws, seed):
+        total = squares = 0.0
+        for k in range(draws // BATCH):
+            one, two = sums(jax.random.fold_in(jax.random.PRNGKey(seed), k))
+            total, squares = total + np.asarray(one, float), squares + np.asarray(two, float)
+        mean = total / draws
+        return mean, (squares / draws - mean**2) * draws / (draws - 1), draws
+
+    return call
+
+
+def work(method: str, dtype: str, folder: str) -> None:
+    X = np.load(Path(folder) / "X.npy")
+    call = {"ours": ours, "monte_carlo": monte_carlo, "vmap": vmap}[method](X, dtype)
+    start = time.perf_counter()
+    call(BATCH, 0)
+    first = time.perf_counter() - start
+    start = time.perf_counter()
+    mean, variance, draws = call(NETWORKS if method != "monte_carlo" else 10 * BATCH, 1)
+    rates, began, seed = [draws / (time.perf_counter() - start)], time.perf_counter(), 2
+    while len(rates) < 3 or time.perf_counter() - began < SECONDS:
+        start = time.perf_counter()
+        call(10 * BATCH, seed)
+        rates.append(10 * BATCH / (time.perf_counter() - start))
+        seed += 1
+    np.savez(Path(folder) / f"{method}.npz", mean=mean, variance=mean * np.nan if variance is None else variance)
+    print(json.dumps({"first": first, "rate": statistics.median(rates), "draws": draws}))
+
+
+def throughput() -> None:
+    from ntkflow import output_ntk
+
+    print(f"\nNTK of the output, mean and variance over networks: N = {N}, widths {WIDTHS}")
+    X = inputs()
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder) / "X.npy", X)
+        for dtype in ("float64", "float32"):
+            reference = output_ntk(network(), X, 50_000, seed=99)
+            rates = {}
+            for label, (peer, method) in METHODS.items():
+                python = sys.executable if peer is None else python_of(peer)
+                command = [python, __file__, "--work", method, dtype, folder]
+                times = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+                with np.load(Path(folder) / f"{method}.npz") as found:
+                    errors = (1 + reference.draws / times["draws"]) ** 0.5
+                    for name in ("mean", "variance"):
+                        z = (found[name] - getattr(reference, name)) / getattr(reference, f"{name}_err") / errors
+                        assert not np.nanmax(np.abs(z)) > 6, (label, name, np.nanmax(np.abs(z)))
+                rates[label] = times["rate"]
+                print(f"  {dtype}  {label:48} first call {times['first']:6.2f} s   later {times['rate']:9.0f} networks/s")
+            best = max(rate for label, rate in rates.items() if not label.startswith("ours"))
+            print(f"  {dtype}  ours / best peer: {rates['ours, output_ntk'] / best:.1f}")
+
+
+def accuracy() -> None:
+    """Time to a relative standard error of 1 % on Var Ĥ_αβ of the output, of every pair of samples."""
+    from ntkflow import flow, output_ntk
+
+    X, mlp = inputs(), network()
+    print("\nTime to 1 % on the variance of the output's NTK, every pair of samples")
+
+    def predict():
+        return flow(mlp, X, components="pairs")[-1].ntk_std() ** 2
+
+    start = time.perf_counter()
+    predicted = predict()
+    first = time.perf_counter() - start
+    later = timed(predict)
+    sampled = output_ntk(mlp, X, 400_000)
+    needed = sampled.draws * np.max(sampled.variance_err / sampled.variance) ** 2 / 0.01**2
+    apart = np.max(np.abs(predicted / sampled.variance - 1))
+    print(f"  theory, components='pairs': first call {first:.2f} s, later {later:.4f} s")
+    print(f"  samplers need {needed:.0f} networks; theory and {sampled.draws} networks differ by up to {apart:.1%}")
+    start = time.perf_counter()
+    output_ntk(mlp, X, int(needed), seed=1)
+    own = time.perf_counter() - start
+    print(f"  ours, output_ntk: {own:.1f} s, {own / later:.0f} times the theory's")
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder) / "X.npy", X)
+        command = [python_of("neural-tangents"), __file__, "--work", "vmap", "float64", folder]
+        rate = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["rate"]
+    print(f"  neural-tangents, structured derivatives: {needed / rate:.1f} s, {needed / rate / later:.0f} times the theory's")
+
+
+def estimators() -> None:
+    """Draws that the two kinds of estimators need for the same error."""
+    from ntkflow import ensemble, output_ntk
+
+    X, mlp, draws = inputs(), network(), 2000
+    n, i = mlp.widths[-2], np.arange(N)
+    a, b = i[:, None], i[None]
+    last = ensemble(mlp, X, draws)[-1]
+    variance = (last.A[a, b, a, b] + last.B[a, a, b, b] + last.B[a, b, b, a]) / n
+    error = (last.A_err[a, b, a, b] + last.B_err[a, a, b, b] + last.B_err[a, b, b, a]) / n  # at most
+    direct = output_ntk(mlp, X, 20 * draws)
+    ratio = (direct.variance_err / direct.variance) ** 2 * 20 / (error / variance) ** 2
+    print("\nDraws of direct estimators for the error of one low-noise draw")
+    print(f"  Var of the output's NTK, from one output neuron: {np.min(ratio):.0f} to {np.max(ratio):.0f}, by pair of samples")
+    for outputs in (2, 10):
+        wide = type(mlp)((*WIDTHS[:-1], outputs), "tanh", C_B, C_W, C_B, C_W)
+        low, direct = (ensemble(wide, X[:4], draws, estimators=kind)[-1] for kind in ("low-noise", "direct"))
+        ratios = {name: np.median((direct.error(name) / low.error(name)) ** 2) for name in "VDFAB"}
+        print(f"  {outputs} output neurons: " + ", ".join(f"{name} {ratio:.0f}" for name, ratio in ratios.items()))
+
+
+def processes() -> None:
+    """One process on one core; two processes on one each; one process on both."""
+    print("\nNetworks per second of `ntkflow ensemble`, all tensors")
+    draws, rates = 3000, {}
+    cores = sorted(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "net.toml").write_text(SPEC)
+        np.save(Path(folder) / "X.npy", inputs())
+        for label, groups in (
+            ("one process, one core", [cores[:1]]),
+            ("two processes, one core each", [cores[:1], cores[1:2]]),
+            ("one process, both cores", [cores[:2]]),
+        ):
+            with socket.socket() as one:
+                one.bind(("127.0.0.1", 0))
+                port = one.getsockname()[1]
+            name = f"{len(rates)}.zarr"
+            running = []
+            for k, group in enumerate(groups):
+                command = [
+                    sys.executable, "-m", "ntkflow", "ensemble", "net.toml", "--data", "X.npy", "-o", name,
+                    "--draws", str(draws), "--block", "30",
+                ]  # fmt: skip
+                if len(groups) > 1:
+                    command += ["--coordinator", f"127.0.0.1:{port}", "--processes", str(len(groups)), "--process", str(k)]
+                running.append(
+                    subprocess.Popen(
+                        command, cwd=folder, stdout=subprocess.DEVNULL,
+                        preexec_fn=lambda group=group: os.sched_setaffinity(0, group),
+                    )
+                )  # fmt: skip
+            assert all(one.wait() == 0 for one in running)
+            written = sorted(file.stat().st_mtime for file in (Path(folder) / name / "sums" / "c").glob("*/0"))
+            rates[label] = 30 * (len(written) - len(groups)) / (written[-1] - written[len(groups) - 1])
+            print(f"  {label:32} {rates[label]:7.1f}   ratio {rates[label] / rates['one process, one core']:.2f}")
+
+
+def memory() -> None:
+    from ntkflow import ensemble
+
+    print("\nPeak memory of one process")
+    X = inputs()[:4]
+    for draws in (200, 2000, 20_000):
+        ensemble(network(), X, draws, block=200)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"  after {draws:6} draws of 4 samples: {peak:.0f} MB")
+
+
+def timed(call) -> float:
+    times = []
+    while len(times) < 5 or sum(times) < 3:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+PARTS = {part.__name__: part for part in (throughput, accuracy, estimators, processes, memory)}
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--work"]:
+        work(*sys.argv[2:])
+    else:
+        for chosen in sys.argv[1:] or PARTS:
+            PARTS[chosen]()
