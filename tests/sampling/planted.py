@@ -65,7 +65,7 @@ def errors():
 @contextlib.contextmanager
 def _planted(module, name, tree):
     namespace = dict(vars(module))
-    exec(compile(ast.fix_missing_locations(tree), f"<{name} with a factor 2>", "exec"), namespace)
+    exec(compile(ast.fix_missing_locations(tree), f"<{name} with a factor 2>", "exec"), namespace)  # noqa: S102
     users = [module, *(importlib.import_module(f"ntkflow.recursions.{file}") for file in FILES)]
     original = getattr(module, name)
     replaced = {user for user in users if getattr(user, name, None) is original}

@@ -84,7 +84,7 @@ def folder(tmp_path_factory):
     np.save(folder / "X.npy", X)
     ntkflow.flow(MLP, X).save(folder / "flow.nc")
     ntkflow.flow(MLP, X + 1).save(folder / "other.nc")
-    ran(folder, 0, *"ensemble net.toml --data X.npy --draws 1000 -o run.zarr".split())
+    ran(folder, 0, *["ensemble", "net.toml", "--data", "X.npy", "--draws", "1000", "-o", "run.zarr"])
     return folder
 
 
@@ -97,13 +97,13 @@ def ran(folder, status, *arguments):
 
 
 def test_compare_command(folder):
-    said = ran(folder, 0, *"compare flow.nc run.zarr --plot picture.png".split())
+    said = ran(folder, 0, *["compare", "flow.nc", "run.zarr", "--plot", "picture.png"])
     assert "1000 networks" in said and "They agree within" in said
     assert (folder / "picture.png").read_bytes().startswith(b"\x89PNG")
-    said = ran(folder, 2, *"compare flow.nc run.zarr --plot picture.png".split())
+    said = ran(folder, 2, *["compare", "flow.nc", "run.zarr", "--plot", "picture.png"])
     assert "picture.png exists" in said
-    assert "different inputs" in ran(folder, 2, *"compare other.nc run.zarr".split())
-    assert "run.zarr" in ran(folder, 2, *"compare run.zarr run.zarr".split())
+    assert "different inputs" in ran(folder, 2, *["compare", "other.nc", "run.zarr"])
+    assert "run.zarr" in ran(folder, 2, *["compare", "run.zarr", "run.zarr"])
 
 
 def test_show_command(folder):
@@ -112,7 +112,18 @@ def test_show_command(folder):
 
 
 def test_verify_command(folder):
-    arguments = "verify net.toml --data X.npy --widths 8,16 --draws 2000 --plot verified.png".split()
+    arguments = [
+        "verify",
+        "net.toml",
+        "--data",
+        "X.npy",
+        "--widths",
+        "8,16",
+        "--draws",
+        "2000",
+        "--plot",
+        "verified.png",
+    ]
     said = ran(folder, 0, *arguments)
     assert "Theory and sampling agree" in said
     assert (folder / "verified.png").exists()

@@ -1,6 +1,7 @@
 """The only place that integrates: Gaussian expectations of products of σ, σ' and their derivatives."""
 
-from .expectations import Expectations, SampleSets, expectations
+from .expectations import Expectations, expectations
 from .rules import COARSE, FINE, Rule
+from .sample_sets import SampleSets
 
 __all__ = ["COARSE", "FINE", "Expectations", "Rule", "SampleSets", "expectations"]

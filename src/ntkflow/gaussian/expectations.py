@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,37 +9,10 @@ import numpy as np
 from ..activations import Activation
 from .piecewise_linear import PiecewiseLinear
 from .rules import Rule
+from .sample_sets import SampleSets
 from .series_integrals import SeriesIntegrals
 
 _KINDS = {"ssss": (0, 0, 0, 0), "ssdd": (0, 0, 1, 1), "dddd": (1, 1, 1, 1)}
-
-
-class SampleSets:
-    """Sample sets (S, k), and for each of their k⁴ slots the distinct integral that serves it."""
-
-    def __init__(self, sets: np.ndarray, samples: int):
-        self.sets = np.asarray(sets)
-        self.samples = samples
-        k = self.sets.shape[1]
-        slots = self.sets[:, np.array(list(itertools.product(range(k), repeat=4)))]
-        halves = np.concatenate([np.sort(slots[..., :2]), np.sort(slots[..., 2:])], axis=-1)
-        same, same_inverse = self._unique(np.sort(slots))
-        mixed, mixed_inverse = self._unique(halves)
-        self.requests = {
-            "ssss": (same, same_inverse),
-            "ssdd": (mixed, mixed_inverse),
-            "dddd": (same, same_inverse),
-        }
-
-    def _unique(self, quadruples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        key = quadruples @ (self.samples ** np.arange(4, dtype=np.int64))
-        _, first, inverse = np.unique(key.ravel(), return_index=True, return_inverse=True)
-        k = self.sets.shape[1]
-        return quadruples.reshape(-1, 4)[first], inverse.reshape(len(self.sets), k, k, k, k)
-
-    def pairs(self, table: np.ndarray) -> np.ndarray:
-        """An (…, N, N) table restricted to each set: (S, …, k, k)."""
-        return np.moveaxis(table[..., self.sets[:, :, None], self.sets[:, None, :]], -3, 0)
 
 
 @dataclass(frozen=True)
@@ -81,11 +53,8 @@ def expectations(
         sets: where the four-sample moments are wanted; None for none.
     """
     integrals = (PiecewiseLinear if activation.slopes else SeriesIntegrals)(activation, G, ratio, rule)
-    tables = integrals.tables()
     if sets is None:
-        return Expectations(**tables)
-    moments = {}
-    for kind, primed in _KINDS.items():
-        quadruples, inverse = sets.requests[kind]
-        moments[kind] = integrals.moments(quadruples, primed)[inverse]
-    return Expectations(**tables, **moments)
+        return Expectations(**integrals.tables())
+    found = integrals.moments([(sets.requests[kind][0], primed) for kind, primed in _KINDS.items()])
+    moments = {kind: values[sets.requests[kind][1]] for kind, values in zip(_KINDS, found, strict=True)}
+    return Expectations(**integrals.tables(), **moments)

@@ -7,6 +7,7 @@ import numpy as np
 from ..activations import Activation
 from .kinks import DeltaTerms
 from .rules import Rule, evaluate
+from .sample_sets import Quadruples
 from .sign_moments import slot_moment
 
 
@@ -26,7 +27,11 @@ class PiecewiseLinear:
         self.representative = np.argmax(~np.isnan(ratio), axis=0)
         self.scale = ratio[self.representative, np.arange(len(G))]
 
-    def moments(self, quadruples: np.ndarray, primed: tuple[int, ...]) -> np.ndarray:
+    def moments(self, requests: list[tuple[Quadruples, tuple[int, ...]]]) -> list[np.ndarray]:
+        """⟨Π_i σ^(p_i)(z_i)⟩ on each of M quadruples, (M,), for each request (quadruples, p)."""
+        return [self._moments(quadruples.samples, primed) for quadruples, primed in requests]
+
+    def _moments(self, quadruples: np.ndarray, primed: tuple[int, ...]) -> np.ndarray:
         out = np.empty(len(quadruples))
         slots = quadruples.shape[1]
         reps = self.representative[quadruples]
@@ -46,8 +51,8 @@ class PiecewiseLinear:
     def tables(self) -> dict[str, np.ndarray]:
         N = len(self.G)
         every_pair = np.stack(np.meshgrid(np.arange(N), np.arange(N), indexing="ij"), -1).reshape(-1, 2)
-        Phi = self.moments(every_pair, (0, 0)).reshape(N, N)
-        dPhi = self.moments(every_pair, (1, 1)).reshape(N, N)
+        Phi = self._moments(every_pair, (0, 0)).reshape(N, N)
+        dPhi = self._moments(every_pair, (1, 1)).reshape(N, N)
         parallel = ~np.isnan(self.ratio)
         deltas = DeltaTerms(self.G, self.jumps, self._ordinary_means)
 

@@ -93,6 +93,17 @@ def line_basis(reach: float, nodes: int, terms: int) -> tuple[np.ndarray, np.nda
     return _weighted_basis(np.concatenate([-x[::-1], x]), np.concatenate([w[::-1], w]), terms)
 
 
+def line_coefficients(values: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """`values @ basis` with the matrix of `line_basis`, (…, 2 nodes) to (…, terms): its columns are even and odd in turn."""
+    half = len(basis) // 2
+    below, above = values[..., half - 1 :: -1], values[..., half:]
+    out = np.empty((*values.shape[:-1], basis.shape[1]))
+    for parity, folded in enumerate((above + below, above - below)):
+        columns = np.ascontiguousarray(basis[half:, parity::2])
+        out[..., parity::2] = (folded.reshape(-1, half) @ columns).reshape(*values.shape[:-1], -1)
+    return out
+
+
 @functools.lru_cache(maxsize=16)
 def trapezoid_basis(reach: float, nodes: int, terms: int) -> tuple[np.ndarray, np.ndarray]:
     """The same with the trapezoidal rule, which has no preferred place: in a plane poles lie along slanted lines."""
@@ -141,4 +152,4 @@ def plane_rule(activation: Activation, root: np.ndarray, rule: Rule) -> tuple[np
 def evaluate(activation: Activation, z: np.ndarray, order: int) -> np.ndarray:
     """σ and its derivatives up to `order` on z, as (order + 1, *z.shape) in float64."""
     with jax.enable_x64(True):
-        return np.asarray(_compiled(activation, order)(jnp.asarray(z, jnp.float64)))
+        return np.asarray(_compiled(activation, order)(np.asarray(z, float)))

@@ -25,32 +25,48 @@ from .rules import Rule, evaluate, hermite, plane_rule, trapezoid_basis, wedges
 
 _PAIRINGS = np.array([(0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)])
 _BATCH = 4
+_IN_CACHE = 2**14  # numbers
+_BELOW_ROUNDOFF = 1e-17
 _CONVERGED, _KINKED_CONVERGED = 1e-12, 2e-5
 _HALF_CONVERGED = 1e-8
 _FLAT = 1e-14
 _PRIMES = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
-def pair_table(f: np.ndarray, g: np.ndarray, correlation: np.ndarray) -> np.ndarray:
-    """Σ_k ρ_ab^k f_ak g_bk for coefficients (N, K): an (N, N) table, in O(N² K) time and O(N²) memory."""
-    columns, rows = np.ascontiguousarray(f.T)[:, :, None], np.ascontiguousarray(g.T)[:, None, :]
-    table = columns[-1] * rows[-1]
-    term = np.empty_like(table)
-    for k in range(len(columns) - 2, -1, -1):
-        table *= correlation
-        table += np.multiply(columns[k], rows[k], out=term)
-    return table
+def pair_tables(coefficients: np.ndarray, f: list[int], g: list[int], correlation: np.ndarray):
+    """Σ_k ρ_ab^k f_ak g_bk for each f and g, and a bound on its last quarter relative to ‖f‖ ‖g‖: (T, N, N) both.
+
+    Time O(T N² K), with K cut where what follows is below round-off; memory O(T N²).
+
+    Args:
+        coefficients: (F, N, K) of all functions. f, g: T of them each. correlation: (N, N).
+    """
+    share = _share_from(coefficients)
+    most = share.max(axis=1)
+    worst = (most[f] * most[g]).max(axis=0) * np.abs(correlation).max() ** np.arange(share.shape[-1])
+    terms = max(1, np.count_nonzero(worst > _BELOW_ROUNDOFF))
+    start = 3 * share.shape[-1] // 4
+    tail = np.abs(correlation) ** start * (share[f, :, None, start] * share[g, None, :, start])
+    tables = np.empty_like(tail)
+    # Terms first: each is then one contiguous block.
+    by_term = np.ascontiguousarray(np.moveaxis(coefficients[..., :terms], -1, 0))
+    at_once = max(1, _IN_CACHE // correlation.size)
+    for begin in range(0, len(f), at_once):
+        some = slice(begin, begin + at_once)
+        columns, rows = by_term[:, f[some], :, None], by_term[:, g[some], None, :]
+        table = columns[-1] * rows[-1]
+        term = np.empty_like(table)
+        for k in range(terms - 2, -1, -1):
+            table *= correlation
+            table += np.multiply(columns[k], rows[k], out=term)
+        tables[some] = table
+    return tables, tail
 
 
-def pair_tail(f: np.ndarray, g: np.ndarray, correlation: np.ndarray) -> np.ndarray:
-    """A bound (N, N) on what the last quarter of the terms adds, relative to ‖f‖ ‖g‖."""
-    start = 3 * f.shape[1] // 4
-
-    def share(c):
-        norm = np.linalg.norm(c, axis=1)
-        return np.divide(np.linalg.norm(c[:, start:], axis=1), norm, out=np.zeros_like(norm), where=norm > 0)
-
-    return np.abs(correlation) ** start * np.multiply.outer(share(f), share(g))
+def _share_from(c: np.ndarray) -> np.ndarray:
+    """Which part of the norm of coefficients (T, N, K) the k-th and later ones have: (T, N, K)."""
+    left = np.sqrt(np.cumsum(c[..., ::-1] ** 2, axis=-1)[..., ::-1])
+    return np.divide(left, left[..., :1], out=np.zeros_like(left), where=left[..., :1] > 0)
 
 
 def four_sample_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np.ndarray:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 
 from ..activations import NEXT_TO_ZERO, Activation
 from .kinks import DeltaTerms
-from .rules import Rule, evaluate, line_basis, plane_rule
-from .series import four_sample_moments, pair_table, pair_tail
+from .rules import Rule, evaluate, line_basis, line_coefficients, plane_rule
+from .sample_sets import Quadruples
+from .series import four_sample_moments, pair_tables
 
 _ORDER = 5  # the highest derivative that the recursions ask for
 _PAIR_CONVERGED = 1e-14
@@ -17,6 +19,12 @@ _PAIR_BATCH = 16
 
 Factors = tuple[int, ...]
 """A product of derivatives of σ on one sample: (0, 0, 1) is σ σ σ'."""
+
+_DERIVATIVES = {"J_ss": (0, 0, 2), "J_dd": (1, 1, 2), "K_sd": (0, 1, 1), "Q_ss": (0, 0, 4), "Q_dd": (1, 1, 4)}
+"""Of σ^(a)(z1) σ^(b)(z2), all those of an order: (a, b, order)."""
+_ALWAYS: list[tuple[Factors, Factors]] = [
+    ((0,), (0,)), *(((a + order - m,), (b + m,)) for a, b, order in _DERIVATIVES.values() for m in range(order + 1))
+]  # fmt: skip
 
 
 class SeriesIntegrals:
@@ -38,26 +46,13 @@ class SeriesIntegrals:
         self._quadruples: dict[tuple, np.ndarray] = {}
 
     def tables(self) -> dict[str, np.ndarray]:
-        orders = {
-            "J_ss": [(2 - m, m) for m in range(3)],
-            "J_dd": [(3 - m, 1 + m) for m in range(3)],
-            "K_sd": [(1 - m, 1 + m) for m in range(2)],
-            "Q_ss": [(4 - m, m) for m in range(5)],
-            "Q_dd": [(5 - m, 1 + m) for m in range(5)],
-        }
-        self._prepare([((a,), (b,)) for row in [[(0, 0), (1, 1)], *orders.values()] for a, b in row])
-        along = {
-            "J_ss": (0, 0, 2),
-            "J_dd": (1, 1, 2),
-            "K_sd": (0, 1, 1),
-            "Q_ss": (0, 0, 4),
-            "Q_dd": (1, 1, 4),
-        }
+        self._prepare([])
         return {"Phi": self._pair((0,), (0,)), "dPhi": self._pair((1,), (1,))} | {
-            name: self._derivatives(row, *along[name]) for name, row in orders.items()
+            name: self._derivatives(*row) for name, row in _DERIVATIVES.items()
         }
 
-    def _derivatives(self, row: list[tuple[int, int]], a: int, b: int, order: int) -> np.ndarray:
+    def _derivatives(self, a: int, b: int, order: int) -> np.ndarray:
+        row = [(a + order - m, b + m) for m in range(order + 1)]
         stack = np.stack([self._pair((i,), (j,)) for i, j in row])
         if not self.activation.kinked:
             return stack
@@ -73,7 +68,7 @@ class SeriesIntegrals:
 
     def _reflected(self, values: np.ndarray, i: int, j: int) -> np.ndarray:
         """A function of z_j = ±(s_j/s_i) z_i on the nodes of sample i."""
-        return values[j, ::-1] if self.rho[i, j] < 0 else values[j]
+        return values[..., j, ::-1] if self.rho[i, j] < 0 else values[..., j, :]
 
     def _ordinary_means(self, variance: np.ndarray) -> np.ndarray:
         """⟨{σ^(n)}(w)⟩, w ~ N(0, variance): (6, N, N)."""
@@ -81,26 +76,17 @@ class SeriesIntegrals:
         rows = [evaluate(self.activation, np.sqrt(v)[:, None] * u, _ORDER) @ psi[:, 0] for v in variance]
         return np.stack(rows, axis=1)
 
-    def moments(self, quadruples: np.ndarray, primed: tuple[int, ...]) -> np.ndarray:
-        """⟨Π_i σ^(p_i)(z_i)⟩ on each of the (M, 4) quadruples, p = primed."""
-        out = np.empty(len(quadruples))
-        first = quadruples[:, :1]
-        other = np.take_along_axis(quadruples, np.argmax(quadruples != first, axis=1)[:, None], axis=1)
-        on_first = quadruples == first
-        wide = np.any(~on_first & (quadruples != other), axis=1)
-        pattern = on_first @ (2 ** np.arange(4))
-        codes = np.unique(pattern[~wide])
-
-        def on(code: int, side: int) -> Factors:
-            return tuple(sorted(p for i, p in enumerate(primed) if code >> i & 1 == side))
-
-        factors = {code: (on(code, 1), on(code, 0)) for code in codes}
-        self._prepare(list(factors.values()))
-        for code in codes:
-            rows = ~wide & (pattern == code)
-            out[rows] = self._pair(*factors[code])[first[rows, 0], other[rows, 0]]
-        out[wide] = self._wide_moments(quadruples[wide], primed)
-        return out
+    def moments(self, requests: list[tuple[Quadruples, tuple[int, ...]]]) -> list[np.ndarray]:
+        """⟨Π_i σ^(p_i)(z_i)⟩ on each of M quadruples, (M,), for each request (quadruples, p)."""
+        self._prepare([_factors(code, p) for quadruples, p in requests for code, *_ in quadruples.on_two])
+        found = []
+        for quadruples, p in requests:
+            out = np.empty(len(quadruples.samples))
+            for code, rows, first, other in quadruples.on_two:
+                out[rows] = self._pair(*_factors(code, p))[first, other]
+            out[quadruples.on_more] = self._wide_moments(quadruples.samples[quadruples.on_more], p)
+            found.append(out)
+        return found
 
     def _wide_moments(self, quadruples: np.ndarray, primed: tuple[int, ...]) -> np.ndarray:
         """Moments on sorted quadruples serve every kind and placement of primes: computed once, then looked up."""
@@ -123,20 +109,29 @@ class SeriesIntegrals:
         return self._tables[f, g] if (f, g) in self._tables else self._tables[g, f].T
 
     def _prepare(self, requests: list[tuple[Factors, Factors]]) -> None:
-        """Compute those tables that are still missing."""
-        new = sorted({(max(r), min(r)) for r in requests} - self._tables.keys())
-        values = {h: _product(self.values, h) for request in new for h in request}
-        coefficients = {h: v @ self.psi for h, v in values.items()}
-        hard = {}
-        for f, g in new:
-            F, K = coefficients[f], coefficients[g]
-            if self.activation.kinked:
-                table, slow = np.zeros_like(self.G), np.ones_like(self.parallel)
-            else:
-                table, slow = pair_table(F, K, self.rho), pair_tail(F, K, self.rho) > _PAIR_CONVERGED
-            for i, j in np.argwhere(self.parallel):
-                table[i, j] = (values[f][i] * self._reflected(values[g], i, j)) @ self.psi[:, 0]
-            self._tables[f, g], hard[f, g] = table, slow & ~self.parallel
+        """Compute those tables that are still missing, and what `tables` needs: the more at once the faster."""
+        new = sorted({(max(r), min(r)) for r in [*_ALWAYS, *requests]} - self._tables.keys())
+        if not new:
+            return
+        held = sorted({h for request in new for h in request})
+        values = np.stack([_product(self.values, h) for h in held])
+        coefficients = line_coefficients(values, self.psi)
+        first, second = ([held.index(request[side]) for request in new] for side in (0, 1))
+        if self.activation.kinked:
+            tables = np.zeros((len(new), *self.G.shape))
+            slow = np.ones(tables.shape, bool)
+        else:
+            apart = np.where(self.parallel, 0.0, self.rho)
+            tables, tail = pair_tables(coefficients, first, second, apart)
+            slow = tail > _PAIR_CONVERGED
+        for i, j in np.argwhere(self.parallel):
+            tables[:, i, j] = (values[first, i] * self._reflected(values[second], i, j)) @ self.psi[:, 0]
+        self._tables.update({request: tables[t] for t, request in enumerate(new)})
+        hard = {
+            request: one & ~self.parallel
+            for request, one in zip(new, slow, strict=True)
+            if np.any(one & ~self.parallel)
+        }
         if hard:
             self._fill_by_wedges(hard)
 
@@ -162,5 +157,11 @@ class SeriesIntegrals:
                     table[a, b] = np.where(slow[a, b], integral, table[a, b])
 
 
+def _factors(code: int, primed: tuple[int, ...]) -> tuple[Factors, Factors]:
+    """Which derivatives stand on the first sample and which on the other, of a code of `Quadruples.on_two`."""
+    first = tuple(sorted(p for i, p in enumerate(primed) if code >> i & 1))
+    return first, tuple(sorted(p for i, p in enumerate(primed) if not code >> i & 1))
+
+
 def _product(values: np.ndarray, factors: Factors) -> np.ndarray:
-    return np.prod([values[order] for order in factors], axis=0) if factors else np.ones_like(values[0])
+    return functools.reduce(np.multiply, [values[order] for order in factors] or [np.ones_like(values[0])])
