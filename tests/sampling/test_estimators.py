@@ -101,6 +101,7 @@ def test_direct_and_low_noise_measure_the_same():
         assert worst_z(b[layer].zH, 0.0, b[layer].error("zH")) < 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimators", ["low-noise", "direct"])
 def test_estimates_are_unbiased_and_their_errors_cover(estimators):
     """500 ensembles of 100 networks: the 1σ interval covers 68 % (sd 2 % a component, averaged over many); a tenth of them
