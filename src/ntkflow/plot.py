@@ -117,11 +117,19 @@ def _draw_measured(rows: list[tuple], label: str, path: str | PathLike) -> None:
     for axes, name in zip(panels, names, strict=False):
         ends = []
         for layer, _, predicted, measured, error in (row for row in rows if row[1] == name):
+            color = f"C{(layer - 1) % 10}"
             held = np.flatnonzero(np.isfinite(predicted) & np.isfinite(measured))
             # Many components are each other's mirror images: some of each size tell the same.
             held = held[np.argsort(predicted[held])][:: max(1, len(held) // _MOST_POINTS)]
             axes.errorbar(
-                predicted[held], measured[held], error[held], fmt="o", ms=3, lw=1, label=f"layer {layer}"
+                predicted[held],
+                measured[held],
+                error[held],
+                fmt="o",
+                ms=3,
+                lw=1,
+                color=color,
+                label=f"layer {layer}",
             )
             ends += [*predicted[held][[0, -1]]] if len(held) else []
         if ends:

@@ -87,7 +87,7 @@ def verification_table(verification: Verification) -> Table:
         at = _largest(one.predicted)
         table.add_row(
             str(one.layer), one.name, f"{one.predicted[at]:#.5g}", _measured(one.a, one.a_error, at),
-            _measured(one.b, one.b_error, at), f"{one.z:.2f}", f"{one.z_b:.2f}" if one.exact else "-",
+            _measured(one.b, one.b_error, at, one.scale), f"{one.z:.2f}", f"{one.z_b:.2f}" if one.exact else "-",
             "agrees" if one.agrees else "DISAGREES",
         )  # fmt: skip
     return table
@@ -109,12 +109,18 @@ def _vanishes(values: np.ndarray) -> bool:
     return not np.any(np.nan_to_num(values))
 
 
-def _measured(values: np.ndarray, errors: np.ndarray, at: tuple[int, ...] | None = None) -> str:
-    """A component, by default the largest, with two digits of its error in brackets: 0.8495(47) is 0.8495 ± 0.0047."""
+def _measured(
+    values: np.ndarray, errors: np.ndarray, at: tuple[int, ...] | None = None, scale: float = 0.0
+) -> str:
+    """A component, by default the largest, with two digits of its error in brackets: 0.8495(47) is 0.8495 ± 0.0047.
+
+    Of numbers of size `scale`, by default the component's own, errors below 1e-9 are round-off and left out.
+    """
     at = _largest(values) if at is None else at
     value, error = float(values[at]), float(errors[at])
-    if not error > 1e-12 * abs(value):
-        return f"{value:#.5g}"
+    least = 1e-9 * max(scale, abs(value))
+    if not error > least:
+        return f"{value:#.5g}" if abs(value) > least else "0"
     decimals = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:.{decimals}f}({error * 10**decimals:.0f})"
 
