@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
+import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from ml_dtypes import bfloat16
 
-from .errors import ComponentError, DataError, NonFiniteError
-from .gaussian import COARSE, FINE, Rule, SampleSets, expectations
+from .components import Layout, sample_sets
+from .errors import DataError, NonFiniteError
+from .gaussian import COARSE, FINE, Expectations, Rule, SampleSets, expectations
 from .memory import check_memory
 from .mlp import MLP
-from .recursions import Hyperparameters, Tensors, means, step
-from .statistics import TENSORS, Flow, LayerStatistics, natural_scale
+from .recursions import Hyperparameters, Tensors, first_layer, means, packed_step
+from .recursions.symmetry import SYMMETRIES, orbits
+from .statistics import TENSORS, Flow, LayerStatistics, Tables, natural_scale
 
 _PARALLEL = 1e-13
 _POOR = 1e-3
 _NUDGE = 4 * np.finfo(float).eps
+_SETS_AT_ONCE = {1: 4096, 2: 4096, 3: 1024, 4: 512}  # what suits a CPU's cache
 
 Progress = Callable[[int, int, str], None]
 
@@ -44,42 +50,40 @@ def flow(
         DataError, ComponentError, MemoryRequestError, NonFiniteError: see their descriptions.
     """
     X = checked_inputs(mlp, X)
-    sets = sample_sets(components, len(X))
-    _check_memory(mlp, len(X), sets)
+    asked = sample_sets(components, len(X))
+    _check_memory(mlp, asked)
     distinct, index = _distinct_rows(X)
     if mlp.C_b[0] == 0 and not np.all(np.any(X, axis=1)) and any(a.kinked for a in mlp.activation):
         warnings.warn(
             "an input is zero: a kinked activation takes JAX's value of its derivative at 0", stacklevel=2
         )
-    grouped = None if sets is None else SampleSets(index[sets], len(distinct))
+    layout = None if asked is None else Layout(asked, index)
+    sets = None if layout is None else SampleSets(layout.closed, len(distinct))
     report = progress or (lambda done, total, message: None)
-    total = 2 * (mlp.depth - 1)
-    report(0, total, "fine integration")
+    report(0, mlp.depth, "compiling")
     # What overflows is found and named after each layer.
     with np.errstate(all="ignore"):
-        fine = _run(
-            mlp, distinct, grouped, FINE, 0.0, lambda layer: report(layer - 1, total, f"layer {layer}")
-        )
-        rough = _run(
-            mlp, distinct, grouped, COARSE, _NUDGE,
-            lambda layer: report(mlp.depth + layer - 2, total, f"errors of layer {layer}"),
-        )  # fmt: skip
-    layers = []
-    for number, (values, others) in enumerate(zip(fine, rough, strict=True), start=1):
-        errors = {name: _error(name, values, others, number) for name in values}
-        values, errors = _expand(values, index, sets), _expand(errors, index, sets)
-        layers.append(
-            LayerStatistics(number, mlp.widths[number], mlp.widths[number - 1], sets, values, errors)
-        )
-    _warn_of_errors(layers)
+        runs = _Run(mlp, distinct, sets, FINE), _Run(mlp, distinct, sets, COARSE, _NUDGE)
+        layers, poor = [], []
+        for layer in range(1, mlp.depth + 1):
+            values, others = (run.advance() for run in runs)
+            errors = {name: _error(name, values, others, layer) for name in values}
+            poor += [
+                f"{name} of layer {layer}" for name in values
+                if errors[name].max() > _POOR * natural_scale(values, name)
+            ]  # fmt: skip
+            splits = _splits(runs[0].contributions, runs[1].contributions, layer, index)
+            tables = (
+                Tables({name: _on_inputs(name, x, index, layout) for name, x in found.items()} | split)
+                for found, split in zip((values, errors), splits, strict=True)
+            )
+            layers.append(LayerStatistics(layer, mlp.widths[layer], mlp.widths[layer - 1], asked, *tables))
+            report(layer, mlp.depth, f"layer {layer}")
+    _warn_of_errors(poor)
     return Flow(mlp, X, components if isinstance(components, str) else [list(s) for s in components], layers)
 
 
-def _warn_of_errors(layers: list[LayerStatistics]) -> None:
-    poor = [
-        f"{name} of layer {s.layer}" for s in layers for name in s.values
-        if np.nanmax(s.errors[name]) > _POOR * natural_scale(s.values, name)
-    ]  # fmt: skip
+def _warn_of_errors(poor: list[str]) -> None:
     if poor:
         names = ", ".join(poor[:3]) + (f" and {len(poor) - 3} more" if len(poor) > 3 else "")
         warnings.warn(
@@ -107,41 +111,18 @@ def checked_inputs(mlp: MLP, X) -> np.ndarray:
     return X
 
 
-def sample_sets(components, N: int) -> np.ndarray | None:
-    """The sets (S, k) of sample indices that `components` asks for; None for the means alone; or ComponentError."""
-    if isinstance(components, str):
-        if components == "mean":
-            return None
-        if components == "all":
-            return np.arange(N)[None]
-        if components == "pairs":
-            return np.array(list(itertools.combinations(range(N), 2))) if N > 1 else np.zeros((1, 1), int)
-        raise ComponentError(
-            f'components must be "all", "pairs", "mean" or a list of sample sets, not {components!r}'
-        )
-    try:
-        rows = [list(s) for s in components]
-    except TypeError as error:
-        raise ComponentError(f"components must be a list of sample sets, not {components!r}") from error
-    if not rows or not all(rows):
-        raise ComponentError("components: a list of sample sets needs at least one set, and no empty one")
-    for sample in itertools.chain.from_iterable(rows):
-        if isinstance(sample, bool) or not isinstance(sample, int | np.integer) or not 0 <= sample < N:
-            raise ComponentError(f"components: {sample!r} is not a sample index; allowed are 0 … {N - 1}")
-    size = max(map(len, rows))
-    # A smaller set is filled up with its first sample: coinciding slots are exact.
-    return np.array([row + row[:1] * (size - len(row)) for row in rows])
-
-
-def _check_memory(mlp: MLP, N: int, sets: np.ndarray | None) -> None:
-    if sets is None:
+def _check_memory(mlp: MLP, asked: np.ndarray | None) -> None:
+    if asked is None:
         return
-    k = sets.shape[1]
-    # Five tensors and their errors at each layer, and about twenty-five arrays of a step under way.
-    need = 8 * len(sets) * k**4 * (15 * mlp.depth + 25)
+    S, k = asked.shape
+    sets, size = S * math.comb(k, min(k, 4)), min(k, 4)
+    # Packed components and single-precision errors of each layer, two runs' own, and two that are looked at.
+    components = sum(orbits(name, size)[1].shape[1] for name in TENSORS)
+    need = sets * components * (12 * mlp.depth + 32) + 16 * S * k**4
     check_memory(
-        need, f"these components of {N} samples", 'components="pairs", "mean" or a list of sample sets'
-    )
+        need, f"these components on {S} sets of {k} samples" if S > 1 else f"these components of {k} samples",
+        'components="pairs", "mean" or a list of sample sets',
+    )  # fmt: skip
 
 
 def _distinct_rows(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -180,38 +161,77 @@ def _parallel_after(activation, ratio: np.ndarray, C_b: float) -> np.ndarray:
     return np.abs(ratio) * sign
 
 
-def _run(
-    mlp: MLP, X: np.ndarray, sets: SampleSets | None, rule: Rule, nudge: float, report: Callable[[int], None]
-) -> list[dict]:
-    """Every layer's tensors; before each step G's entries are changed by relative amounts of at most `nudge`."""
-    rng = np.random.default_rng(0)
-    product = X @ X.T / mlp.widths[0]
-    G = mlp.C_b[0] + mlp.C_W[0] * product
-    H = mlp.lambda_b[0] + mlp.lambda_W[0] * product
-    bias = np.full((1, *H.shape), mlp.lambda_b[0])
-    weight = (mlp.lambda_W[0] * product)[None]
-    tensors = None if sets is None else Tensors.first_layer(*sets.sets.shape)
-    ratio = _parallel_inputs(X, mlp.C_b[0])
-    layers = [_checked(1, G, H, bias, weight, tensors)]
-    for layer in range(1, mlp.depth):
-        activation = mlp.activation[layer - 1]
+class _Run:
+    """One computation of all layers, a layer at a time: with one rule, and G's entries changed by relative amounts up to `nudge`."""
+
+    def __init__(self, mlp: MLP, X: np.ndarray, sets: SampleSets | None, rule: Rule, nudge: float = 0.0):
+        self.mlp, self.sets, self.rule, self.nudge = mlp, sets, rule, nudge
+        self.rng = np.random.default_rng(0)
+        self.layer = 0
+        product = X @ X.T / mlp.widths[0]
+        self.G = mlp.C_b[0] + mlp.C_W[0] * product
+        self.H = mlp.lambda_b[0] + mlp.lambda_W[0] * product
+        self.contributions = means.Contributions(mlp.lambda_b, mlp.lambda_W[0] * product)
+        self.tensors = None if sets is None else first_layer(*sets.sets.shape)
+        self.ratio = _parallel_inputs(X, mlp.C_b[0])
+
+    def advance(self) -> dict[str, np.ndarray]:
+        """The next layer's values, tensors packed; NonFiniteError if they can't be held."""
+        self.layer += 1
+        if self.layer > 1:
+            try:
+                self._step()
+            except OverflowError as error:
+                raise NonFiniteError(
+                    f"layer {self.layer}: C_W or a tensor overflows; scale X or C_W"
+                ) from error
+        values = {"G": self.G, "H": self.H}
+        if self.tensors is not None:
+            values |= self.tensors._asdict()
+        for name, value in values.items():
+            if not np.all(np.isfinite(value)):
+                raise NonFiniteError(
+                    f"layer {self.layer}: {name} overflows or is not a number; scale X or C_W"
+                )
+        return values
+
+    def _step(self) -> None:
+        mlp, below = self.mlp, self.layer - 1
         h = Hyperparameters(
-            C_b=mlp.C_b[layer],
-            C_W=mlp.C_W[layer],
-            lambda_b=mlp.lambda_b[layer],
-            lambda_W=mlp.lambda_W[layer],
-            r=mlp.widths[layer] / mlp.widths[layer - 1],
+            C_b=mlp.C_b[below],
+            C_W=mlp.C_W[below],
+            lambda_b=mlp.lambda_b[below],
+            lambda_W=mlp.lambda_W[below],
+            r=mlp.widths[below] / mlp.widths[below - 1],
         )
-        try:
-            e = expectations(activation, G * (1 + nudge * _symmetric(rng, len(G))), ratio, sets, rule)
-            bias, weight = means.contributions(h, e, bias, weight)
-            G, H, tensors = step(h, e, G, H, tensors, sets)
-        except OverflowError as error:
-            raise NonFiniteError(f"layer {layer + 1}: C_W or a tensor overflows; scale X or C_W") from error
-        layers.append(_checked(layer + 1, G, H, bias, weight, tensors))
-        ratio = _parallel_after(activation, ratio, h.C_b)
-        report(layer + 1)
-    return layers
+        activation = mlp.activation[below - 1]
+        G = self.G * (1 + self.nudge * _symmetric(self.rng, len(self.G)))
+        e = expectations(activation, G, self.ratio, self.sets, self.rule)
+        if self.tensors is not None and self.sets is not None:
+            self.tensors = _tensors(h, e, self.H, self.tensors, self.sets)
+        self.contributions.append(h, e)
+        self.G, self.H = means.G(h, e), means.H(h, e, self.H)
+        self.ratio = _parallel_after(activation, self.ratio, h.C_b)
+
+
+def _tensors(
+    h: Hyperparameters, e: Expectations, H: np.ndarray, tensors: Tensors, sets: SampleSets
+) -> Tensors:
+    """The next layer's packed tensors, some sets at a time."""
+    S = sets.sets.shape[1]
+    size = min(_SETS_AT_ONCE[sets.k], 1 << max(S - 1, 7).bit_length())
+    found = Tensors(*(np.empty_like(x) for x in tensors))
+    with jax.enable_x64(True):
+        e, H = jax.tree.map(jnp.asarray, (e, H))
+        for start in range(0, S, size):
+            # Filled up to one size, so that a step is compiled once.
+            some = np.minimum(np.arange(start, start + size), S - 1)
+            here = Tensors(*(x[:, some] for x in tensors))
+            new = packed_step(h, e, H, sets.sets[:, some], sets.rows[:, some], here, k=sets.k)
+            stop = min(start + size, S)
+            for whole, part in zip(found, new, strict=True):
+                whole[:, start:stop] = np.asarray(part)[:, : stop - start]
+    return found
 
 
 def _symmetric(rng: np.random.Generator, N: int) -> np.ndarray:
@@ -219,39 +239,41 @@ def _symmetric(rng: np.random.Generator, N: int) -> np.ndarray:
     return noise + np.triu(noise, 1).T
 
 
-def _checked(layer: int, G, H, bias, weight, tensors: Tensors | None) -> dict[str, np.ndarray]:
-    values = {"G": G, "H": H, "bias_contributions": bias, "weight_contributions": weight}
-    if tensors is not None:
-        values |= {f.name: getattr(tensors, f.name) for f in fields(tensors)}
-    for name, value in values.items():
-        if not np.all(np.isfinite(value)):
-            raise NonFiniteError(f"layer {layer}: {name} overflows or is not a number; scale X or C_W")
-    return values
+def _on_inputs(name: str, value: np.ndarray, index: np.ndarray, layout: Layout | None):
+    """From distinct inputs to the user's; tensors are expanded when they are looked at."""
+    if name in SYMMETRIES and layout is not None:
+        return functools.partial(layout.expand, name, value)
+    return value if value.shape[-1] == len(index) else value[..., index[:, None], index]
 
 
-def _expand(
-    values: dict[str, np.ndarray], index: np.ndarray, sets: np.ndarray | None
-) -> dict[str, np.ndarray]:
-    """From distinct inputs to the user's; G1 and H1 from sets to (N, N)."""
-    N = len(index)
-    out = {}
-    for name, value in values.items():
-        if name in ("G1", "H1"):
-            assert sets is not None
-            table = np.full((N, N), np.nan)
-            table[sets[:, :, None], sets[:, None, :]] = value
-            out[name] = table
-        elif name in TENSORS:
-            assert sets is not None
-            whole = len(sets) == 1 and sets.shape[1] == N and np.array_equal(sets[0], np.arange(N))
-            out[name] = value[0] if whole else value
-        else:
-            out[name] = value[..., index[:, None], index]
-    return out
+def _splits(fine: means.Contributions, rough: means.Contributions, layer: int, index: np.ndarray):
+    """`bias_contributions` and `weight_contributions`, made when they are looked at, and their errors."""
+
+    def value(split):
+        return split(fine, layer)[:, index[:, None], index]
+
+    def error(split):
+        exact = split(fine, layer)
+        return (np.abs(exact - split(rough, layer)) + _roundoff(layer, np.abs(exact).max()))[
+            :, index[:, None], index
+        ]
+
+    parts = {
+        "bias_contributions": means.Contributions.of_biases,
+        "weight_contributions": means.Contributions.of_weights,
+    }
+    return [
+        {name: functools.partial(made, split) for name, split in parts.items()} for made in (value, error)
+    ]
+
+
+def _roundoff(layer: int, scale: float) -> float:
+    return 32 * layer * np.finfo(float).eps * scale
 
 
 def _error(name: str, values: dict[str, np.ndarray], others: dict[str, np.ndarray], layer: int) -> np.ndarray:
     """How much a coarser and nudged computation differs, and round-off of the G's and H's that a tensor is made of."""
     scale = max(natural_scale(values, name), np.abs(values[name]).max())
-    roundoff = 32 * layer * np.finfo(float).eps * scale
-    return np.abs(values[name] - others[name]) + roundoff
+    error = np.abs(values[name] - others[name]) + _roundoff(layer, scale)
+    # Tensors are large, and two digits of an error are enough: rounded up.
+    return (error * (1 + 2**-7)).astype(bfloat16) if name in SYMMETRIES else error

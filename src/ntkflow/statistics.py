@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -28,12 +28,26 @@ _SPLIT = ("bias_contributions", "weight_contributions")
 
 
 _ROUNDOFF = 1e-11
+_KEPT = 2**24  # bytes
 
 
-def natural_scale(values: dict[str, np.ndarray], name: str) -> float:
+def natural_scale(values: Mapping[str, np.ndarray], name: str) -> float:
     """The size of the products of G and H that a tensor is made of."""
     G, H = (float(np.abs(values[kernel]).max()) for kernel in ("G", "H"))
     return {"G": G, "G1": G, "V": G * G, "D": G * H, "F": G * H, "A": H * H, "B": H * H}.get(name, H)
+
+
+class Tables(dict[str, Any]):
+    """Arrays by name; some are made when they are looked at, by a function that stands in their place. Small ones are then kept."""
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        value = super().__getitem__(name)
+        if isinstance(value, np.ndarray):
+            return value
+        made = value()
+        if made.nbytes <= _KEPT:
+            self[name] = made
+        return made
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +64,8 @@ class LayerStatistics:
     width: int
     fan_in: int
     sets: np.ndarray | None
-    values: dict[str, np.ndarray]
-    errors: dict[str, np.ndarray]
+    values: Mapping[str, np.ndarray]
+    errors: Mapping[str, np.ndarray]
 
     NAMES: ClassVar = (*_MEANS, *_SPLIT, *TENSORS)
     ELSEWHERE: ClassVar = 'is not held by this flow; ask for components="pairs" or "all"'
@@ -63,7 +77,7 @@ class LayerStatistics:
             return self.error(name.removesuffix("_err"))
         raise AttributeError(name)
 
-    def _get(self, table: dict[str, np.ndarray], name: str) -> np.ndarray:
+    def _get(self, table: Mapping[str, np.ndarray], name: str) -> np.ndarray:
         if name not in self.NAMES:
             raise ComponentError(f"there is no tensor {name!r}; tensors are {', '.join(self.NAMES)}")
         if name not in table:

@@ -6,8 +6,9 @@ import copy
 import importlib
 import inspect
 
+from ntkflow.recursions import packed_step
+
 FILES = ("means", "vertex", "cross", "variance", "subleading", "contract")
-SPLITS_ONLY = "contributions"  # of H by layer: not a recursion of its own
 
 
 class _Doubled(ast.NodeTransformer):
@@ -47,7 +48,7 @@ def _functions():
     for file in FILES:
         module = importlib.import_module(f"ntkflow.recursions.{file}")
         for name, function in inspect.getmembers(module, inspect.isfunction):
-            if function.__module__ == module.__name__ and name != SPLITS_ONLY:
+            if function.__module__ == module.__name__:
                 yield module, name, ast.parse(inspect.getsource(function))
 
 
@@ -71,8 +72,10 @@ def _planted(module, name, tree):
     replaced = {user for user in users if getattr(user, name, None) is original}
     for user in replaced:
         setattr(user, name, namespace[name])
+    packed_step.clear_cache()
     try:
         yield
     finally:
         for user in replaced:
             setattr(user, name, original)
+        packed_step.clear_cache()

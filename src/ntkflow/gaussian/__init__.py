@@ -2,6 +2,6 @@
 
 from .expectations import Expectations, expectations
 from .rules import COARSE, FINE, Rule
-from .sample_sets import SampleSets
+from .sample_sets import OnSets, SampleSets
 
-__all__ = ["COARSE", "FINE", "Expectations", "Rule", "SampleSets", "expectations"]
+__all__ = ["COARSE", "FINE", "Expectations", "OnSets", "Rule", "SampleSets", "expectations"]

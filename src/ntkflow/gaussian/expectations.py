@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..activations import Activation
 from .piecewise_linear import PiecewiseLinear
 from .rules import Rule
-from .sample_sets import SampleSets
+from .sample_sets import SampleSets, pair_requests
 from .series_integrals import SeriesIntegrals
 
-_KINDS = {"ssss": (0, 0, 0, 0), "ssdd": (0, 0, 1, 1), "dddd": (1, 1, 1, 1)}
 
+class Expectations(NamedTuple):
+    """⟨·⟩ over N(0, G).
 
-@dataclass(frozen=True)
-class Expectations:
-    """⟨·⟩ over N(0, G). Tables are (N, N) over samples α1, α2; their leading axis counts derivatives taken at α2.
+    Tables are over samples α1, α2; the leading axis counts derivatives taken at α2.
 
     Attributes:
         Phi, dPhi: ⟨σ1σ2⟩ and ⟨σ'1σ'2⟩, (N, N).
         J_ss, J_dd: J[σ1σ2] and J[σ'1σ'2], (3, N, N): ⟨∂²/∂z1²⟩, ⟨∂²/∂z1∂z2⟩, ⟨∂²/∂z2²⟩.
-        Q_ss, Q_dd: fourth derivatives of σ1σ2 and σ'1σ'2, (5, N, N).
         K_sd: first derivatives of σ1σ'2, (2, N, N).
-        ssss, ssdd, dddd: ⟨σσσσ⟩, ⟨σ1σ2σ'3σ'4⟩, ⟨σ'σ'σ'σ'⟩ on each set, (S, k, k, k, k); None for the mean alone.
+        Q_ss, Q_dd: fourth derivatives of σ1σ2 and σ'1σ'2, (5, N, N).
+        pairs: ⟨f(z1) g(z2)⟩, (N, N), by (f, g): (0, 0, 1) is σ σ σ'.
+        wide: (M, 2, 2, 2, 2), ⟨Π_i σ^(p_i)(z_i)⟩ at [m, p1, p2, p3, p4] on the samples `SampleSets.wide[m]`.
 
     Where two samples are one variable (z2 = c z1) and σ has a kink, the separate derivatives diverge: there the total
     derivative stands in the entry of z1 and zeros in the others, which gives the same sums.
     """
 
-    Phi: np.ndarray
-    dPhi: np.ndarray
-    J_ss: np.ndarray
-    J_dd: np.ndarray
-    K_sd: np.ndarray
-    Q_ss: np.ndarray
-    Q_dd: np.ndarray
-    ssss: np.ndarray | None = None
-    ssdd: np.ndarray | None = None
-    dddd: np.ndarray | None = None
+    Phi: Any
+    dPhi: Any
+    J_ss: Any
+    J_dd: Any
+    K_sd: Any
+    Q_ss: Any
+    Q_dd: Any
+    pairs: dict[tuple, Any]
+    wide: Any
 
 
 def expectations(
@@ -54,7 +53,6 @@ def expectations(
     """
     integrals = (PiecewiseLinear if activation.slopes else SeriesIntegrals)(activation, G, ratio, rule)
     if sets is None:
-        return Expectations(**integrals.tables())
-    found = integrals.moments([(sets.requests[kind][0], primed) for kind, primed in _KINDS.items()])
-    moments = {kind: values[sets.requests[kind][1]] for kind, values in zip(_KINDS, found, strict=True)}
-    return Expectations(**integrals.tables(), **moments)
+        return Expectations(**integrals.tables(), pairs={}, wide=np.zeros((0, 2, 2, 2, 2)))
+    pairs = integrals.pairs(pair_requests(sets.k))
+    return Expectations(**integrals.tables(), pairs=pairs, wide=integrals.wide_all(sets.wide))

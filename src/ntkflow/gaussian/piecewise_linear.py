@@ -7,7 +7,6 @@ import numpy as np
 from ..activations import Activation
 from .kinks import DeltaTerms
 from .rules import Rule, evaluate
-from .sample_sets import Quadruples
 from .sign_moments import slot_moment
 
 
@@ -27,9 +26,19 @@ class PiecewiseLinear:
         self.representative = np.argmax(~np.isnan(ratio), axis=0)
         self.scale = ratio[self.representative, np.arange(len(G))]
 
-    def moments(self, requests: list[tuple[Quadruples, tuple[int, ...]]]) -> list[np.ndarray]:
-        """⟨Π_i σ^(p_i)(z_i)⟩ on each of M quadruples, (M,), for each request (quadruples, p)."""
-        return [self._moments(quadruples.samples, primed) for quadruples, primed in requests]
+    def pairs(self, requests):
+        return {request: self._pair(*request) for request in requests}
+
+    def _pair(self, f, g):
+        N = len(self.G)
+        every = np.stack(np.meshgrid(np.arange(N), np.arange(N), indexing="ij"), -1).reshape(-1, 2)
+        return self._moments(every[:, [0] * len(f) + [1] * len(g)], f + g).reshape(N, N)
+
+    def wide_all(self, samples):
+        out = np.empty((len(samples), 2, 2, 2, 2))
+        for p in np.ndindex(2, 2, 2, 2):
+            out[(slice(None), *p)] = self._moments(samples, p) if len(samples) else 0.0
+        return out
 
     def _moments(self, quadruples: np.ndarray, primed: tuple[int, ...]) -> np.ndarray:
         out = np.empty(len(quadruples))

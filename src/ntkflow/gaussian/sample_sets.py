@@ -1,78 +1,118 @@
-"""Which distinct integrals the slots of sample sets need."""
+"""Sets of samples: which integrals their slots need, and all expectations gathered on them."""
 
 from __future__ import annotations
 
 import functools
 import itertools
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
+KINDS = {"ssss": (0, 0, 0, 0), "ssdd": (0, 0, 1, 1), "dddd": (1, 1, 1, 1)}
+"""Which of four slots hold σ' instead of σ."""
 
-class Quadruples:
-    """Four samples each, (M, 4); those of one or two distinct samples by the slots that the first one fills."""
 
-    def __init__(self, samples: np.ndarray):
-        self.samples = samples
+TABLES = ("Phi", "dPhi", "J_ss", "J_dd", "K_sd", "Q_ss", "Q_dd")
 
-    @functools.cached_property
-    def on_two(self) -> list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-        """(code, rows, first, other) for each pattern: bit i of the code says that slot i is `first`, else it is `other`."""
-        rows = np.flatnonzero(~self._on_more)
-        code, first, other = (
-            x[rows] for x in (self._is_first @ (2 ** np.arange(4)), self._first, self._other)
-        )
-        found = []
-        for one in np.unique(code):
-            mine = np.flatnonzero(code == one)
-            found.append((int(one), rows[mine], first[mine], other[mine]))
-        return found
 
-    @functools.cached_property
-    def on_more(self) -> np.ndarray:
-        """Rows of three or four distinct samples."""
-        return np.flatnonzero(self._on_more)
+class OnSets(NamedTuple):
+    """The expectations and H of one layer on S sets of k samples: what the recursions read.
 
-    @property
-    def _first(self) -> np.ndarray:
-        return self.samples[:, 0]
+    Tables are those of `Expectations` with (k, k, S) in the place of (N, N); ssss, ssdd, dddd are ⟨σσσσ⟩, ⟨σ1σ2σ'3σ'4⟩,
+    ⟨σ'σ'σ'σ'⟩, (k, k, k, k, S).
+    """
 
-    @property
-    def _is_first(self) -> np.ndarray:
-        return self.samples == self.samples[:, :1]
-
-    @property
-    def _other(self) -> np.ndarray:
-        """The first sample that differs; where none does, the same again."""
-        return np.take_along_axis(self.samples, np.argmin(self._is_first, axis=1)[:, None], axis=1)[:, 0]
-
-    @property
-    def _on_more(self) -> np.ndarray:
-        return np.any(~self._is_first & (self.samples != self._other[:, None]), axis=1)
+    H: Any
+    Phi: Any
+    dPhi: Any
+    J_ss: Any
+    J_dd: Any
+    K_sd: Any
+    Q_ss: Any
+    Q_dd: Any
+    ssss: Any
+    ssdd: Any
+    dddd: Any
 
 
 class SampleSets:
-    """Sample sets (S, k), and for each of their k⁴ slots the distinct integral that serves it."""
+    """S sets of k ≤ 4 distinct samples each, and the distinct integrals on three and four samples that they need.
+
+    Attributes:
+        sets: (k, S), ascending along the first axis.
+        wide: (M, 4), the samples of each integral, ascending; with three distinct ones, one of them comes twice.
+        rows: (patterns, S), which integral serves which pattern of `wide_patterns` of each set.
+    """
 
     def __init__(self, sets: np.ndarray, samples: int):
         self.sets = np.asarray(sets)
-        self.samples = samples
-        k = self.sets.shape[1]
-        slots = self.sets[:, np.array(list(itertools.product(range(k), repeat=4)))]
-        halves = np.concatenate([np.sort(slots[..., :2]), np.sort(slots[..., 2:])], axis=-1)
-        same, same_inverse = self._unique(np.sort(slots))
-        mixed, mixed_inverse = self._unique(halves)
-        self.requests = {
-            "ssss": (same, same_inverse),
-            "ssdd": (mixed, mixed_inverse),
-            "dddd": (same, same_inverse),
-        }
+        self.k, S = self.sets.shape
+        slots = self.sets[np.array(wide_patterns(self.k), int).reshape(-1, 4)]  # (patterns, 4, S)
+        key = np.einsum("psn,s->pn", slots, samples ** np.arange(3, -1, -1, dtype=np.int64))
+        key, first, inverse = np.unique(key.ravel(), return_index=True, return_inverse=True)
+        self.wide = slots.transpose(0, 2, 1).reshape(-1, 4)[first]
+        self.rows = inverse.reshape(len(slots), S)
 
-    def _unique(self, quadruples: np.ndarray) -> tuple[Quadruples, np.ndarray]:
-        key = quadruples @ (self.samples ** np.arange(4, dtype=np.int64))
-        _, first, inverse = np.unique(key.ravel(), return_index=True, return_inverse=True)
-        k = self.sets.shape[1]
-        return Quadruples(quadruples.reshape(-1, 4)[first]), inverse.reshape(len(self.sets), k, k, k, k)
 
-    def pairs(self, table: np.ndarray) -> np.ndarray:
-        """An (…, N, N) table restricted to each set: (S, …, k, k)."""
-        return np.moveaxis(table[..., self.sets[:, :, None], self.sets[:, None, :]], -3, 0)
+@functools.cache
+def wide_patterns(k: int) -> list[tuple[int, ...]]:
+    """The ascending choices of four out of k slots, with three or four of them distinct."""
+    return [p for p in itertools.combinations_with_replacement(range(k), 4) if len(set(p)) > 2]
+
+
+def factors(slots: tuple[int, ...], primes: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
+    """The orders of the derivatives of σ that stand on each slot, in ascending order of slots and orders."""
+    found: dict[int, tuple[int, ...]] = {}
+    for slot, order in sorted(zip(slots, primes, strict=True)):
+        found[slot] = (*found.get(slot, ()), order)
+    return found
+
+
+@functools.cache
+def pair_requests(k: int) -> list[tuple]:
+    """The products (f on one sample, g on another) that `on_sets` reads: four slots on at most two samples, each once."""
+    found = set()
+    for primes in KINDS.values():
+        for slots in itertools.product(range(min(k, 2)), repeat=4):
+            f, g = [*factors(slots, primes).values(), ()][:2]
+            found.add((max(f, g), min(f, g)))
+    return sorted(found)
+
+
+def on_sets(e, H, sets, rows, k: int) -> OnSets:
+    """`Expectations` e and the (N, N) table H on each set.
+
+    Args:
+        sets, rows: as of `SampleSets`.
+    """
+    on_pairs = (sets[:, None], sets[None, :])
+
+    def moment(primes):
+        known = {}
+
+        def on(slots):
+            placed = tuple(factors(slots, primes).items())
+            if placed not in known:
+                known[placed] = gather(placed)
+            return known[placed]
+
+        return jnp.stack([on(slots) for slots in itertools.product(range(k), repeat=4)]).reshape(
+            (k,) * 4 + sets.shape[1:]
+        )
+
+    def gather(placed):
+        if len(placed) <= 2:
+            (a, f), (b, g) = [*placed, (placed[0][0], ())][:2]
+            if (f, g) in e.pairs:
+                return e.pairs[f, g][sets[a], sets[b]]
+            return e.pairs[g, f][sets[b], sets[a]]
+        pattern = tuple(slot for slot, orders in placed for _ in orders)
+        row = rows[wide_patterns(k).index(pattern)]
+        return e.wide[(row, *(order for _, orders in placed for order in orders))]
+
+    return OnSets(
+        H[on_pairs],
+        **{name: getattr(e, name)[(..., *on_pairs)] for name in TABLES},
+        **{kind: moment(primes) for kind, primes in KINDS.items()},
+    )

@@ -25,7 +25,7 @@ from .rules import Rule, evaluate, hermite, plane_rule, trapezoid_basis, wedges
 
 _PAIRINGS = np.array([(0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)])
 _BATCH = 4
-_IN_CACHE = 2**14  # numbers
+_BLOCK, _UNROLLED = 128, 16
 _BELOW_ROUNDOFF = 1e-17
 _CONVERGED, _KINKED_CONVERGED = 1e-12, 2e-5
 _HALF_CONVERGED = 1e-8
@@ -44,23 +44,40 @@ def pair_tables(coefficients: np.ndarray, f: list[int], g: list[int], correlatio
     share = _share_from(coefficients)
     most = share.max(axis=1)
     worst = (most[f] * most[g]).max(axis=0) * np.abs(correlation).max() ** np.arange(share.shape[-1])
-    terms = max(1, np.count_nonzero(worst > _BELOW_ROUNDOFF))
+    terms = _UNROLLED * -(-np.count_nonzero(worst > _BELOW_ROUNDOFF) // _UNROLLED)
     start = 3 * share.shape[-1] // 4
     tail = np.abs(correlation) ** start * (share[f, :, None, start] * share[g, None, :, start])
     tables = np.empty_like(tail)
-    # Terms first: each is then one contiguous block.
-    by_term = np.ascontiguousarray(np.moveaxis(coefficients[..., :terms], -1, 0))
-    at_once = max(1, _IN_CACHE // correlation.size)
-    for begin in range(0, len(f), at_once):
-        some = slice(begin, begin + at_once)
-        columns, rows = by_term[:, f[some], :, None], by_term[:, g[some], None, :]
-        table = columns[-1] * rows[-1]
-        term = np.empty_like(table)
-        for k in range(terms - 2, -1, -1):
-            table *= correlation
-            table += np.multiply(columns[k], rows[k], out=term)
-        tables[some] = table
+    # Terms first, highest first: each is then one contiguous block. Filled up to whole blocks of one size, compiled once.
+    N = len(correlation)
+    size = min(_BLOCK, 8 * -(-N // 8))
+    whole = size * -(-N // size)
+    by_term = np.zeros((max(terms, _UNROLLED), len(coefficients), whole))
+    by_term[by_term.shape[0] - min(terms, share.shape[-1]) :, :, :N] = np.moveaxis(
+        coefficients[..., :terms], -1, 0
+    )[::-1]
+    rho = np.zeros((whole, whole))
+    rho[:N, :N] = correlation
+    with jax.enable_x64(True):
+        blocks = [slice(i, i + size) for i in range(0, whole, size)]
+        left = [jnp.asarray(by_term[:, f, block]) for block in blocks]
+        right = [jnp.asarray(by_term[:, g, block]) for block in blocks]
+        for i, rows in enumerate(blocks):
+            for j, columns in enumerate(blocks):
+                block = np.asarray(_series_block(left[i], right[j], rho[rows, columns]))
+                tables[:, rows, columns] = block[:, : N - rows.start, : N - columns.start]
     return tables, tail
+
+
+@jax.jit
+def _series_block(left, right, rho):
+    """Σ_k ρ_ab^k f_ak g_bk, terms (K, T, n) from the highest: (T, n, n). Many terms at a time stay in registers."""
+
+    def add(total, term):
+        return total * rho + term[0][:, :, None] * term[1][:, None, :], None
+
+    zero = jnp.zeros((left.shape[1], *rho.shape))
+    return jax.lax.scan(add, zero, (left, right), unroll=_UNROLLED)[0]
 
 
 def _share_from(c: np.ndarray) -> np.ndarray:

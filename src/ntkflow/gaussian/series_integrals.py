@@ -10,7 +10,6 @@ import numpy as np
 from ..activations import NEXT_TO_ZERO, Activation
 from .kinks import DeltaTerms
 from .rules import Rule, evaluate, line_basis, line_coefficients, plane_rule
-from .sample_sets import Quadruples
 from .series import four_sample_moments, pair_tables
 
 _ORDER = 5  # the highest derivative that the recursions ask for
@@ -43,7 +42,6 @@ class SeriesIntegrals:
             below, above = evaluate(activation, np.array([-NEXT_TO_ZERO, NEXT_TO_ZERO]), _ORDER).T
             self.deltas = DeltaTerms(G, above - below, self._ordinary_means)
         self._tables: dict[tuple[Factors, Factors], np.ndarray] = {}
-        self._quadruples: dict[tuple, np.ndarray] = {}
 
     def tables(self) -> dict[str, np.ndarray]:
         self._prepare([])
@@ -76,32 +74,15 @@ class SeriesIntegrals:
         rows = [evaluate(self.activation, np.sqrt(v)[:, None] * u, _ORDER) @ psi[:, 0] for v in variance]
         return np.stack(rows, axis=1)
 
-    def moments(self, requests: list[tuple[Quadruples, tuple[int, ...]]]) -> list[np.ndarray]:
-        """⟨Π_i σ^(p_i)(z_i)⟩ on each of M quadruples, (M,), for each request (quadruples, p)."""
-        self._prepare([_factors(code, p) for quadruples, p in requests for code, *_ in quadruples.on_two])
-        found = []
-        for quadruples, p in requests:
-            out = np.empty(len(quadruples.samples))
-            for code, rows, first, other in quadruples.on_two:
-                out[rows] = self._pair(*_factors(code, p))[first, other]
-            out[quadruples.on_more] = self._wide_moments(quadruples.samples[quadruples.on_more], p)
-            found.append(out)
-        return found
+    def pairs(self, requests: list[tuple[Factors, Factors]]) -> dict[tuple[Factors, Factors], np.ndarray]:
+        """⟨f(z_a) g(z_b)⟩ for each (f, g), (N, N)."""
+        self._prepare(requests)
+        return {request: self._pair(*request) for request in requests}
 
-    def _wide_moments(self, quadruples: np.ndarray, primed: tuple[int, ...]) -> np.ndarray:
-        """Moments on sorted quadruples serve every kind and placement of primes: computed once, then looked up."""
-        order = np.argsort(quadruples, axis=1, kind="stable")
-        chosen = np.take_along_axis(quadruples, order, axis=1)
-        missing = sorted({tuple(row) for row in chosen.tolist()} - self._quadruples.keys())
-        if missing:
-            index = np.array(missing)
-            moments = four_sample_moments(
-                self.activation, self.G[index[:, :, None], index[:, None, :]], self.rule
-            )
-            self._quadruples.update(zip(missing, moments, strict=True))
-        p = np.array(primed)[order]
-        return np.array(
-            [self._quadruples[tuple(row)][tuple(bits)] for row, bits in zip(chosen.tolist(), p, strict=True)]
+    def wide_all(self, samples: np.ndarray) -> np.ndarray:
+        """⟨Π_i σ^(p_i)(z_i)⟩ on each of M quadruples (M, 4) for every p: (M, 2, 2, 2, 2)."""
+        return four_sample_moments(
+            self.activation, self.G[samples[:, :, None], samples[:, None, :]], self.rule
         )
 
     def _pair(self, f: Factors, g: Factors) -> np.ndarray:
@@ -155,12 +136,6 @@ class SeriesIntegrals:
                     )
                     table = self._tables[f, g]
                     table[a, b] = np.where(slow[a, b], integral, table[a, b])
-
-
-def _factors(code: int, primed: tuple[int, ...]) -> tuple[Factors, Factors]:
-    """Which derivatives stand on the first sample and which on the other, of a code of `Quadruples.on_two`."""
-    first = tuple(sorted(p for i, p in enumerate(primed) if code >> i & 1))
-    return first, tuple(sorted(p for i, p in enumerate(primed) if not code >> i & 1))
 
 
 def _product(values: np.ndarray, factors: Factors) -> np.ndarray:

@@ -1,5 +1,9 @@
 """The leading means: the kernel G and the mean NTK H."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -10,14 +14,43 @@ def G(h, e):
 
 def H(h, e, H):
     """H' = λ_b + λ_W ⟨σσ⟩ + C_W ⟨σ'σ'⟩ H, PDLT (8.63)."""
-    return h.lambda_b + h.lambda_W * e.Phi + h.C_W * e.dPhi * H
+    return h.lambda_b + own(h, e) + carried(h, e) * H
 
 
-def contributions(h, e, bias, weight):
-    """H split by the layer whose biases and weights it comes from, each (ℓ, N, N): it is linear in the λ's."""
-    carried = h.C_W * e.dPhi
-    ones = np.ones_like(e.Phi)
-    return (
-        np.concatenate([carried * bias, (h.lambda_b * ones)[None]]),
-        np.concatenate([carried * weight, (h.lambda_W * e.Phi)[None]]),
-    )
+def carried(h, e):
+    """What of each layer's share in H passes on to the next layer: C_W ⟨σ'σ'⟩, PDLT (8.63)."""
+    return h.C_W * e.dPhi
+
+
+def own(h, e):
+    """What the weights of layer ℓ+1 add to H': λ_W ⟨σσ⟩, PDLT (8.63); its biases add λ_b."""
+    return h.lambda_W * e.Phi
+
+
+class Contributions:
+    """H split by the layers whose biases and weights it comes from: it is linear in the λ's. O(N²) memory a layer."""
+
+    def __init__(self, lambda_b, first):
+        """`lambda_b`: of every layer. `first`: what the first layer's weights add to H, (N, N)."""
+        self._lambda_b, self._own, self._carried = lambda_b, [first], []
+
+    def append(self, h, e) -> None:
+        self._own.append(own(h, e))
+        self._carried.append(carried(h, e))
+
+    def of_biases(self, layer: int) -> np.ndarray:
+        """(layer, N, N)."""
+        return self._carried_to(layer, [np.full_like(self._own[0], b) for b in self._lambda_b[:layer]])
+
+    def of_weights(self, layer: int) -> np.ndarray:
+        """(layer, N, N)."""
+        return self._carried_to(layer, self._own[:layer])
+
+    def _carried_to(self, layer: int, own: Sequence[np.ndarray]) -> np.ndarray:
+        share = np.ones_like(own[0])
+        out = np.empty((layer, *share.shape))
+        for source in reversed(range(layer)):
+            out[source] = share * own[source]
+            if source:
+                share *= self._carried[source - 1]
+        return out

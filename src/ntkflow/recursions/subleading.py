@@ -7,9 +7,9 @@ from .contract import over_quartet
 
 def _corr(J, Q, t):
     """corr[f] = ½ Σ J_γ1γ2[f] G1_γ1γ2 + ⅛ Σ ⟨∂⁴f⟩ V_(γ1γ2)(γ3γ4)."""
-    i = np.arange(t.G1.shape[-1])
-    own = t.G1[:, i, i]
-    pair = J[:, 0] * own[:, :, None] + 2 * J[:, 1] * t.G1 + J[:, 2] * own[:, None, :]
+    i = np.arange(len(t.G1))
+    own = t.G1[i, i]
+    pair = J[0] * own[:, None] + 2 * J[1] * t.G1 + J[2] * own[None]
     return pair / 2 + over_quartet(Q, t.V) / 8
 
 
@@ -20,15 +20,11 @@ def G1(h, e, t):
 
 def H1(h, e, t):
     """H1' = r {λ_W corr[σσ] + C_W (corr[σ'σ'] H + Φ' H1 + ½ Σ J[σ'σ'] D_γ1γ2 12 + Σ J[σ'σ'] F_γ1 1 γ2 2)}."""
-    i = np.arange(t.H1.shape[-1])
+    i = np.arange(len(t.H1))
     a, b = i[:, None], i[None, :]
     J = e.J_dd
-    with_D = J[:, 0] * t.D[:, a, a, a, b] + 2 * J[:, 1] * t.D[:, a, b, a, b] + J[:, 2] * t.D[:, b, b, a, b]
-    with_F = (
-        J[:, 0] * t.F[:, a, a, a, b]
-        + J[:, 1] * (t.F[:, a, a, b, b] + t.F[:, b, a, a, b])
-        + J[:, 2] * t.F[:, b, a, b, b]
-    )
+    with_D = J[0] * t.D[a, a, a, b] + 2 * J[1] * t.D[a, b, a, b] + J[2] * t.D[b, b, a, b]
+    with_F = J[0] * t.F[a, a, a, b] + J[1] * (t.F[a, a, b, b] + t.F[b, a, a, b]) + J[2] * t.F[b, a, b, b]
     return h.r * (
         h.lambda_W * _corr(e.J_ss, e.Q_ss, t)
         + h.C_W * (_corr(e.J_dd, e.Q_dd, t) * e.H + e.dPhi * t.H1 + with_D / 2 + with_F)

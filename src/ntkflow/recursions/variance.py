@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from .contract import outer, over_both, over_pair, swap
 
 
-@dataclass(frozen=True)
-class OmegaMoments:
+class OmegaMoments(NamedTuple):
     """Of Ω_12 = λ_W σ1σ2 + C_W H_12 σ'1σ'2, PDLT (8.74): ⟨Ω12⟩, J[Ω12], ⟨σ1σ2Ω34⟩ and ⟨Ω12Ω34⟩."""
 
-    mean: np.ndarray
-    J: np.ndarray
-    with_ss: np.ndarray
-    with_omega: np.ndarray
+    mean: Any
+    J: Any
+    with_ss: Any
+    with_omega: Any
 
 
 def Omega(h, e) -> OmegaMoments:
     """The moments of Ω that D and A share."""
-    CH = h.C_W * e.H
-    CH_34 = CH[:, None, None]
-    CH_12 = CH[:, :, :, None, None]
+    CH_34 = h.C_W * e.H
+    CH_12 = CH_34[:, :, None, None]
     return OmegaMoments(
-        mean=h.lambda_W * e.Phi + CH * e.dPhi,
-        J=h.lambda_W * e.J_ss + CH[:, None] * e.J_dd,
+        mean=h.lambda_W * e.Phi + CH_34 * e.dPhi,
+        J=h.lambda_W * e.J_ss + CH_34 * e.J_dd,
         with_ss=h.lambda_W * e.ssss + CH_34 * e.ssdd,
         with_omega=h.lambda_W**2 * e.ssss
         + h.lambda_W * (CH_34 * e.ssdd + CH_12 * swap(e.ssdd))
@@ -36,7 +32,7 @@ def Omega(h, e) -> OmegaMoments:
 
 def A(h, e, omega, t):
     """A'_(12)(34), PDLT (8.97)."""
-    mixed = e.dPhi[:, None, None] * over_pair(omega.J, t.D)
+    mixed = e.dPhi * over_pair(omega.J, t.D)
     return (
         omega.with_omega - outer(omega.mean, omega.mean)
         + h.r / 4 * over_both(omega.J, t.V, omega.J)
@@ -47,6 +43,6 @@ def A(h, e, omega, t):
 
 def B(h, e, t):
     """B'_1324, PDLT (8.89)."""
-    dddd_1324 = np.swapaxes(e.dddd, 2, 3)
-    H_12, H_34 = e.H[:, :, None, :, None], e.H[:, None, :, None, :]
+    dddd_1324 = e.dddd.swapaxes(1, 2)
+    H_12, H_34 = e.H[:, None, :, None], e.H[:, None]
     return h.C_W**2 * (dddd_1324 * H_12 * H_34 + h.r * outer(e.dPhi, e.dPhi) * t.B)

@@ -11,10 +11,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from ..components import sample_sets
 from ..errors import ComponentError, DataError, FileError, NonFiniteError
 from ..finite.parameters import whole_number
 from ..mlp import MLP
-from ..propagate import checked_inputs, sample_sets
+from ..propagate import checked_inputs
 from ..statistics import TENSORS
 from ..version import __version__
 from . import networks

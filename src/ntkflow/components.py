@@ -1,0 +1,105 @@
+"""Which components were asked for, the closed sets of at most four samples that give them, and how to read them back.
+
+A component on samples {α…} flows on those samples alone (THEORY section 4), so the unit of work is a set of at most four distinct
+samples. A request for sets of more samples is one for all their subsets of four.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from .errors import ComponentError
+from .recursions.symmetry import SYMMETRIES, orbits
+
+
+def sample_sets(components: str | Sequence[Sequence[int]], N: int) -> np.ndarray | None:
+    """The sets (S, k) of sample indices that `components` asks for; None for the means alone; or ComponentError."""
+    if isinstance(components, str):
+        if components == "mean":
+            return None
+        if components == "all":
+            return np.arange(N)[None]
+        if components == "pairs":
+            return np.stack(np.triu_indices(N, 1), axis=1) if N > 1 else np.zeros((1, 1), int)
+        raise ComponentError(
+            f'components must be "all", "pairs", "mean" or a list of sample sets, not {components!r}'
+        )
+    try:
+        rows = [list(s) for s in components]
+    except TypeError as error:
+        raise ComponentError(f"components must be a list of sample sets, not {components!r}") from error
+    if not rows or not all(rows):
+        raise ComponentError("components: a list of sample sets needs at least one set, and no empty one")
+    for sample in itertools.chain.from_iterable(rows):
+        if isinstance(sample, bool) or not isinstance(sample, int | np.integer) or not 0 <= sample < N:
+            raise ComponentError(f"components: {sample!r} is not a sample index; allowed are 0 … {N - 1}")
+    size = max(map(len, rows))
+    # A smaller set is filled up with its first sample: coinciding slots are exact.
+    return np.array([row + row[:1] * (size - len(row)) for row in rows])
+
+
+class Layout:
+    """From the sets (S, k) that were asked for, over inputs of which some may be equal, to closed sets and back.
+
+    Attributes:
+        asked: (S, k), indices of inputs.
+        closed: (n, C), ascending indices of distinct inputs, n ≤ 4; each set once.
+    """
+
+    def __init__(self, asked: np.ndarray, index: np.ndarray):
+        """`index` (N,): for each input the distinct one that it equals."""
+        self.asked, self._index = asked, index
+        size = asked.shape[1]
+        self._choices = np.array(list(itertools.combinations(range(size), min(size, 4))))
+        samples = np.sort(index[asked[:, self._choices]].reshape(-1, self._choices.shape[1]))
+        samples = _distinct(samples, index.max() + 1)
+        key = samples @ ((index.max() + 1) ** np.arange(samples.shape[1], dtype=np.int64))
+        _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+        self.closed = np.ascontiguousarray(samples[first].T)
+        self._rows = inverse.reshape(len(asked), len(self._choices))
+
+    def expand(self, name: str, packed: np.ndarray) -> np.ndarray:
+        """A packed tensor (orbits, C) as (S, k, …, k), or (N, …, N) if one set holds all inputs; G1, H1 as (N, N)."""
+        rank = len(SYMMETRIES[name][0])
+        number = orbits(name, len(self.closed))[0]
+        N, (S, k) = len(self._index), self.asked.shape
+        out = np.full((N, N), np.nan) if rank == 2 else np.empty((S,) + (k,) * rank)
+        for slots in itertools.product(range(self._choices.shape[1]), repeat=rank):
+            orbit = number[tuple(self._positions[slot] for slot in slots)]
+            value = packed[orbit, self._rows]
+            chosen = tuple(self._choices[:, slot] for slot in slots)
+            if rank == 2:
+                out[tuple(self.asked[:, one] for one in chosen)] = value
+            else:
+                out[(slice(None), *chosen)] = value
+        whole = S == 1 and k == N and np.array_equal(self.asked[0], np.arange(N))
+        return out[0] if whole and rank == 4 else out
+
+    @functools.cached_property
+    def _positions(self) -> list:
+        """Where in its closed set the sample of each slot of a choice stands: (S, choices), or one number if it is everywhere the same."""
+        found = []
+        for slot in range(self._choices.shape[1]):
+            samples = self._index[self.asked[:, self._choices[:, slot]]]
+            position = np.argmax(self.closed[:, self._rows] == samples, axis=0)
+            first = position.flat[0]
+            found.append(int(first) if np.all(position == first) else position)
+        return found
+
+
+def _distinct(samples: np.ndarray, count: int) -> np.ndarray:
+    """Rows of distinct samples, ascending, from ascending rows: what a row lacks after that is filled up with other samples."""
+    repeated = samples[:, 1:] == samples[:, :-1]
+    if not repeated.any():
+        return samples
+    size = samples.shape[1] - repeated.sum(axis=1).min()
+    out = np.empty((len(samples), size), samples.dtype)
+    for row, one in zip(out, samples, strict=True):
+        own = sorted(set(one.tolist()))
+        others = (sample for sample in range(count) if sample not in own)
+        row[:] = sorted(own + list(itertools.islice(others, size - len(own))))
+    return out
