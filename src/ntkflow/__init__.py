@@ -40,6 +40,7 @@ from .mlp import MLP
 from .propagate import flow
 from .sampling import Ensemble, LayerEstimates, OutputNTK, draw_key, ensemble, output_ntk
 from .statistics import Flow, LayerStatistics
+from .traced import TracedLayer, traced_flow
 from .verify import Verification, verify
 from .version import __version__
 
@@ -65,6 +66,7 @@ __all__ = [
     "OutputNTK",
     "ParameterError",
     "SpecError",
+    "TracedLayer",
     "Verification",
     "__version__",
     "compare",
@@ -88,6 +90,7 @@ __all__ = [
     "predicted_change",
     "predicted_loss_change",
     "tensorial",
+    "traced_flow",
     "train",
     "verify",
 ]

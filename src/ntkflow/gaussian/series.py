@@ -64,13 +64,13 @@ def pair_tables(coefficients: np.ndarray, f: list[int], g: list[int], correlatio
         right = [jnp.asarray(by_term[:, g, block]) for block in blocks]
         for i, rows in enumerate(blocks):
             for j, columns in enumerate(blocks):
-                block = np.asarray(_series_block(left[i], right[j], rho[rows, columns]))
+                block = np.asarray(series_block(left[i], right[j], rho[rows, columns]))
                 tables[:, rows, columns] = block[:, : N - rows.start, : N - columns.start]
     return tables, tail
 
 
 @jax.jit
-def _series_block(left, right, rho):
+def series_block(left, right, rho):
     """Σ_k ρ_ab^k f_ak g_bk, terms (K, T, n) from the highest: (T, n, n). Many terms at a time stay in registers."""
 
     def add(total, term):

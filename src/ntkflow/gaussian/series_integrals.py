@@ -19,10 +19,10 @@ _PAIR_BATCH = 16
 Factors = tuple[int, ...]
 """A product of derivatives of σ on one sample: (0, 0, 1) is σ σ σ'."""
 
-_DERIVATIVES = {"J_ss": (0, 0, 2), "J_dd": (1, 1, 2), "K_sd": (0, 1, 1), "Q_ss": (0, 0, 4), "Q_dd": (1, 1, 4)}
+DERIVATIVES = {"J_ss": (0, 0, 2), "J_dd": (1, 1, 2), "K_sd": (0, 1, 1), "Q_ss": (0, 0, 4), "Q_dd": (1, 1, 4)}
 """Of σ^(a)(z1) σ^(b)(z2), all those of an order: (a, b, order)."""
 _ALWAYS: list[tuple[Factors, Factors]] = [
-    ((0,), (0,)), *(((a + order - m,), (b + m,)) for a, b, order in _DERIVATIVES.values() for m in range(order + 1))
+    ((0,), (0,)), *(((a + order - m,), (b + m,)) for a, b, order in DERIVATIVES.values() for m in range(order + 1))
 ]  # fmt: skip
 
 
@@ -46,7 +46,7 @@ class SeriesIntegrals:
     def tables(self) -> dict[str, np.ndarray]:
         self._prepare([])
         return {"Phi": self._pair((0,), (0,)), "dPhi": self._pair((1,), (1,))} | {
-            name: self._derivatives(*row) for name, row in _DERIVATIVES.items()
+            name: self._derivatives(*row) for name, row in DERIVATIVES.items()
         }
 
     def _derivatives(self, a: int, b: int, order: int) -> np.ndarray:

@@ -1,0 +1,180 @@
+"""Four samples and a smooth σ: a Hermite series in the canonical correlations of two pairs, for JAX to compile and differentiate.
+
+Group the samples in two pairs, whiten each pair, and rotate both so that the cross-covariance is diagonal (the canonical
+correlations κ1, κ2). The density is then a product of two bivariate Gaussians, and with F_kl, K_kl the two-dimensional
+Hermite coefficients of a function of each pair,
+
+    E[F(z1, z2) K(z3, z4)] = Σ_kl κ1^k κ2^l F_kl K_kl.
+
+Of the three ways to pair four samples the one with the smallest κ is taken: (aa)(bc) where a sample comes twice.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..activations import Activation
+from .rules import trapezoid_basis
+
+_PAIRINGS = np.array([(0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)])
+_AT_ONCE = 4  # quadruples whose grids are in the cache together
+
+
+class Grid(NamedTuple):
+    """How finely to integrate: the trapezoidal rule in each direction, cut at `reach` standard deviations, and Hermite terms."""
+
+    reach: float
+    nodes: int
+    terms: int
+
+
+class Canonical(NamedTuple):
+    """Two pairs in coordinates that are unit Gaussians with correlations κ: z = root @ u for each pair."""
+
+    first: Any
+    """(…, 2, 2), root of the first pair."""
+    kappa: Any
+    """(…, 2)."""
+    second: Any
+    """(…, 2, 2)."""
+    pairing: Any
+    """(…,): which of the three pairings it is."""
+
+
+def _quotient(a, b):
+    return jnp.where(b > 0, a / jnp.where(b > 0, b, 1.0), 0.0)
+
+
+def _root(block):
+    """A lower-triangular root (…, 2, 2) of a 2×2 covariance, and its pseudo-inverse."""
+    a, b, c = block[..., 0, 0], block[..., 0, 1], block[..., 1, 1]
+    s1 = jnp.sqrt(a)
+    inverse1 = _quotient(1.0, s1)
+    along = b * inverse1
+    left = c - along**2
+    # What rounding leaves of a parallel pair is not a second direction.
+    across = jnp.sqrt(jnp.where(left > 4e-16 * c, left, 0.0))
+    inverse2 = _quotient(1.0, across)
+    zero = jnp.zeros_like(s1)
+    root = jnp.stack([jnp.stack([s1, zero], -1), jnp.stack([along, across], -1)], -2)
+    inverse = jnp.stack(
+        [jnp.stack([inverse1, zero], -1), jnp.stack([-along * inverse1 * inverse2, inverse2], -1)], -2
+    )
+    return root, inverse
+
+
+def canonical(G) -> Canonical:
+    """Of covariances G (…, 4, 4), singular ones included, in the pairing whose larger κ is smallest."""
+    found = []
+    for pairing in _PAIRINGS:
+        block = G[..., pairing[:, None], pairing]
+        root12, inverse12 = _root(block[..., :2, :2])
+        root34, inverse34 = _root(block[..., 2:, 2:])
+        cross = inverse12 @ block[..., :2, 2:] @ jnp.swapaxes(inverse34, -1, -2)
+        left, kappa, right = jnp.linalg.svd(cross)
+        found.append((root12 @ left, jnp.minimum(kappa, 1.0), root34 @ jnp.swapaxes(right, -1, -2)))
+    first, kappa, second = (jnp.stack(x) for x in zip(*found, strict=True))
+    best = jnp.argmin(kappa.max(axis=-1), axis=0)
+
+    def of_best(x):
+        return jnp.take_along_axis(x, best.reshape(1, *best.shape, *[1] * (x.ndim - 1 - best.ndim)), axis=0)[
+            0
+        ]
+
+    return Canonical(of_best(first), of_best(kappa), of_best(second), best)
+
+
+def as_asked(moments, pairing):
+    """Moments (…, n, n, n, n) of samples in the order of their pairing, in their own order."""
+    front = moments.ndim - 4
+    ordered = [jnp.transpose(moments, (*range(front), *(front + np.argsort(p)))) for p in _PAIRINGS]
+    return jnp.select([(pairing == k)[..., None, None, None, None] for k in range(3)], ordered)
+
+
+def pair_coefficients(activation: Activation, root, order: int, grid: Grid):
+    """Hermite coefficients (n², K, K), n = order + 1, of σ^(p)(z1) σ^(q)(z2) for p, q ≤ order, z = root @ u, root (2, 2).
+
+    With them the mean squares of these products, by all nodes and by every second one: (n²,) both.
+    """
+    u, psi = (jnp.asarray(x) for x in trapezoid_basis(grid.reach, grid.nodes, grid.terms))
+    z = root[:, 0, None, None] * u[:, None] + root[:, 1, None, None] * u
+    derivatives = jnp.stack(activation.derivatives(z, order))
+    products = (derivatives[:, None, 0] * derivatives[None, :, 1]).reshape(-1, u.size, u.size)
+    coefficients = jnp.matmul(psi.T, products @ psi)
+
+    def mean_square(products, weights):
+        return jnp.einsum("nij,i,j->n", products**2, weights, weights)
+
+    weights = psi[:, 0]
+    return (
+        coefficients,
+        mean_square(products, weights),
+        mean_square(products[:, ::2, ::2], 2 * weights[::2]),
+    )
+
+
+def series(activation: Activation, G, order: int, grid: Grid):
+    """⟨Π_i σ^(p_i)(z_i)⟩ for every p_i ≤ order on one quadruple, G (4, 4): (n, n, n, n).
+
+    Returns:
+        The moments; how much their last quarter of terms adds, relative to the largest of them; how much the mean squares
+        of either pair's products change, relatively, with half the nodes. The trapezoidal rule's error on an analytic
+        function is squared where its step is halved.
+    """
+    n = order + 1
+    where = canonical(G)
+    F, *squares_F = pair_coefficients(activation, where.first, order, grid)
+    K, *squares_K = pair_coefficients(activation, where.second, order, grid)
+    powers = where.kappa[:, None] ** jnp.arange(grid.terms)
+    F = F * (powers[0][:, None] * powers[1])
+    short = 3 * grid.terms // 4
+    whole = F.reshape(n * n, -1) @ K.reshape(n * n, -1).T
+    left = whole - F[:, :short, :short].reshape(n * n, -1) @ K[:, :short, :short].reshape(n * n, -1).T
+    size = jnp.abs(whole).max()
+    halved = jnp.stack(
+        [
+            jnp.max(jnp.abs(half - all_) / jnp.where(all_ > 0, all_, 1.0))
+            for all_, half in (squares_F, squares_K)
+        ]
+    )
+    return (
+        as_asked(whole.reshape(n, n, n, n), where.pairing),
+        jnp.abs(left).max() / jnp.where(size > 0, size, 1.0),
+        halved.max(),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2, 3))
+def batch(activation: Activation, G, order: int, grid: Grid):
+    """`series` on G (B, 4, 4). With P nodes and K terms in each direction, time B n² (P² K + P K²)."""
+    return jax.lax.map(lambda one: series(activation, one, order, grid), G, batch_size=_AT_ONCE)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 2, 3))
+def moments(activation: Activation, G, order: int, grid: Grid):
+    """`series`'s moments on G (B, 4, 4), differentiable any number of times: (B, n, n, n, n).
+
+    By Price's theorem, d⟨f⟩ = ½ Σ_ij dG_ij ⟨∂_i ∂_j f⟩.
+    """
+    return batch(activation, G, order, grid)[0]
+
+
+@moments.defjvp
+def _moments_jvp(activation, order, grid, primals, tangents):
+    (G,), (dG,) = primals, tangents
+    wide = moments(activation, G, order + 2, grid)
+    n = order + 1
+    total = jnp.zeros((len(G), n, n, n, n))
+    for i, j in itertools.product(range(4), repeat=2):
+        raised = np.zeros(4, int)
+        raised[i] += 1
+        raised[j] += 1
+        part = wide[(slice(None), *(slice(r, r + n) for r in raised))]
+        total += dG[:, i, j, None, None, None, None] * part / 2
+    return wide[:, :n, :n, :n, :n], total

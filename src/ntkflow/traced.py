@@ -1,0 +1,103 @@
+"""The flow as a pure function that JAX can compile, batch and differentiate: for whoever optimises hyperparameters or inputs through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .components import Layout, sample_sets
+from .errors import DataError
+from .gaussian import SampleSets
+from .gaussian.traced import traced_expectations
+from .mlp import MLP
+from .recursions import Hyperparameters, first_layer, means, packed_step
+from .recursions.symmetry import SYMMETRIES
+
+
+class TracedLayer(NamedTuple):
+    """One layer's statistics as JAX arrays, shapes as of `LayerStatistics`; the tensors are None for the means alone."""
+
+    G: Any
+    H: Any
+    G1: Any = None
+    H1: Any = None
+    V: Any = None
+    D: Any = None
+    F: Any = None
+    A: Any = None
+    B: Any = None
+
+
+def traced_flow(
+    mlp: MLP, X, components: str | Sequence[Sequence[int]] = "all", *, C_b=None, C_W=None, lambda_b=None, lambda_W=None
+) -> list[TracedLayer]:  # fmt: skip
+    """`flow` under `jax.jit`, `vmap` and `grad`: X and the hyperparameters may be traced.
+
+    The integrals' rules are fixed, not chosen by the metric, and there are no error estimates: compare with `flow` where it matters.
+    Inputs that coincide need not be told apart; kinked activations that are not piecewise linear are refused.
+
+    Args:
+        X: (N, n_0).
+        components: as of `flow`; known beforehand.
+        C_b, C_W, lambda_b, lambda_W: in the place of those of `mlp`: numbers, or arrays (L,).
+
+    Returns:
+        The layers 1 … L, a list from 0.
+
+    Raises:
+        DataError: JAX's x64 mode is off, or a shape does not fit.
+        ActivationError, ComponentError: see their descriptions.
+    """
+    if not jax.config.jax_enable_x64:
+        raise DataError(
+            'traced_flow needs float64: call jax.config.update("jax_enable_x64", True) first, or use `with jax.enable_x64(True):`'
+        )
+    X = jnp.asarray(X, jnp.float64)
+    if X.ndim != 2 or X.shape[1] != mlp.widths[0]:
+        raise DataError(f"X must have shape (N, {mlp.widths[0]}), not {X.shape}")
+    C_b, C_W, lambda_b, lambda_W = (
+        _per_layer(name, getattr(mlp, name) if given is None else given, mlp.depth)
+        for name, given in (("C_b", C_b), ("C_W", C_W), ("lambda_b", lambda_b), ("lambda_W", lambda_W))
+    )
+    N = len(X)
+    asked = sample_sets(components, N)
+    layout = None if asked is None else Layout(asked, np.arange(N))
+    sets = None if layout is None else SampleSets(layout.closed, N)
+    product = X @ X.T / mlp.widths[0]
+    G, H = C_b[0] + C_W[0] * product, lambda_b[0] + lambda_W[0] * product
+    tensors = None if sets is None else first_layer(*sets.sets.shape)
+    layers = [_layer(G, H, tensors, layout)]
+    for below in range(1, mlp.depth):
+        r = mlp.widths[below] / mlp.widths[below - 1]
+        h = Hyperparameters(C_b[below], C_W[below], lambda_b[below], lambda_W[below], r)
+        e = traced_expectations(mlp.activation[below - 1], G, sets)
+        if tensors is not None and sets is not None:
+            tensors = packed_step(h, e, H, sets.sets, sets.rows, tensors, k=sets.k)
+        G, H = means.G(h, e), means.H(h, e, H)
+        layers.append(_layer(G, H, tensors, layout))
+    return layers
+
+
+def _per_layer(name: str, value, depth: int):
+    value = jnp.asarray(value, jnp.float64)
+    if value.shape not in ((), (depth,)):
+        raise DataError(f"{name} must be a number or have shape ({depth},), not {value.shape}")
+    return jnp.broadcast_to(value, (depth,))
+
+
+def _layer(G, H, tensors, layout: Layout | None) -> TracedLayer:
+    if tensors is None or layout is None:
+        return TracedLayer(G, H)
+    expanded = {}
+    for name in SYMMETRIES:
+        packed = getattr(tensors, name)
+        # Where each component stands among the packed ones; NaN where it is not held.
+        place = layout.expand(name, np.arange(packed.size, dtype=float).reshape(packed.shape))
+        held = ~np.isnan(place)
+        value = jnp.ravel(packed)[np.where(held, place, 0).astype(int)]
+        expanded[name] = jnp.where(held, value, jnp.nan)
+    return TracedLayer(G, H, **expanded)

@@ -1,0 +1,96 @@
+"""The flow under jit, vmap and grad: the same numbers as `flow`, and derivatives that finite differences confirm."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ntkflow
+
+X = np.random.default_rng(0).normal(size=(4, 5))
+MLP = ntkflow.MLP((5, 20, 30, 2), "tanh", 0.1, 1.3, 0.7, 1.2)
+NAMES = ("G", "H", "G1", "H1", "V", "D", "F", "A", "B")
+
+
+@pytest.fixture(autouse=True)
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+def objective(C_b, C_W, lambda_b, lambda_W, X, components="all", mlp=MLP):
+    """Something of every tensor of the last layer."""
+    last = ntkflow.traced_flow(mlp, X, components, C_b=C_b, C_W=C_W, lambda_b=lambda_b, lambda_W=lambda_W)[-1]
+    return sum(jnp.sum(jnp.cos(jnp.arange(x.size).reshape(x.shape)) * x) for x in last)
+
+
+@pytest.mark.parametrize("components", ["all", "pairs", "mean", [(0, 1, 3), (2, 0)]])
+def test_values_are_those_of_flow(components):
+    traced = jax.jit(lambda X: ntkflow.traced_flow(MLP, X, components))(X)
+    for layer, exact in zip(traced, ntkflow.flow(MLP, X, components), strict=True):
+        for name in NAMES[: 2 if components == "mean" else None]:
+            a, b = np.asarray(getattr(layer, name)), getattr(exact, name)
+            assert a.shape == b.shape
+            assert np.allclose(a, b, rtol=0, atol=1e-12 * np.nanmax(np.abs(b), initial=1e-3), equal_nan=True)
+
+
+@pytest.mark.parametrize("components", ["pairs", "all"])
+def test_gradients_against_finite_differences(components):
+    """Central differences, whose own error is about 1e-9."""
+    at = (jnp.array([0.1, 0.2, 0.3]), 1.3, 0.7, jnp.array([1.2, 0.9, 1.1]), jnp.asarray(X))
+
+    def value(*a):
+        return objective(*a, components)
+
+    found = jax.grad(lambda *a: objective(*a, components), argnums=tuple(range(5)))(*at)
+    rng, step = np.random.default_rng(1), 1e-5
+    for i, gradient in enumerate(found):
+        direction = rng.normal(size=np.shape(gradient))
+        there, back = list(at), list(at)
+        there[i], back[i] = at[i] + step * direction, at[i] - step * direction
+        expected = (value(*there) - value(*back)) / (2 * step)
+        assert np.isclose(np.sum(gradient * direction), expected, rtol=1e-7, atol=1e-7), i
+
+
+def test_vmap_over_a_hyperparameter():
+    C_W = np.array([0.8, 1.0, 1.5])
+    many = jax.vmap(lambda c: ntkflow.traced_flow(MLP, X, "pairs", C_W=c)[-1].A)(C_W)
+    for c, A in zip(C_W, many, strict=True):
+        one = ntkflow.MLP(MLP.widths, "tanh", 0.1, float(c), 0.7, 1.2)
+        assert np.allclose(A, ntkflow.flow(one, X, "pairs")[-1].A, rtol=1e-11)
+
+
+def test_hyperparameters_can_be_optimised():
+    """Newton's iteration for the C_W that keeps G of one sample as it is: tanh's fixed point at this variance."""
+    mlp = ntkflow.MLP((5, 10, 10), "tanh", 0.0, 1.0)
+
+    def drift(c):
+        first, second = ntkflow.traced_flow(mlp, X[:1], "mean", C_W=jnp.stack([1.0 * jnp.ones(()), c]))
+        return second.G[0, 0] - first.G[0, 0]
+
+    c = 1.0
+    for _ in range(6):
+        c = c - drift(c) / jax.grad(drift)(c)
+    fixed = ntkflow.flow(ntkflow.MLP((5, 10, 10), "tanh", 0.0, [1.0, float(c)]), X[:1], "mean")
+    assert np.isclose(fixed[2].G, fixed[1].G, rtol=1e-12)
+
+
+def test_smallest_cases():
+    for widths in ((5, 2), (5, 1, 1)):
+        mlp = ntkflow.MLP(widths, "tanh", 0.1, 1.3)
+        last, exact = ntkflow.traced_flow(mlp, X[:1])[-1], ntkflow.flow(mlp, X[:1])[-1]
+        assert all(np.allclose(getattr(last, name), getattr(exact, name), rtol=1e-12) for name in NAMES)
+    twice = jnp.asarray(X[[0, 1, 0]])
+    last, exact = ntkflow.traced_flow(MLP, twice)[-1], ntkflow.flow(MLP, np.asarray(twice))[-1]
+    assert all(np.allclose(getattr(last, name), getattr(exact, name), rtol=1e-10) for name in NAMES)
+
+
+def test_refusals():
+    with jax.enable_x64(False), pytest.raises(ntkflow.DataError, match="x64"):
+        ntkflow.traced_flow(MLP, X)
+    with pytest.raises(ntkflow.ActivationError, match="kink"):
+        ntkflow.traced_flow(ntkflow.MLP((5, 4, 2), "elu"), X)
+    with pytest.raises(ntkflow.DataError, match="C_W"):
+        ntkflow.traced_flow(MLP, X, C_W=np.ones(2))
+    with pytest.raises(ntkflow.DataError, match="shape"):
+        ntkflow.traced_flow(MLP, X[:, :2])
