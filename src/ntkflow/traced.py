@@ -52,7 +52,7 @@ def traced_flow(
         DataError: JAX's x64 mode is off, or a shape does not fit.
         ActivationError, ComponentError: see their descriptions.
     """
-    if not jax.config.jax_enable_x64:
+    if jnp.asarray(0.0).dtype != jnp.float64:
         raise DataError(
             'traced_flow needs float64: call jax.config.update("jax_enable_x64", True) first, or use `with jax.enable_x64(True):`'
         )
