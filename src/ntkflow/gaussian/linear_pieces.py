@@ -1,11 +1,12 @@
 """Expectations of σ(z) = z (p + q sgn z) as pure functions of the metric: for JAX to compile, batch and differentiate.
 
-σ is homogeneous: variances are scaled out, and what remains depends on the angles between samples alone. A sample
-whose preactivation vanishes takes `at_zero`, JAX's value of σ'(0). All functions want float64.
+σ is homogeneous: variances are scaled out, and what remains depends on the angles between samples alone. `slopes` are those
+below and above 0; a sample whose preactivation vanishes takes `at_zero`, JAX's value of σ'(0). All want float64.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -13,11 +14,6 @@ import jax
 import jax.numpy as jnp
 
 from .sign_moments import factor, pairs, sign_moments
-
-
-def half_slopes(slopes):
-    """p and q of the slopes below and above 0."""
-    return (slopes[1] + slopes[0]) / 2, (slopes[1] - slopes[0]) / 2
 
 
 def _root(x):
@@ -60,12 +56,9 @@ def angle(g11, g12, g22, parallel=None):
     return s1, s2, rho, sine
 
 
-def _product(signs, p, q, at_zero, s):
-    """Π (p + q sign sgn z) over the signs, as (even + odd sgn z) of that sample."""
-    even, odd = jnp.ones_like(s), jnp.zeros_like(s)
-    for sign in signs:
-        even, odd = p * even + q * sign * odd, p * odd + q * sign * even
-    return jnp.where(s > 0, even, at_zero ** len(signs)), jnp.where(s > 0, odd, 0.0)
+def _sides(above, below, resting, s):
+    """A function of sgn z as even + odd sgn z; `resting` for a z that vanishes."""
+    return jnp.where(s > 0, (above + below) / 2, resting), jnp.where(s > 0, (above - below) / 2, 0.0)
 
 
 def pair_moment(f: tuple[int, ...], g: tuple[int, ...], slopes, at_zero, g11, g12, g22, parallel=None):
@@ -73,16 +66,26 @@ def pair_moment(f: tuple[int, ...], g: tuple[int, ...], slopes, at_zero, g11, g1
 
     Its derivative by g12 where ρ = ±1 exactly is that from inside, or 0 where that is infinite.
     """
-    return _pair_moment(f, g, slopes, at_zero, angle(g11, g12, g22, parallel))
+    if f.count(0) < g.count(0):
+        f, g, g11, g22 = g, f, g22, g11
+    return _compiled_pair_moment(
+        (f.count(0), g.count(0)), len(f), len(g), slopes, at_zero, g11, g12, g22, parallel
+    )
 
 
-def _pair_moment(f, g, slopes, at_zero, geometry):
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled_pair_moment(powers, length1, length2, slopes, at_zero, *metric):
+    return _pair_moment(powers, length1, length2, slopes, at_zero, angle(*metric))
+
+
+def _pair_moment(powers: tuple[int, int], length1, length2, slopes, at_zero, geometry):
+    """The same for products of so many factors, of which so many are σ."""
     s1, s2, rho, sine = geometry
-    sides = [_product([1] * len(h), *half_slopes(slopes), at_zero, s) for h, s in ((f, s1), (g, s2))]
+    below, above = slopes
+    sides = [_sides(above**n, below**n, at_zero**n, s) for n, s in ((length1, s1), (length2, s2))]
     p, q = (jnp.stack(x) for x in zip(*sides, strict=True))
-    powers = f.count(0), g.count(0)
     L = [[jnp.ones_like(rho)], [rho, sine]]
-    return s1 ** powers[0] * s2 ** powers[1] * sign_moments((powers,), 0, rho[None], L, p, q)[0]
+    return s1 ** powers[0] * s2 ** powers[1] * sign_moments((powers,), None, rho[None], L, p, q)[0]
 
 
 def pair_tables(slopes, at_zero, g11, g12, g22, parallel=None):
@@ -92,11 +95,11 @@ def pair_tables(slopes, at_zero, g11, g12, g22, parallel=None):
     """
     geometry = angle(g11, g12, g22, parallel)
     s1, s2, rho, sine = geometry
-    p, q = half_slopes(slopes)
+    p, q = (slopes[1] + slopes[0]) / 2, (slopes[1] - slopes[0]) / 2
     alive = (s1 > 0) & (s2 > 0)
     apart = alive & (sine > 0)
-    Phi = _pair_moment((0,), (0,), slopes, at_zero, geometry)
-    dPhi = _pair_moment((1,), (1,), slopes, at_zero, geometry)
+    Phi = _pair_moment((1, 1), 1, 1, slopes, at_zero, geometry)
+    dPhi = _pair_moment((0, 0), 1, 1, slopes, at_zero, geometry)
     # Of (2q²/π) D^½ / g, D = g11 g22 - g12², and its derivatives; each over what it is singular in.
     unit = 2 * q * q / math.pi
     t1, t2, t = (jnp.where(x, y, 1.0) for x, y in ((alive, s1), (alive, s2), (apart, sine)))
@@ -124,22 +127,30 @@ def pair_tables(slopes, at_zero, g11, g12, g22, parallel=None):
     }  # fmt: skip
 
 
-def slot_moments(pattern: tuple[int, ...], nodes: int, slopes, at_zero, G, scale=None):
+def slot_moments(pattern: tuple[int, ...], slopes, at_zero, nodes, G, scale=None):
     """⟨Π_i σ^(p_i)(c_i z_a(i))⟩ over four slots i for every p ∈ {0, 1}⁴: (*batch, 2, 2, 2, 2).
 
     Args:
         pattern: the sample a(i) of each slot, out of 0 … n - 1.
-        nodes: of the four-sign integral.
+        nodes: `quadrature` of the four-sign integral; None for n < 4.
         G: (*batch, n, n); two samples must not be parallel, for then they are one sample.
         scale: c, (*batch, 4), not 0; None for 1.
     """
     n = G.shape[-1]
-    p, q = half_slopes(slopes)
+    below, above = slopes
     s = [_root(G[..., a, a]) for a in range(n)]
     c = [jnp.ones_like(s[0])] * 4 if scale is None else [scale[..., i] for i in range(4)]
     slots = [[i for i, a in enumerate(pattern) if a == b] for b in range(n)]
-    sides = [_product([jnp.sign(c[i]) for i in mine], p, q, at_zero, s[a]) for a, mine in enumerate(slots)]
-    even, odd = (jnp.stack(x) for x in zip(*sides, strict=True))
+    sides = [
+        _sides(
+            math.prod(jnp.where(c[i] > 0, above, below) for i in mine),
+            math.prod(jnp.where(c[i] > 0, below, above) for i in mine),
+            at_zero ** len(mine),
+            s[a],
+        )
+        for a, mine in enumerate(slots)
+    ]
+    p, q = (jnp.stack(x) for x in zip(*sides, strict=True))
     if n == 2:
         *_, rho, sine = angle(G[..., 0, 0], G[..., 0, 1], G[..., 1, 1])
         correlations, L = rho[None], [[jnp.ones_like(rho)], [rho, sine]]
@@ -150,10 +161,10 @@ def slot_moments(pattern: tuple[int, ...], nodes: int, slopes, at_zero, G, scale
     placements = list(itertools.product((0, 1), repeat=4))
     powers = [tuple(sum(1 - primed[i] for i in mine) for mine in slots) for primed in placements]
     orders = tuple(sorted(set(powers)))
-    found = sign_moments(orders, nodes, correlations, L, even, odd)
+    found = sign_moments(orders, nodes, correlations, L, p, q)
     sizes = [c[i] * s[a] for i, a in enumerate(pattern)]
     moments = [
         math.prod((sizes[i] for i in range(4) if not primed[i]), start=found[orders.index(m)])
         for primed, m in zip(placements, powers, strict=True)
     ]
-    return jnp.stack(moments, axis=-1).reshape(*G.shape[:-2], 2, 2, 2, 2)
+    return jnp.moveaxis(jnp.stack(moments), 0, -1).reshape(*G.shape[:-2], 2, 2, 2, 2)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 
 from ..activations import Activation
+from .four_signs import quadrature
 from .linear_pieces import pair_moment, pair_tables, slot_moments
 from .rules import Rule, evaluate
 from .sample_sets import Quadruples
 
-_BLOCKS = (2**8, 2**12, 2**16)
-"""How many pairs at a time: few sizes, so that little is compiled, and temporaries that fit in cache."""
-_WIDE_BLOCKS = (2**6, 2**12)
+# How many pairs and quadruples at a time, fewer filled up to it: each kernel is compiled once.
+_PAIRS, _QUADRUPLES = 2**12, 2**10
 _TABLES = {"Phi": 0, "dPhi": 0, "J_ss": 3, "J_dd": 3, "K_sd": 2, "Q_ss": 5, "Q_dd": 5}
 
-_pair_moment = jax.jit(pair_moment, static_argnums=(0, 1))
 _pair_tables = jax.jit(pair_tables)
-_slot_moments = jax.jit(slot_moments, static_argnums=(0, 1))
+_slot_moments = jax.jit(slot_moments, static_argnums=0)
 
 
 class PiecewiseLinear:
@@ -29,7 +28,7 @@ class PiecewiseLinear:
     def __init__(self, activation: Activation, G: np.ndarray, ratio: np.ndarray, rule: Rule):
         assert activation.slopes is not None
         self.slopes = activation.slopes
-        self.G, self.ratio, self.nodes = G, ratio, rule.sign_nodes
+        self.G, self.ratio, self.nodes = G, ratio, quadrature(rule.sign_nodes)
         # A sample whose preactivation vanishes identically takes JAX's value of σ'(0).
         self.at_zero = float(evaluate(activation, np.zeros(1), 1)[1, 0])
         # Each sample stands for the first of those parallel to it.
@@ -60,16 +59,14 @@ class PiecewiseLinear:
         def keep(rows: slice, found) -> None:
             out[rows] = np.asarray(found)[: rows.stop - rows.start]
 
-        self._on_pairs(functools.partial(_pair_moment, f, g), keep)
+        self._on_pairs(functools.partial(pair_moment, f, g), keep)
         return out.reshape(self.G.shape)
 
     def _on_pairs(self, kernel: Callable, keep: Callable[[slice, object], None]) -> None:
         """Calls kernel on blocks of the N² pairs, row after row."""
         variance, covariance = np.diag(self.G), self.G.ravel()
         parallel = np.sign(np.nan_to_num(self.ratio)).ravel()
-        for rows, size in _blocks(len(covariance), _BLOCKS):
-            # Filled up to one size with pairs of the last sample.
-            index = np.minimum(np.arange(rows.start, rows.start + size), len(covariance) - 1)
+        for rows, index in _blocks(len(covariance), _PAIRS):
             first, other = np.divmod(index, len(variance))
             with jax.enable_x64(True):
                 found = kernel(
@@ -96,12 +93,12 @@ class PiecewiseLinear:
             mine = np.flatnonzero(code == value)
             pattern = tuple(starts[mine[0]].tolist())
             heads = [pattern.index(a) for a in range(pattern[-1] + 1)]
-            for rows, size in _blocks(len(mine), _WIDE_BLOCKS):
-                some = mine[np.minimum(np.arange(rows.start, rows.start + size), len(mine) - 1)]
+            for rows, block in _blocks(len(mine), _QUADRUPLES):
+                some = mine[block]
                 index, slots = ordered[some][:, heads], np.take_along_axis(samples[some], order[some], axis=1)
                 with jax.enable_x64(True):
                     found = _slot_moments(
-                        pattern, self.nodes, self.slopes, self.at_zero,
+                        pattern, self.slopes, self.at_zero, self.nodes if len(heads) == 4 else None,
                         self.G[index[:, :, None], index[:, None, :]], self.scale[slots],
                     )  # fmt: skip
                     moments = np.asarray(found).reshape(-1, 16)
@@ -123,10 +120,7 @@ class PiecewiseLinear:
         return np.split(values, np.cumsum(lengths)[:-1])
 
 
-def _blocks(count: int, sizes: tuple[int, ...]):
-    """Slices of `count` things, each with the size that it's filled up to."""
-    start = 0
-    while start < count:
-        size = next((n for n in sizes if n >= count - start), sizes[-1])
-        yield slice(start, min(start + size, count)), size
-        start += size
+def _blocks(count: int, size: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """Slices of `count` things, and their indices, the last one's repeated to fill up the last slice."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count)), np.minimum(np.arange(start, start + size), count - 1)

@@ -54,7 +54,7 @@ class _Moments:
     `given` and other tuples of samples are in ascending order; determinants are those of correlations.
     """
 
-    def __init__(self, L, p, q, nodes: int):
+    def __init__(self, nodes, L, p, q):
         self.L, self.p, self.q, self.nodes = L, p, q, nodes
         self.minors = functools.cache(self._minors)
         self.bound = functools.cache(self._bound)
@@ -144,34 +144,34 @@ class _Moments:
         return weight * (self.moment(given, left) if given else lower[tuple(m for _, m in left)])
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def sign_moments(orders: tuple[Orders, ...], nodes: int, correlations, L, p, q):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def sign_moments(orders: tuple[Orders, ...], nodes, correlations, L, p, q):
     """⟨Π_i z_i^(m_i) (p_i + q_i sgn z_i)⟩ on unit normals for each m of `orders`: (orders, *batch).
 
     Exact up to round-off over the smallest √(1 - ρ²) of two samples. Differentiable in the correlations; p and q are
     taken as constants.
 
     Args:
-        nodes: of `four_signs`.
+        nodes: of `four_signs`; None on fewer samples.
         correlations: (pairs, *batch), as by `pairs`. Only derivatives read them.
         L: rows of their lower-triangular factor: `factor(correlations)`, or [[1], [ρ, √(1-ρ²)]], where ρ = ±1 is allowed.
         p, q: (samples, *batch).
     """
-    found = _Moments(L, p, q, nodes)
+    found = _Moments(nodes, L, p, q)
     return jnp.stack([found.moment((), tuple(enumerate(m))) for m in orders])
 
 
 @sign_moments.defjvp
-def _price(orders, nodes, primals, tangents):
-    correlations, L, p, q = primals
+def _price(orders, primals, tangents):
+    nodes, _, L, p, q = primals
     both = pairs(len(L))
     lower = sorted({_minus(m, i, j) for m in orders for i, j in both if m[i] and m[j]})
-    known = dict(zip(lower, sign_moments(tuple(lower), nodes, *primals), strict=True)) if lower else {}
-    found = _Moments(L, p, q, nodes)
+    known = dict(zip(lower, sign_moments(tuple(lower), *primals), strict=True)) if lower else {}
+    found = _Moments(nodes, L, p, q)
     change = [
-        sum(found.derivative(m, pair, known) * tangents[0][k] for k, pair in enumerate(both)) for m in orders
+        sum(found.derivative(m, pair, known) * tangents[1][k] for k, pair in enumerate(both)) for m in orders
     ]
-    return sign_moments(orders, nodes, *primals), jnp.stack(change)
+    return sign_moments(orders, *primals), jnp.stack(change)
 
 
 def _minus(m: Orders, i: int, j: int) -> Orders:
