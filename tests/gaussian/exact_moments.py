@@ -46,7 +46,9 @@ def sign_moment(G, powers, signs):
 
 def conditioned(G, j):
     n = range(len(G))
-    return tuple(tuple(G[a][b] - G[a][j] * G[b][j] / G[j][j] if j not in (a, b) else mp.mpf(0) for b in n) for a in n)
+    return tuple(
+        tuple(G[a][b] - G[a][j] * G[b][j] / G[j][j] if j not in (a, b) else mp.mpf(0) for b in n) for a in n
+    )
 
 
 def correlation(G, a, b):

@@ -16,7 +16,9 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
-_REACH = 22.0  # of x: what is left decays at least as 1/cosh x, and as its square where correlations are below 1
+_REACH = (
+    22.0  # of x: what is left decays at least as 1/cosh x, and as its square where correlations are below 1
+)
 _STRETCH = 1.5  # nodes grow sparse with x, for the integrand decays
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -62,7 +63,7 @@ class PiecewiseLinear:
         self._on_pairs(functools.partial(pair_moment, f, g), keep)
         return out.reshape(self.G.shape)
 
-    def _on_pairs(self, kernel: Callable, keep: Callable[[slice, object], None]) -> None:
+    def _on_pairs(self, kernel: Callable, keep: Callable[[slice, Any], None]) -> None:
         """Calls kernel on blocks of the N² pairs, row after row."""
         variance, covariance = np.diag(self.G), self.G.ravel()
         parallel = np.sign(np.nan_to_num(self.ratio)).ravel()

@@ -43,7 +43,9 @@ def factor(correlations) -> list[list]:
         row: list = []
         for j in range(i):
             row.append((r[j, i] - sum(a * b for a, b in zip(row, L[j], strict=False))) / L[j][j])
-        row.append(jnp.sqrt(jnp.maximum(1 - sum(a * a for a in row), _LEAST)) if row else jnp.ones_like(r[0, 1]))
+        row.append(
+            jnp.sqrt(jnp.maximum(1 - sum(a * a for a in row), _LEAST)) if row else jnp.ones_like(r[0, 1])
+        )
         L.append(row)
     return L
 
@@ -96,7 +98,12 @@ class _Moments:
     def edge(self, given: tuple[int, ...], k: int):
         """⟨2δ(z_k)⟩ q_k, the derivative of p_k + q_k sgn z_k; 0 where z_k has no variance left."""
         root = self.root(_with(given, k))
-        return _EDGE * self.q[k] * self.root(given) * jnp.where(root > 0, 1 / jnp.where(root > 0, root, 1.0), 0.0)
+        return (
+            _EDGE
+            * self.q[k]
+            * self.root(given)
+            * jnp.where(root > 0, 1 / jnp.where(root > 0, root, 1.0), 0.0)
+        )
 
     def _moment(self, given: tuple[int, ...], orders: tuple[tuple[int, int], ...]):
         """⟨Π z_i^m (p_i + q_i sgn z_i)⟩ over the (i, m) of `orders`."""
