@@ -21,28 +21,37 @@ def x64():
 def objective(C_b, C_W, lambda_b, lambda_W, X, components="all", mlp=MLP):
     """Something of every tensor of the last layer."""
     last = ntkflow.traced_flow(mlp, X, components, C_b=C_b, C_W=C_W, lambda_b=lambda_b, lambda_W=lambda_W)[-1]
-    return sum(jnp.sum(jnp.cos(jnp.arange(x.size).reshape(x.shape)) * x) for x in last)
+    return sum(jnp.sum(jnp.cos(jnp.arange(x.size).reshape(x.shape)) * x) for x in last if x is not None)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("components", ["all", "pairs", "mean", [(0, 1, 3), (2, 0)]])
-def test_values_are_those_of_flow(components):
-    traced = jax.jit(lambda X: ntkflow.traced_flow(MLP, X, components))(X)
-    for layer, exact in zip(traced, ntkflow.flow(MLP, X, components), strict=True):
+def test_values_are_those_of_flow(components, activation):
+    mlp = ntkflow.MLP(MLP.widths, activation, 0.1, 1.3, 0.7, 1.2)
+    traced = ntkflow.traced_flow(mlp, X, components)
+    for layer, exact in zip(traced, ntkflow.flow(mlp, X, components), strict=True):
         for name in NAMES[: 2 if components == "mean" else None]:
             a, b = np.asarray(getattr(layer, name)), getattr(exact, name)
             assert a.shape == b.shape
             assert np.allclose(a, b, rtol=0, atol=1e-12 * np.nanmax(np.abs(b), initial=1e-3), equal_nan=True)
 
 
-@pytest.mark.parametrize("components", ["pairs", "all"])
-def test_gradients_against_finite_differences(components):
+@pytest.mark.parametrize(
+    ("activation", "components"),
+    [
+        ("tanh", "pairs"), ("relu", "mean"), pytest.param("tanh", "all", marks=pytest.mark.slow),
+        pytest.param("relu", "all", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_gradients_against_finite_differences(activation, components):
     """Central differences, whose own error is about 1e-9."""
+    mlp = ntkflow.MLP(MLP.widths, activation)
     at = (jnp.array([0.1, 0.2, 0.3]), 1.3, 0.7, jnp.array([1.2, 0.9, 1.1]), jnp.asarray(X))
 
     def value(*a):
-        return objective(*a, components)
+        return objective(*a, components, mlp)
 
-    found = jax.grad(lambda *a: objective(*a, components), argnums=tuple(range(5)))(*at)
+    found = jax.grad(value, argnums=tuple(range(5)))(*at)
     rng, step = np.random.default_rng(1), 1e-5
     for i, gradient in enumerate(found):
         direction = rng.normal(size=np.shape(gradient))
@@ -50,6 +59,11 @@ def test_gradients_against_finite_differences(components):
         there[i], back[i] = at[i] + step * direction, at[i] - step * direction
         expected = (value(*there) - value(*back)) / (2 * step)
         assert np.isclose(np.sum(gradient * direction), expected, rtol=1e-7, atol=1e-7), i
+
+
+def test_the_whole_flow_compiles():
+    whole = jax.jit(lambda X, C_W: ntkflow.traced_flow(MLP, X, "pairs", C_W=C_W)[-1].A)
+    assert np.allclose(whole(X, 1.3), ntkflow.flow(MLP, X, "pairs")[-1].A, rtol=1e-11)
 
 
 def test_vmap_over_a_hyperparameter():

@@ -16,6 +16,10 @@ KINDS = {"ssss": (0, 0, 0, 0), "ssdd": (0, 0, 1, 1), "dddd": (1, 1, 1, 1)}
 TABLES = ("Phi", "dPhi", "J_ss", "J_dd", "K_sd", "Q_ss", "Q_dd")
 
 
+Factors = tuple[int, ...]
+"""A product of derivatives of σ on one sample: (0, 0, 1) is σ σ σ'."""
+
+
 class OnSets(NamedTuple):
     """The expectations and H of one layer on S sets of k samples: what the recursions read.
 
@@ -61,16 +65,16 @@ def wide_patterns(k: int) -> list[tuple[int, ...]]:
     return [p for p in itertools.combinations_with_replacement(range(k), 4) if len(set(p)) > 2]
 
 
-def factors(slots: tuple[int, ...], primes: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
+def factors(slots: tuple[int, ...], primes: tuple[int, ...]) -> dict[int, Factors]:
     """The orders of the derivatives of σ that stand on each slot, in ascending order of slots and orders."""
-    found: dict[int, tuple[int, ...]] = {}
+    found: dict[int, Factors] = {}
     for slot, order in sorted(zip(slots, primes, strict=True)):
         found[slot] = (*found.get(slot, ()), order)
     return found
 
 
 @functools.cache
-def pair_requests(k: int) -> list[tuple]:
+def pair_requests(k: int) -> list[tuple[Factors, Factors]]:
     """The products (f on one sample, g on another) that `on_sets` reads: four slots on at most two samples, each once."""
     found = set()
     for primes in KINDS.values():

@@ -1,177 +1,197 @@
-"""Exact moments of piecewise-linear σ(z) = z (p + q sgn z): truncated Gaussian moments, THEORY section 8.
+"""Exact moments of z^m (p + q sgn z) on up to four samples: truncated Gaussian moments, THEORY section 8.
 
-Products of z's and signs are lowered by Stein's identity E[z_i f] = Σ_j G_ij E[∂_j f]; differentiating sgn z_j
-gives 2δ(z_j), which conditions on z_j = 0 and loses that variable. What remains are E[s_i s_j], an arcsine, and
-E[s_1 s_2 s_3 s_4], one smooth integral along correlations t R (Plackett 1954).
+Powers of z are lowered by Stein's identity, E[z_i f] = Σ_j G_ij E[∂_j f]; differentiating p + q sgn z_j gives
+2 q δ(z_j), which conditions on z_j = 0 and loses that variable. What remains are E[s_i s_j], an arcsine, and
+`four_signs`. Derivatives with respect to the correlations are Price's, E[∂_i ∂_j f], made of the same pieces: exact
+where those of the single terms diverge.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 
-import numpy as np
+import jax
+import jax.numpy as jnp
 
-_TINY = 1e-15
+from .four_signs import four_signs
 
+Orders = tuple[int, ...]
+"""The power of z on each sample."""
 
-def _divide(a, b):
-    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
-
-
-def _correlation(G: np.ndarray, i: int, j: int) -> np.ndarray:
-    return np.clip(_divide(G[:, i, j], np.sqrt(G[:, i, i] * G[:, j, j])), -1.0, 1.0)
-
-
-def _sine_squared(G: np.ndarray, i: int, j: int) -> np.ndarray:
-    """1 - ρ_ij². Conditional variances and arcsines share it: for ρ next to 1 their errors must cancel."""
-    product = G[:, i, i] * G[:, j, j]
-    left = _divide(product - G[:, i, j] ** 2, product)
-    return np.where(left > _TINY, left, 0.0)
+_EDGE = math.sqrt(2 / math.pi)  # 2 δ(z) on average, at unit variance
+_LEAST = 4e-16  # what rounding leaves of a variance that vanishes
 
 
-def _condition(G: np.ndarray, j: int) -> np.ndarray:
-    """The covariance given z_j = 0; what rounding leaves of a vanishing variance is set to zero."""
-    column = G[:, :, j]
-    H = G - _divide(column[:, :, None] * column[:, None, :], np.broadcast_to(G[:, j, j, None, None], G.shape))
-    for i in range(G.shape[1]):
-        H[:, i, i] = 0.0 if i == j else G[:, i, i] * np.where(G[:, j, j] > 0, _sine_squared(G, i, j), 1.0)
-    alive = np.einsum("bii->bi", H) > 0
-    return np.where(alive[:, :, None] & alive[:, None, :], H, 0.0)
+def pairs(samples: int) -> list[tuple[int, int]]:
+    """The order in which correlations are listed."""
+    return list(itertools.combinations(range(samples), 2))
 
 
-def sign_moment(
-    G: np.ndarray,
-    powers: tuple[int, ...],
-    signs: tuple[int, ...],
-    nodes: int,
-    roundoff: np.ndarray | None = None,
-):
-    """E[Π z_i^{m_i} Π_{i in signs} sgn z_i] over N(0, G), G (B, R, R), sgn 0 = 0: (B,).
+def factor(correlations) -> list[list]:
+    """Rows of a lower-triangular L with L Lᵀ the correlations of three or four samples, listed as by `pairs`.
 
-    `roundoff` (B, R) is what rounding may have left in the variances: variables that are parallel up to it are merged,
-    for the product rule does not hold for signs that jump together.
+    All that follows is computed from L, as from the positions of points: angles between planes must fit together even
+    where the points nearly lie in a plane, and they do if these are some points', however rounded. So L's diagonal
+    never vanishes.
     """
-    if (sum(powers) + len(signs)) % 2:
-        return np.zeros(len(G))
-    for i, j in itertools.combinations([k for k in range(len(powers)) if powers[k] or k in signs], 2):
-        parallel = _parallel(G, i, j, roundoff)
-        if parallel.any():
-            total = np.empty(len(G))
-            for rows, moment in ((parallel, _merged_moment), (~parallel, sign_moment)):
-                left = None if roundoff is None else roundoff[rows]
-                pair = (i, j) if moment is _merged_moment else ()
-                total[rows] = moment(G[rows], powers, signs, nodes, left, *pair)
-            return total
-    if sum(powers) == 0:
-        return _signs(G, signs, nodes)
-    i = next(k for k, m in enumerate(powers) if m)
-    rest = list(powers)
-    rest[i] -= 1
-    total = np.zeros(len(G))
-    for j, m in enumerate(rest):
-        if m:
-            lower = list(rest)
-            lower[j] -= 1
-            total += m * G[:, i, j] * sign_moment(G, tuple(lower), signs, nodes, roundoff)
-        elif j in signs:
-            others = tuple(k for k in signs if k != j)
-            left = 16 * np.finfo(float).eps * np.einsum("bii->bi", G)
-            left = left if roundoff is None else np.maximum(left, roundoff)
-            boundary = sign_moment(_condition(G, j), tuple(rest), others, nodes, left)
-            total += 2 * _divide(G[:, i, j], np.sqrt(2 * np.pi * G[:, j, j])) * boundary
-    return total
+    samples = next(n for n in (3, 4) if len(pairs(n)) == len(correlations))
+    r = dict(zip(pairs(samples), correlations, strict=True))
+    L: list[list] = []
+    for i in range(samples):
+        row: list = []
+        for j in range(i):
+            row.append((r[j, i] - sum(a * b for a, b in zip(row, L[j], strict=False))) / L[j][j])
+        row.append(
+            jnp.sqrt(jnp.maximum(1 - sum(a * a for a in row), _LEAST)) if row else jnp.ones_like(r[0, 1])
+        )
+        L.append(row)
+    return L
 
 
-def _parallel(G: np.ndarray, i: int, j: int, roundoff: np.ndarray | None) -> np.ndarray:
-    """Whether z_i and z_j are one variable up to what rounding left of 1 - ρ²; not where one of them vanishes."""
-    sine_squared = _sine_squared(G, i, j)
-    alive = (G[:, i, i] > 0) & (G[:, j, j] > 0)
-    allowed = np.zeros(len(G))
-    if roundoff is not None:
-        allowed = _divide(roundoff[:, i], G[:, i, i]) + _divide(roundoff[:, j], G[:, j, j])
-    return alive & (sine_squared <= allowed)
+class _Moments:
+    """Moments of unit normals z = L w, given that some of them are 0, each computed once.
+
+    `given` and other tuples of samples are in ascending order; determinants are those of correlations.
+    """
+
+    def __init__(self, nodes, L, p, q):
+        self.L, self.p, self.q, self.nodes = L, p, q, nodes
+        self.minors = functools.cache(self._minors)
+        self.bound = functools.cache(self._bound)
+        self.root = functools.cache(self._root)
+        self.moment = functools.cache(self._moment)
+
+    def _minors(self, rows: tuple[int, ...]) -> dict:
+        """Of those rows of L, in their order, by their columns."""
+        if not rows:
+            return {(): 1.0}
+        found: dict = {}
+        for columns, minor in self.minors(rows[:-1]).items():
+            for c, entry in enumerate(self.L[rows[-1]]):
+                if c not in columns:
+                    sign = (-1) ** sum(c < other for other in columns)
+                    key = tuple(sorted((*columns, c)))
+                    found[key] = found.get(key, 0.0) + sign * minor * entry
+        return found
+
+    def _bound(self, given: tuple[int, ...], i: int, j: int):
+        """|R_given| times the covariance of z_i and z_j."""
+        if i == j:
+            return self.determinant(_with(given, i))
+        a, b = self.minors((*given, min(i, j))), self.minors((*given, max(i, j)))
+        return sum(a[c] * b[c] for c in a if c in b)
+
+    def determinant(self, samples: tuple[int, ...]):
+        return self.root(samples) ** 2
+
+    def _root(self, samples: tuple[int, ...]):
+        """√|R| of these samples."""
+        one = jnp.ones_like(self.L[0][0])
+        if len(samples) <= 1:
+            return one
+        if samples == tuple(range(len(samples))):
+            return math.prod((self.L[i][i] for i in samples), start=one)
+        return jnp.sqrt(sum(minor**2 for minor in self.minors(samples).values()))
+
+    def edge(self, given: tuple[int, ...], k: int):
+        """⟨2δ(z_k)⟩ q_k, the derivative of p_k + q_k sgn z_k; 0 where z_k has no variance left."""
+        root = self.root(_with(given, k))
+        return (
+            _EDGE
+            * self.q[k]
+            * self.root(given)
+            * jnp.where(root > 0, 1 / jnp.where(root > 0, root, 1.0), 0.0)
+        )
+
+    def _moment(self, given: tuple[int, ...], orders: tuple[tuple[int, int], ...]):
+        """⟨Π z_i^m (p_i + q_i sgn z_i)⟩ over the (i, m) of `orders`."""
+        raised = next((i for i, m in orders if m), None)
+        if raised is None:
+            return self._signs(given, [i for i, _ in orders])
+        rest = _lowered(orders, raised)
+        total = 0.0
+        for k, m in rest:
+            if m:
+                share = m * self.bound(given, raised, k) / self.determinant(given)
+                total = total + share * self.moment(given, _lowered(rest, k))
+            else:
+                # cov(i, k) / std(k); at i = k, std(k).
+                if k == raised:
+                    share = self.root(_with(given, k)) / self.root(given)
+                else:
+                    share = self.bound(given, raised, k) / (self.root(given) * self.root(_with(given, k)))
+                total = total + _EDGE * self.q[k] * share * self.moment(_with(given, k), _without(rest, k))
+        return total
+
+    def _signs(self, given: tuple[int, ...], samples: list[int]):
+        """⟨Π (p_i + q_i sgn z_i)⟩: odd numbers of signs vanish."""
+        total = math.prod(self.p[i] for i in samples) * jnp.ones_like(self.L[0][0])
+        for i, j in itertools.combinations(samples, 2):
+            angle = jnp.arctan2(
+                self.bound(given, i, j), self.root(_with(_with(given, i), j)) * self.root(given)
+            )
+            others = math.prod(self.p[k] for k in samples if k not in (i, j))
+            total = total + others * self.q[i] * self.q[j] * 2 / math.pi * angle
+        if len(samples) == 4:
+            signs = four_signs(self.determinant, self.bound, self.nodes)
+            total = total + math.prod(self.q[i] for i in samples) * signs
+        return total
+
+    def derivative(self, orders: Orders, samples: tuple[int, int], lower):
+        """⟨Π ∂_i Π z^m (p + q sgn z)⟩; `lower` takes the orders where no δ has come in."""
+        weight, given, left = 1.0, (), tuple(enumerate(orders))
+        for i in samples:
+            m = dict(left)[i]
+            if m:
+                weight, left = weight * m, _lowered(left, i)
+            else:
+                weight, given, left = weight * self.edge(given, i), _with(given, i), _without(left, i)
+        return weight * (self.moment(given, left) if given else lower[tuple(m for _, m in left)])
 
 
-def _merged_moment(G, powers, signs, nodes, roundoff, i: int, j: int) -> np.ndarray:
-    """`sign_moment` where z_j = c z_i."""
-    c = G[:, i, j] / G[:, i, i]
-    merged = list(powers)
-    merged[i] += merged[j]
-    merged[j] = 0
-    factor = c ** powers[j] * (np.sign(c) if j in signs else 1.0)
-    kept = set(signs) ^ ({i, j} & set(signs) if {i, j} <= set(signs) else {i, j} if j in signs else set())
-    return factor * sign_moment(G, tuple(merged), tuple(sorted(kept)), nodes, roundoff)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def sign_moments(orders: tuple[Orders, ...], nodes, correlations, L, p, q):
+    """⟨Π_i z_i^(m_i) (p_i + q_i sgn z_i)⟩ on unit normals for each m of `orders`: (orders, *batch).
 
-
-def _signs(G: np.ndarray, signs: tuple[int, ...], nodes: int) -> np.ndarray:
-    if not signs:
-        return np.ones(len(G))
-    if len(signs) == 2:
-        return 2 / np.pi * np.arctan2(_correlation(G, *signs), np.sqrt(_sine_squared(G, *signs)))
-    return _four_signs(G, signs, nodes)
-
-
-def _four_signs(G: np.ndarray, signs: tuple[int, ...], nodes: int) -> np.ndarray:
-    """E[s1 s2 s3 s4] = ∫_0^1 dt Σ_{a<b} R_ab · 4 E[δ(z_a) δ(z_b) s_c s_d] at correlations t R; t = sin φ tames t → 1."""
-    R = np.stack([[_correlation(G, i, j) for j in signs] for i in signs]).transpose(2, 0, 1)
-    x, w = np.polynomial.legendre.leggauss(nodes)
-    phi = (x + 1) * np.pi / 4
-    t = np.sin(phi)[:, None]
-    total = np.zeros(len(G))
-    for a, b, c, d in ((0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2), (1, 2, 0, 3), (1, 3, 0, 2), (2, 3, 0, 1)):
-        r = t * R[:, a, b]
-        det = 1 - r * r
-
-        def given(e, f, a=a, b=b, r=r, det=det):
-            ea, eb, fa, fb = t * R[:, e, a], t * R[:, e, b], t * R[:, f, a], t * R[:, f, b]
-            own = 1.0 if e == f else t * R[:, e, f]
-            return own - (ea * fa + eb * fb - r * (ea * fb + eb * fa)) / det
-
-        rho = np.clip(given(c, d) / np.sqrt(np.maximum(given(c, c) * given(d, d), 1e-300)), -1.0, 1.0)
-        inner = R[:, a, b] * 4 / (2 * np.pi * np.sqrt(det)) * 2 / np.pi * np.arcsin(rho)
-        total += np.einsum("p,pb->b", w * np.pi / 4 * np.cos(phi), inner)
-    return total
-
-
-def slot_moment(G, slopes, slot_to_sample, scale, primed, at_zero, nodes: int) -> np.ndarray:
-    """⟨Π_slots σ or σ'⟩, where slot i sits on z_i = scale_i × (distinct sample slot_to_sample[i]).
+    Exact up to round-off over the smallest √(1 - ρ²) of two samples. Differentiable in the correlations; p and q are
+    taken as constants.
 
     Args:
-        G: (B, R, R), covariance of the R distinct, pairwise non-parallel samples.
-        slopes: (σ'(z<0), σ'(z>0)).
-        slot_to_sample, primed: four entries each, the same for the whole batch.
-        scale: (B, 4), positive or negative.
-        at_zero: the value of σ'(0), used for samples that vanish identically.
-        nodes: of the four-sign integral.
+        nodes: of `four_signs`; None on fewer samples.
+        correlations: (pairs, *batch), as by `pairs`. Only derivatives read them.
+        L: rows of their lower-triangular factor: `factor(correlations)`, or [[1], [ρ, √(1-ρ²)]], where ρ = ±1 is allowed.
+        p, q: (samples, *batch).
     """
-    p, q = (slopes[1] + slopes[0]) / 2, (slopes[1] - slopes[0]) / 2
-    B, R = G.shape[:2]
-    even, odd = [np.ones(B) for _ in range(R)], [np.zeros(B) for _ in range(R)]
-    powers = [0] * R
-    for slot, sample in enumerate(slot_to_sample):
-        side = q * np.sign(scale[:, slot])
-        even[sample], odd[sample] = (
-            p * even[sample] + side * odd[sample],
-            p * odd[sample] + side * even[sample],
-        )
-        zero = G[:, sample, sample] == 0
-        if primed[slot]:
-            even[sample] = np.where(
-                zero,
-                at_zero ** sum(primed[s] for s in range(slot + 1) if slot_to_sample[s] == sample),
-                even[sample],
-            )
-        else:
-            powers[sample] += 1
-            even[sample], odd[sample] = even[sample] * scale[:, slot], odd[sample] * scale[:, slot]
-            even[sample] = np.where(zero, 0.0, even[sample])
-        odd[sample] = np.where(zero, 0.0, odd[sample])
-    total = np.zeros(B)
-    for mask in range(2**R):
-        signs = tuple(r for r in range(R) if mask >> r & 1)
-        if (sum(powers) + len(signs)) % 2:
-            continue
-        weight = np.prod([odd[r] if mask >> r & 1 else even[r] for r in range(R)], axis=0)
-        if np.any(weight):
-            total += weight * sign_moment(G, tuple(powers), signs, nodes)
-    return total
+    found = _Moments(nodes, L, p, q)
+    return jnp.stack([found.moment((), tuple(enumerate(m))) for m in orders])
+
+
+@sign_moments.defjvp
+def _price(orders, primals, tangents):
+    nodes, _, L, p, q = primals
+    both = pairs(len(L))
+    lower = sorted({_minus(m, i, j) for m in orders for i, j in both if m[i] and m[j]})
+    known = dict(zip(lower, sign_moments(tuple(lower), *primals), strict=True)) if lower else {}
+    found = _Moments(nodes, L, p, q)
+    change = [
+        sum(found.derivative(m, pair, known) * tangents[1][k] for k, pair in enumerate(both)) for m in orders
+    ]
+    return sign_moments(orders, *primals), jnp.stack(change)
+
+
+def _minus(m: Orders, i: int, j: int) -> Orders:
+    return tuple(n - (k in (i, j)) for k, n in enumerate(m))
+
+
+def _lowered(orders, i: int):
+    return tuple((k, m - (k == i)) for k, m in orders)
+
+
+def _without(orders, i: int):
+    return tuple((k, m) for k, m in orders if k != i)
+
+
+def _with(given: tuple[int, ...], i: int) -> tuple[int, ...]:
+    return tuple(sorted((*given, i)))

@@ -1,0 +1,170 @@
+"""Expectations of σ(z) = z (p + q sgn z) as pure functions of the metric: for JAX to compile, batch and differentiate.
+
+σ is homogeneous: variances are scaled out, and what remains depends on the angles between samples alone. `slopes` are those
+below and above 0; a sample whose preactivation vanishes takes `at_zero`, JAX's value of σ'(0). All want float64.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from .sign_moments import factor, pairs, sign_moments
+
+
+def _root(x):
+    """√x with derivative 0 at 0."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
+
+
+def _quotient(a, b):
+    """a / b, and 0 where b is 0."""
+    return jnp.where(b != 0, a / jnp.where(b != 0, b, 1.0), 0.0)
+
+
+def _determinant(a, b, c):
+    """a b - c² to the last digits of what these floats give: near ρ = ±1 the products cancel."""
+    plain = a * b - c * c
+    (a1, a2), (b1, b2), (c1, c2) = (_halves(x) for x in (a, b, c))
+    exact = (a1 * b1 - c1 * c1) + ((a1 * b2 + a2 * b1) - 2 * (c1 * c2)) + (a2 * b2 - c2 * c2)
+    return plain + jax.lax.stop_gradient(exact - plain)
+
+
+def _halves(x):
+    """x as a sum of two floats of 26 digits, whose products are exact."""
+    high = jax.lax.reduce_precision(x, exponent_bits=11, mantissa_bits=25)
+    return high, x - high
+
+
+def angle(g11, g12, g22, parallel=None):
+    """Standard deviations, ρ and √(1-ρ²) of two samples; ρ = 0 where one of them vanishes.
+
+    Args:
+        parallel: the sign of c where z2 = c z1 is known, 0 elsewhere; what rounding left between them is ignored.
+    """
+    s1, s2 = _root(g11), _root(g22)
+    rho = _quotient(g12, s1 * s2)
+    sine = jnp.where(g11 * g22 > 0, _root(_quotient(_determinant(g11, g22, g12), g11 * g22)), 1.0)
+    if parallel is not None:
+        known = (parallel != 0) & (g11 * g22 > 0)
+        rho, sine = jnp.where(known, jnp.sign(parallel), rho), jnp.where(known, 0.0, sine)
+    return s1, s2, rho, sine
+
+
+def _sides(above, below, resting, s):
+    """A function of sgn z as even + odd sgn z; `resting` for a z that vanishes."""
+    return jnp.where(s > 0, (above + below) / 2, resting), jnp.where(s > 0, (above - below) / 2, 0.0)
+
+
+def pair_moment(f: tuple[int, ...], g: tuple[int, ...], slopes, at_zero, g11, g12, g22, parallel=None):
+    """⟨Π_{i∈f} σ^(i)(z1) Π_{i∈g} σ^(i)(z2)⟩ for orders i ∈ {0, 1}, without δ's: the shape of g12.
+
+    Its derivative by g12 where ρ = ±1 exactly is that from inside, or 0 where that is infinite.
+    """
+    if f.count(0) < g.count(0):
+        f, g, g11, g22 = g, f, g22, g11
+    return _compiled_pair_moment(
+        (f.count(0), g.count(0)), len(f), len(g), slopes, at_zero, g11, g12, g22, parallel
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled_pair_moment(powers, length1, length2, slopes, at_zero, *metric):
+    return _pair_moment(powers, length1, length2, slopes, at_zero, angle(*metric))
+
+
+def _pair_moment(powers: tuple[int, int], length1, length2, slopes, at_zero, geometry):
+    """The same for products of so many factors, of which so many are σ."""
+    s1, s2, rho, sine = geometry
+    below, above = slopes
+    sides = [_sides(above**n, below**n, at_zero**n, s) for n, s in ((length1, s1), (length2, s2))]
+    p, q = (jnp.stack(x) for x in zip(*sides, strict=True))
+    L = [[jnp.ones_like(rho)], [rho, sine]]
+    return s1 ** powers[0] * s2 ** powers[1] * sign_moments((powers,), None, rho[None], L, p, q)[0]
+
+
+def pair_tables(slopes, at_zero, g11, g12, g22, parallel=None):
+    """The tables of `Expectations` for two samples, each a list over the derivatives taken at the second.
+
+    The kink's δ's in closed form, from Price's theorem on ⟨|z1 z2|⟩. Where z2 = c z1 the total derivative stands first.
+    """
+    geometry = angle(g11, g12, g22, parallel)
+    s1, s2, rho, sine = geometry
+    p, q = (slopes[1] + slopes[0]) / 2, (slopes[1] - slopes[0]) / 2
+    alive = (s1 > 0) & (s2 > 0)
+    apart = alive & (sine > 0)
+    Phi = _pair_moment((1, 1), 1, 1, slopes, at_zero, geometry)
+    dPhi = _pair_moment((0, 0), 1, 1, slopes, at_zero, geometry)
+    # Of (2q²/π) D^½ / g, D = g11 g22 - g12², and its derivatives; each over what it is singular in.
+    unit = 2 * q * q / math.pi
+    t1, t2, t = (jnp.where(x, y, 1.0) for x, y in ((alive, s1), (alive, s2), (apart, sine)))
+
+    def delta(value):
+        return jnp.where(apart, unit * value, 0.0)
+
+    third = [delta(-rho / (t * t1**2)), delta(1 / (t * t1 * t2)), delta(-rho / (t * t2**2))]
+    fourth = [delta((2 * rho**2 - 1) * y / (t * x**3)) for x, y in ((t1, t2), (t2, t1))]
+    fifth = [delta(rho * (3 - 2 * rho**2) / (t**3 * x**4)) for x in (t1, t2)]
+    sixth = [delta(-1 / (t**3 * x**3 * y)) for x, y in ((t1, t2), (t2, t1))]
+    middle = delta(rho / (t**3 * t1**2 * t2**2))
+    second = [delta(t * t2 / t1), delta(t * t1 / t2)]
+    # Where z2 = c z1: σ1σ2 = (p² ± q²) c z1² and nothing else.
+    same = alive & ~apart
+    total = jnp.where(same, p * p + jnp.sign(rho) * q * q, 0.0)
+    return {
+        "Phi": Phi,
+        "dPhi": dPhi,
+        "J_ss": [jnp.where(same, 2 * rho * s2 / t1 * total, second[0]), jnp.where(same, 0.0, dPhi), second[1]],
+        "J_dd": third,
+        "K_sd": [jnp.where(same, total, dPhi), second[1]],
+        "Q_ss": [fourth[0], *third, fourth[1]],
+        "Q_dd": [fifth[0], sixth[0], middle, sixth[1], fifth[1]],
+    }  # fmt: skip
+
+
+def slot_moments(pattern: tuple[int, ...], slopes, at_zero, nodes, G, scale=None):
+    """⟨Π_i σ^(p_i)(c_i z_a(i))⟩ over four slots i for every p ∈ {0, 1}⁴: (*batch, 2, 2, 2, 2).
+
+    Args:
+        pattern: the sample a(i) of each slot, out of 0 … n - 1.
+        nodes: `quadrature` of the four-sign integral; None for n < 4.
+        G: (*batch, n, n); two samples must not be parallel, for then they are one sample.
+        scale: c, (*batch, 4), not 0; None for 1.
+    """
+    n = G.shape[-1]
+    below, above = slopes
+    s = [_root(G[..., a, a]) for a in range(n)]
+    c = [jnp.ones_like(s[0])] * 4 if scale is None else [scale[..., i] for i in range(4)]
+    slots = [[i for i, a in enumerate(pattern) if a == b] for b in range(n)]
+    sides = [
+        _sides(
+            math.prod(jnp.where(c[i] > 0, above, below) for i in mine),
+            math.prod(jnp.where(c[i] > 0, below, above) for i in mine),
+            at_zero ** len(mine),
+            s[a],
+        )
+        for a, mine in enumerate(slots)
+    ]
+    p, q = (jnp.stack(x) for x in zip(*sides, strict=True))
+    if n == 2:
+        *_, rho, sine = angle(G[..., 0, 0], G[..., 0, 1], G[..., 1, 1])
+        correlations, L = rho[None], [[jnp.ones_like(rho)], [rho, sine]]
+    else:
+        correlations = [_quotient(G[..., a, b], s[a] * s[b]) for a, b in pairs(n)]
+        L = factor(correlations) if n > 1 else [[jnp.ones_like(s[0])]]
+        correlations = jnp.stack(correlations) if n > 1 else jnp.zeros((0, *s[0].shape))
+    placements = list(itertools.product((0, 1), repeat=4))
+    powers = [tuple(sum(1 - primed[i] for i in mine) for mine in slots) for primed in placements]
+    orders = tuple(sorted(set(powers)))
+    found = sign_moments(orders, nodes, correlations, L, p, q)
+    sizes = [c[i] * s[a] for i, a in enumerate(pattern)]
+    moments = [
+        math.prod((sizes[i] for i in range(4) if not primed[i]), start=found[orders.index(m)])
+        for primed, m in zip(placements, powers, strict=True)
+    ]
+    return jnp.moveaxis(jnp.stack(moments), 0, -1).reshape(*G.shape[:-2], 2, 2, 2, 2)
