@@ -135,8 +135,8 @@ def _sums(activation: Activation, first, kappa, second, rule: Rule) -> np.ndarra
     """Σ_kl κ1^k κ2^l F_kl K_kl for σσ, σσ', σ'σ, σ'σ' of each pair; longer series where a short one has not converged."""
     out = np.empty((len(kappa), 2, 2, 2, 2))
     todo = np.arange(len(kappa))
-    tolerance = _KINKED_CONVERGED if activation.kinked else _CONVERGED
-    if activation.kinked:
+    tolerance = _KINKED_CONVERGED if activation.kinks else _CONVERGED
+    if activation.kinks:
         levels = [
             lambda root, a=angles, r=radii, k=terms: _kinked_coefficients(
                 activation, root, rule.reach, a, r, k
