@@ -44,7 +44,9 @@ class SeriesIntegrals:
         self.rho = np.where(self.parallel, np.sign(np.nan_to_num(ratio)), np.clip(rho, -1.0, 1.0))
         if activation.kinks:
             self.deltas = ShiftedDeltaTerms(G, *kinks_and_jumps(activation, _ORDER), self._ordinary_means)
-        else:
+        # The nodes of `line_basis` part at 0 only.
+        self.has_series = activation.kinks in ((), (0.0,))
+        if self.has_series:
             u, self.psi = line_basis(rule.reach, rule.line_nodes, rule.line_terms)
             self.values = evaluate(activation, s[:, None] * u, _ORDER)
         self._tables: dict[tuple[Factors, Factors], np.ndarray] = {}
@@ -97,9 +99,8 @@ class SeriesIntegrals:
         for start in range(0, len(i), _LINE_BATCH):
             a, b = i[start : start + _LINE_BATCH], j[start : start + _LINE_BATCH]
             sign = np.where(self.rho[a, b] < 0, -1.0, 1.0)
-            if self.activation.kinks:
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    other = np.where(self.s[b] > 0, self.s[a] / self.s[b], 0.0) * sign
+            if not self.has_series:
+                other = np.divide(self.s[a], self.s[b], out=np.zeros_like(sign), where=self.s[b] > 0) * sign
                 u, weights = self._cut_line(np.concatenate([kinks * np.ones(len(a)), kinks * other]), self.s[a])
                 first = evaluate(self.activation, self.s[a] * u, _ORDER)
                 second = evaluate(self.activation, sign * self.s[b] * u, _ORDER)
@@ -167,11 +168,11 @@ class SeriesIntegrals:
         new = sorted({(max(r), min(r)) for r in [*_ALWAYS, *requests]} - self._tables.keys())
         if not new:
             return
-        if self.activation.kinks:
+        if self.has_series:
+            tables, slow = self._series(new)
+        else:
             tables = np.zeros((len(new), *self.G.shape))
             slow = np.ones(tables.shape, bool)
-        else:
-            tables, slow = self._series(new)
         i, j = np.nonzero(self.parallel)
         tables[:, i, j] = self._along_lines(i, j, new)
         for table, mask, (_, g) in zip(tables, slow, new, strict=True):
