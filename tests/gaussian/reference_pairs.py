@@ -34,7 +34,7 @@ CASES = [
 
 def cuts(centre, width):
     points = [centre + sign * width * 6**k for k in range(7) for sign in (-1, 1)] + [centre]
-    return [-15, *sorted(p for p in points if -15 < p < 15), 15]
+    return sorted({*(p for p in points if -14 < p < 14), *map(mp.mpf, (-14, -8, -4, -1, 1, 4, 8, 14))})
 
 
 def expectation(f, g, v1, v2, rho):

@@ -32,7 +32,8 @@ class Rule:
         wedge, kinked_wedge: (angles, radii) of the cubature in a plane, for smooth activations and for those with a
             kink.
         series: (nodes, terms) of the series for four samples, tried in this order until it has converged.
-        kinked_series: the same for activations with a kink, as (angles, radii, terms). Their series may converge as a
+        shared: (nodes, terms) where none of them has: on each half line, and along the second coordinate.
+        kinked_series: `series` for activations with a kink, as (angles, radii, terms). Their series may converge as a
             power of the terms: to see the error, the coarse rule has far fewer.
         sign_nodes: of the four-sign integral of piecewise-linear activations.
         suspicious: whether to add to derivatives what Stein's identity finds missing in them: a kink not declared.
@@ -46,16 +47,17 @@ class Rule:
     wedge: tuple[int, int]
     kinked_wedge: tuple[int, int]
     series: tuple[tuple[int, int], ...]
+    shared: tuple[int, int]
     kinked_series: tuple[tuple[int, int, int], ...]
     sign_nodes: int
     suspicious: bool = False
 
 
 FINE = Rule(
-    13.0, 200, 192, (96, 88, 24), 10.5, (64, 96), (32, 48), ((84, 64), (120, 112), (210, 224)), ((32, 48, 40), (64, 80, 112)), 64
+    13.0, 200, 192, (96, 88, 24), 10.5, (64, 96), (32, 48), ((84, 64), (120, 112), (210, 224)), (170, 224), ((32, 48, 40), (64, 80, 112)), 64
 )
 COARSE = Rule(
-    12.5, 186, 176, (88, 80, 20), 10.0, (60, 90), (30, 45), ((80, 60), (114, 106), (200, 212)), ((28, 42, 24), (56, 72, 68)), 60, True
+    12.5, 186, 176, (88, 80, 20), 10.0, (60, 90), (30, 45), ((80, 60), (114, 106), (200, 212)), (158, 208), ((28, 42, 24), (56, 72, 68)), 60, True
 )
 
 
@@ -124,8 +126,12 @@ def line_coefficients(values: np.ndarray, basis: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)
 def trapezoid_basis(reach: float, nodes: int, terms: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same with the trapezoidal rule, which has no preferred place: in a plane poles lie along slanted lines."""
-    u, step = np.linspace(-reach, reach, 2 * nodes, retstep=True)
+    """The same with the trapezoidal rule, which has no preferred place: in a plane poles lie along slanted lines.
+
+    Of the 2 nodes + 1 nodes one is 0: the errors of an even function by all and by every second node then have the
+    same sign, and their difference tells of them.
+    """
+    u, step = np.linspace(-reach, reach, 2 * nodes + 1, retstep=True)
     return _weighted_basis(u, np.full_like(u, step), terms)
 
 

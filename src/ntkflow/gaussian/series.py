@@ -22,6 +22,7 @@ import numpy as np
 
 from ..activations import Activation
 from .rules import Rule, evaluate, hermite, plane_rule, trapezoid_basis, wedges
+from .shared_variables import SHARED, shared_moments
 
 _PAIRINGS = np.array([(0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)])
 _BATCH = 4
@@ -165,6 +166,9 @@ def _sums(activation: Activation, first, kappa, second, rule: Rule) -> np.ndarra
                 fine_F & fine_K & (left <= tolerance * np.abs(whole).max(axis=(1, 2)))
             )[: len(batch)]
         todo = todo[~converged]
+    todo = todo[kappa[todo, 0] > SHARED]
+    if len(todo) and not activation.kinks:
+        out[todo] = shared_moments(activation, first[todo], kappa[todo], second[todo], rule)
     return out
 
 
