@@ -74,7 +74,13 @@ def _derivative(function: Callable) -> Callable:
 def _linear_pieces(
     name: str, negative: float, positive: float, function: Callable, **parameters
 ) -> Activation:
-    return Activation(name, function, tuple(parameters.items()), (negative, positive), (0.0,) if negative != positive else ())
+    return Activation(
+        name,
+        function,
+        tuple(parameters.items()),
+        (negative, positive),
+        (0.0,) if negative != positive else (),
+    )
 
 
 def _smooth(name: str, function: Callable, exponentials=()) -> Callable[[], Activation]:

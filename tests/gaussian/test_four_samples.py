@@ -14,7 +14,12 @@ from ntkflow.gaussian.series import four_sample_moments
 from ntkflow.gaussian.series_integrals import SeriesIntegrals
 
 SMOOTH = ["tanh", "erf", "sigmoid", "softplus", "gelu", "silu"]
-KINDS = {"three dimensions": (0, 0, 0), "nearly a plane": (0, 0, -4), "nearly a line": (0, -3, -5), "a plane": (0, 0)}
+KINDS = {
+    "three dimensions": (0, 0, 0),
+    "nearly a plane": (0, 0, -4),
+    "nearly a line": (0, -3, -5),
+    "a plane": (0, 0),
+}
 
 
 def metric(rng, kind, lowest, highest):
@@ -103,7 +108,9 @@ def test_accuracy_and_honesty_of_smooth_moments(spec):
         for _ in range(1 if kind == "three dimensions" else 6):
             G = metric(rng, kind, lowest, highest)
             exact, scale = by_eigenvectors(spec, G)
-            fine, coarse = (four_sample_moments(activation(spec), G[None], rule)[0] for rule in (FINE, COARSE))
+            fine, coarse = (
+                four_sample_moments(activation(spec), G[None], rule)[0] for rule in (FINE, COARSE)
+            )
             error = np.abs(fine - exact) / scale
             assert np.all(error < 1e-9), kind
             ratios.append(error / (np.abs(fine - coarse) / scale + 1e-13))

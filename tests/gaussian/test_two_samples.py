@@ -6,7 +6,6 @@ import math
 import warnings
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
@@ -24,9 +23,11 @@ SIGMOIDS = ["tanh", "erf", "sigmoid", "softplus", "gelu", "silu"]
 WAVES = ["exp", "sin", "cos"]
 PRODUCTS = [((1,), (0,)), ((2,), (4,)), ((0, 0, 1), (1,)), ((1, 1), (0, 0))]
 variances = st.floats(-6, 3).map(lambda x: 10.0**x)
+ROUNDOFF = 1e-13  # of the reference
 moderate = st.floats(-6, 1.7).map(lambda x: 10.0**x)
 correlations = st.one_of(
-    st.floats(-1, 1), st.tuples(st.sampled_from([-1, 1]), st.floats(-12, 0)).map(lambda x: x[0] * (1 - 10.0 ** x[1]))
+    st.floats(-1, 1),
+    st.tuples(st.sampled_from([-1, 1]), st.floats(-12, 0)).map(lambda x: x[0] * (1 - 10.0 ** x[1])),
 )
 
 
@@ -75,7 +76,9 @@ def test_smooth_pairs_against_the_trapezoidal_rule(v1, v2, rho, spec):
     assert np.all(np.abs(value - exact) <= 1e-12 * scale + 1e-300)
 
 
-@pytest.mark.parametrize("row", json.loads(Path(__file__).with_name("reference_pairs.json").read_text()), ids=str)
+@pytest.mark.parametrize(
+    "row", json.loads(Path(__file__).with_name("reference_pairs.json").read_text()), ids=str
+)
 def test_pairs_against_mpmath(row):
     """Φ and Φ' at the ends of the range, kinks included: reference_pairs.py."""
     spec, v1, v2, rho, a, b, exact = row
@@ -122,10 +125,17 @@ def test_waves_and_exponentials_against_closed_forms_at_60_digits(v1, v2, rho, s
 def test_powers_against_isserlis(v1, v2, rho, degree):
     """z^m: ⟨z1^p z2^q⟩ = Σ_k p! q! / ((p-k)!! (q-k)!! k!) …, summed in exact order."""
     value, scale = moments(
-        {"name": "monomial", "degree": degree}, v1, v2, rho, requests=[((0,), (0,)), ((1,), (0,)), ((0, 0, 0), (0,))]
+        {"name": "monomial", "degree": degree},
+        v1,
+        v2,
+        rho,
+        requests=[((0,), (0,)), ((1,), (0,)), ((0, 0, 0), (0,))],
     )
     for found, size, (p, q, front) in zip(
-        value, scale, [(degree, degree, 1), (degree - 1, degree, degree), (3 * degree, degree, 1)], strict=True
+        value,
+        scale,
+        [(degree, degree, 1), (degree - 1, degree, degree), (3 * degree, degree, 1)],
+        strict=True,
     ):
         total = sum(
             math.comb(p, k) * math.comb(q, k) * math.factorial(k) * rho**k * odd(p - k) * odd(q - k)
@@ -244,15 +254,15 @@ def test_thousands_of_smooth_pairs(spec):
     rng = np.random.default_rng(0)
     requests = [*PRODUCTS, ((0,), (0,)), ((1,), (1,)), ((0, 0), (0, 0)), ((5,), (1,))]
     ratios = []
-    for _ in range(150):
-        v1, v2 = 10.0 ** rng.uniform(-6, 3, 2)
+    for _ in range(60):
+        v1, v2 = 10.0 ** rng.uniform(-6, 2.5, 2)
         rho = rng.choice([-1, 1]) * (1 - 10.0 ** rng.uniform(-12, 0))
         exact, scale = by_trapezoid(spec, v1, v2, rho, requests)
         fine, coarse = (moments(spec, v1, v2, rho, rule, requests)[0] for rule in (FINE, COARSE))
         error = np.abs(fine - exact) / scale
         assert np.all(error < 1e-12)
-        ratios.append(error / (np.abs(fine - coarse) / scale + 32 * np.finfo(float).eps))
-    assert np.mean(np.array(ratios) <= 1) > 0.98 and np.max(ratios) < 10
+        ratios.append(error / (np.abs(fine - coarse) / scale + ROUNDOFF))
+    assert np.mean(np.array(ratios) <= 1) > 0.99 and np.max(ratios) < 10
 
 
 @pytest.mark.slow

@@ -12,7 +12,6 @@ import numpy as np
 
 from ..activations import Activation
 
-
 Factors = tuple[int, ...]
 """A product of derivatives of σ on one sample: (0, 0, 1) is σ σ σ'."""
 
@@ -54,10 +53,31 @@ class Rule:
 
 
 FINE = Rule(
-    13.0, 200, 192, (96, 88, 24), 10.5, (64, 96), (32, 48), ((84, 64), (120, 112), (210, 224)), (170, 224), ((32, 48, 40), (64, 80, 112)), 64
+    reach=13.0,
+    line_nodes=200,
+    line_terms=192,
+    conditioned=(96, 88, 24),
+    inner_reach=10.5,
+    wedge=(64, 96),
+    kinked_wedge=(32, 48),
+    series=((84, 64), (120, 112), (210, 224)),
+    shared=(170, 224),
+    kinked_series=((32, 48, 40), (64, 80, 112)),
+    sign_nodes=64,
 )
 COARSE = Rule(
-    12.5, 186, 176, (88, 80, 20), 10.0, (60, 90), (30, 45), ((80, 60), (114, 106), (200, 212)), (158, 208), ((28, 42, 24), (56, 72, 68)), 60, True
+    reach=12.5,
+    line_nodes=186,
+    line_terms=176,
+    conditioned=(88, 80, 20),
+    inner_reach=10.0,
+    wedge=(60, 90),
+    kinked_wedge=(30, 45),
+    series=((80, 60), (114, 106), (200, 212)),
+    shared=(158, 208),
+    kinked_series=((28, 42, 24), (56, 72, 68)),
+    sign_nodes=60,
+    suspicious=True,
 )
 
 

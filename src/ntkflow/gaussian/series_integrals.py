@@ -20,7 +20,7 @@ from .shifted_kinks import ShiftedDeltaTerms, kinks_and_jumps, missing_deltas
 _ORDER = 5  # the highest derivative that the recursions ask for
 _PAIR_CONVERGED = 1e-14
 _LINE_BATCH = 1024
-_BITS = np.array(list(np.ndindex(2, 2, 2, 2)))
+_BITS = np.array(list(np.ndindex(2, 2, 2, 2)), dtype=np.intp)
 
 _DERIVATIVES = {"J_ss": (0, 0, 2), "J_dd": (1, 1, 2), "K_sd": (0, 1, 1), "Q_ss": (0, 0, 4), "Q_dd": (1, 1, 4)}
 """Of σ^(a)(z1) σ^(b)(z2), all those of an order: (a, b, order)."""
@@ -101,12 +101,16 @@ class SeriesIntegrals:
             sign = np.where(self.rho[a, b] < 0, -1.0, 1.0)
             if not self.has_series:
                 other = np.divide(self.s[a], self.s[b], out=np.zeros_like(sign), where=self.s[b] > 0) * sign
-                u, weights = self._cut_line(np.concatenate([kinks * np.ones(len(a)), kinks * other]), self.s[a])
+                u, weights = self._cut_line(
+                    np.concatenate([kinks * np.ones(len(a)), kinks * other]), self.s[a]
+                )
                 first = evaluate(self.activation, self.s[a] * u, _ORDER)
                 second = evaluate(self.activation, sign * self.s[b] * u, _ORDER)
                 weights = weights * np.polynomial.hermite_e.hermeval(u, [0] * order + [1])
                 for t, (f, g) in enumerate(requests):
-                    out[t, start : start + len(a)] = np.sum(weights * product(first, f) * product(second, g), axis=0)
+                    out[t, start : start + len(a)] = np.sum(
+                        weights * product(first, f) * product(second, g), axis=0
+                    )
             else:
                 first = self.values[:, a]
                 second = np.where(sign[:, None] < 0, self.values[:, b, ::-1], self.values[:, b])
@@ -175,10 +179,10 @@ class SeriesIntegrals:
             slow = np.ones(tables.shape, bool)
         i, j = np.nonzero(self.parallel)
         tables[:, i, j] = self._along_lines(i, j, new)
-        for table, mask, (_, g) in zip(tables, slow, new, strict=True):
+        for t, (_, g) in enumerate(new):
             if g == ():
-                table[:] = np.diag(table)[:, None]
-                mask[:] = False
+                tables[t] = np.diag(tables[t])[:, None]
+                slow[t] = False
         slow &= ~self.parallel
         if self.activation.exponentials:
             slow = np.broadcast_to(self._closed(), slow.shape)
@@ -215,7 +219,9 @@ class SeriesIntegrals:
         large = (self.s > 1) | (len(self.activation.exponentials) == 1)
         return np.multiply.outer(large, large)
 
-    def _fill_conditioned(self, tables: np.ndarray, new: list[tuple[Factors, Factors]], slow: np.ndarray) -> None:
+    def _fill_conditioned(
+        self, tables: np.ndarray, new: list[tuple[Factors, Factors]], slow: np.ndarray
+    ) -> None:
         anywhere = np.any(slow | slow.swapaxes(1, 2), axis=0)
         i, j = np.nonzero(np.triu(anywhere, 1))
         held = _HELD if any(len(h) > 1 for request in new for h in request) else _HELD[: _ORDER + 1]

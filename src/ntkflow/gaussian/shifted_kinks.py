@@ -70,7 +70,9 @@ class ShiftedDeltaTerms:
         for kink, jumps in zip(self.kinks, self.jumps, strict=True):
             for m in range(lowest, n):
                 if jumps[m]:
-                    total = total + jumps[m] * (-1) ** (n - 1 - m) * _density(kink - away, self.left, n - 1 - m)
+                    total = total + jumps[m] * (-1) ** (n - 1 - m) * _density(
+                        kink - away, self.left, n - 1 - m
+                    )
         return total
 
 
