@@ -231,7 +231,7 @@ def test_a_kink_that_is_not_declared_is_reported():
     ):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            last = ntkflow.flow(ntkflow.MLP((4, 20, 20, 2), spec, C_W=1.5), X)[-1]
+            last = ntkflow.flow(ntkflow.MLP((4, 20, 20, 2), spec, C_W=1.5), X, "pairs")[-1]
         assert any("estimated" in str(w.message) for w in caught) is expected
         assert np.any(last.error("A") > 0.01 * np.abs(last.A).max()) == expected
 

@@ -187,8 +187,8 @@ class SeriesIntegrals:
         if self.activation.exponentials:
             slow = np.broadcast_to(self._closed(), slow.shape)
             a, b = np.nonzero(self._closed())
-            for table, (f, g) in zip(tables, new, strict=True):
-                table[a, b] = exponentials.pair_moment(
+            for t, (f, g) in enumerate(new):
+                tables[t, a, b] = exponentials.pair_moment(
                     self.activation.exponentials, f, g, self.G[a, a], self.G[a, b], self.G[b, b]
                 )
         elif np.any(slow):
