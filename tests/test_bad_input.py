@@ -183,7 +183,7 @@ def test_parallel_digits_are_exact(activation, image):
 def test_a_kink_far_away_shows_in_the_error_estimate():
     """relu6 is not relu, and its second kink is not looked for: the estimate covers the error all the same."""
     mlp = ntkflow.MLP((4, 8, 8, 2), jax.nn.relu6, C_W=10.0)
-    with pytest.warns(UserWarning, match="errors above"):
+    with pytest.warns(UserWarning, match="don.t reach the accuracy"):
         layer = ntkflow.flow(mlp, X[:1])
     s = np.sqrt(layer[1].G[0, 0])
     z = np.linspace(0, 6 / s, 200001)

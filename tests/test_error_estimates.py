@@ -7,7 +7,19 @@ import ntkflow
 from ntkflow import propagate
 from ntkflow.gaussian import Rule
 
-FINER = Rule(14.0, 240, 288, (112, 168), (64, 96), ((250, 256),), ((96, 112, 160),), 160)
+FINER = Rule(
+    reach=14.0,
+    line_nodes=260,
+    line_terms=288,
+    conditioned=(144, 132, 40),
+    inner_reach=11.5,
+    wedge=(112, 168),
+    kinked_wedge=(64, 96),
+    series=((250, 256),),
+    shared=(250, 256),
+    kinked_series=((96, 112, 160),),
+    sign_nodes=160,
+)
 SMOOTH = ["tanh", "erf", "sin", "gelu", "silu", "softplus", "sigmoid"]
 KINKED = ["relu", "abs", {"name": "leaky_relu", "slope": 0.1}, "elu", {"name": "elu", "alpha": 1.5}]
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ntkflow.activations import _REGISTRY, activation
 from ntkflow.gaussian import COARSE, FINE, SampleSets, expectations, sample_sets
+from ntkflow.gaussian.quadruples import four_sample_moments
 from ntkflow.gaussian.rules import legendre
-from ntkflow.gaussian.series import four_sample_moments
 
 METRIC = np.array([[1.3, 0.7, -0.4], [0.7, 0.8, 0.2], [-0.4, 0.2, 0.6]])
 PARAMETERS = {

@@ -1,6 +1,6 @@
 """ntkflow: the statistics of the neural tangent kernel at the width you really use."""
 
-from .activations import Activation
+from .activations import Activation, kinked
 from .compare import Comparison, compare
 from .errors import (
     ActivationError,
@@ -79,6 +79,7 @@ __all__ = [
     "init",
     "interlayer_ntk",
     "jacobian",
+    "kinked",
     "mse",
     "ntk",
     "ntk_by_definition",

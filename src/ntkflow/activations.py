@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +28,9 @@ class Activation:
         function: σ as a JAX function of one array, applied elementwise.
         parameters: the registry's parameters, e.g. ``{"slope": 0.1}``.
         slopes: ``(σ'(z<0), σ'(z>0))`` of a piecewise-linear σ with σ(0) = 0 and its kink at 0; None otherwise.
-        kinked: whether σ is smooth only on each side of z = 0. Kinks elsewhere are not looked for: the error
-            estimates show what they cost.
+        kinks: where σ is continuous but not smooth, ascending. Those of a callable are to be declared, see `kinked`;
+            the error estimates show what a kink costs that is not.
+        exponentials: (c_m, λ_m) where σ(z) = Σ_m c_m e^{λ_m z} is known, closed under complex conjugation.
         registered: False for a user's callable, which a file can't hold.
     """
 
@@ -37,11 +38,17 @@ class Activation:
     function: Callable
     parameters: tuple[tuple[str, Any], ...] = ()
     slopes: tuple[float, float] | None = None
-    kinked: bool = False
+    kinks: tuple[float, ...] = ()
+    exponentials: tuple[tuple[complex, complex], ...] = ()
     registered: bool = True
 
     def __call__(self, z):
         return self.function(z)
+
+    @property
+    def kinked(self) -> bool:
+        """Whether σ has a kink."""
+        return bool(self.kinks)
 
     def derivatives(self, z, order: int) -> list:
         """[σ(z), σ'(z), …, σ^(order)(z)], elementwise; on each side of a kink, the value of that side."""
@@ -67,11 +74,17 @@ def _derivative(function: Callable) -> Callable:
 def _linear_pieces(
     name: str, negative: float, positive: float, function: Callable, **parameters
 ) -> Activation:
-    return Activation(name, function, tuple(parameters.items()), (negative, positive), negative != positive)
+    return Activation(
+        name,
+        function,
+        tuple(parameters.items()),
+        (negative, positive),
+        (0.0,) if negative != positive else (),
+    )
 
 
-def _smooth(name: str, function: Callable) -> Callable[[], Activation]:
-    return lambda: Activation(name, function)
+def _smooth(name: str, function: Callable, exponentials=()) -> Callable[[], Activation]:
+    return lambda: Activation(name, function, exponentials=exponentials)
 
 
 def _check_finite(name: str, key: str, value) -> None:
@@ -94,7 +107,7 @@ def _leaky_relu(slope: float = 0.01) -> Activation:
 def _elu(alpha: float = 1.0) -> Activation:
     _check_finite("elu", "alpha", alpha)
     return Activation(
-        "elu", functools.partial(jax.nn.elu, alpha=alpha), (("alpha", float(alpha)),), kinked=True
+        "elu", functools.partial(jax.nn.elu, alpha=alpha), (("alpha", float(alpha)),), kinks=(0.0,)
     )
 
 
@@ -123,8 +136,8 @@ _REGISTRY: dict[str, Callable[..., Activation]] = {
     "leaky_relu": _leaky_relu,
     "abs": lambda: _linear_pieces("abs", -1.0, 1.0, jnp.abs),
     "tanh": _smooth("tanh", jnp.tanh),
-    "sin": _smooth("sin", jnp.sin),
-    "cos": _smooth("cos", jnp.cos),
+    "sin": _smooth("sin", jnp.sin, ((-0.5j, 1j), (0.5j, -1j))),
+    "cos": _smooth("cos", jnp.cos, ((0.5, 1j), (0.5, -1j))),
     "erf": _smooth("erf", jax.scipy.special.erf),
     "sigmoid": _smooth("sigmoid", jax.nn.sigmoid),
     "softplus": _smooth("softplus", jax.nn.softplus),
@@ -132,7 +145,7 @@ _REGISTRY: dict[str, Callable[..., Activation]] = {
     "silu": _smooth("silu", lambda z: z * jax.nn.sigmoid(z)),
     "swish": _smooth("swish", lambda z: z * jax.nn.sigmoid(z)),
     "elu": _elu,
-    "exp": _smooth("exp", jnp.exp),
+    "exp": _smooth("exp", jnp.exp, ((1.0, 1.0),)),
     "monomial": _monomial,
     "polynomial": _polynomial,
 }
@@ -196,6 +209,39 @@ def _from_callable(function: Callable) -> Activation:
     return _with_kink_at_zero(Activation(name, function, registered=False))
 
 
+def kinked(function: Callable, at: Sequence[float]) -> Activation:
+    """A callable of the user's that is smooth but for kinks at z in `at`: `MLP(activation=kinked(f, at=(0.0, 1.5)))`.
+
+    A callable that is passed as it is must be smooth, but for a kink at 0, which is looked for.
+
+    Raises:
+        ActivationError: `at` is not a list of finite numbers, or the callable is no activation or jumps there.
+    """
+    try:
+        kinks = tuple(sorted({float(z) for z in at}))
+    except (TypeError, ValueError) as error:
+        raise ActivationError(f"kinked: at must list numbers, not {at!r}") from error
+    if not kinks or not np.all(np.isfinite(kinks)):
+        raise ActivationError(f"kinked: at must list at least one finite number, and only such, not {at!r}")
+    found = _from_callable(function)
+    if found.kinks:
+        kinks = tuple(sorted({0.0, *kinks}))
+    with jax.enable_x64(True):
+        values = np.asarray(jnp.stack(found.derivatives(jnp.asarray(beside(np.array(kinks))), 1)))
+    if not np.all(np.isfinite(values)):
+        raise ActivationError(f"activation {found.name} or its derivative is not finite at a kink")
+    if np.any(np.abs(values[0, 0] - values[0, 1]) > 1e-9 * (1 + np.abs(values).max())):
+        raise ActivationError(f"activation {found.name} jumps at a kink; it must be continuous")
+    return dataclasses.replace(found, kinks=kinks, slopes=found.slopes if kinks == (0.0,) else None)
+
+
+def beside(kinks: np.ndarray) -> np.ndarray:
+    """The preactivations next to each kink, below and above: (2, m)."""
+    return np.stack(
+        [np.where(kinks == 0, side * NEXT_TO_ZERO, np.nextafter(kinks, side * np.inf)) for side in (-1, 1)]
+    )
+
+
 def _with_kink_at_zero(smooth: Activation) -> Activation:
     """The activation with its kink at 0, if it has one, and its slopes, if it is piecewise linear."""
     sides = np.array([-NEXT_TO_ZERO, NEXT_TO_ZERO])
@@ -221,4 +267,4 @@ def _with_kink_at_zero(smooth: Activation) -> Activation:
     pieces = np.allclose(slope, straight, atol=1e-13) and np.allclose(
         values, straight * probe, rtol=1e-13, atol=0
     )
-    return dataclasses.replace(smooth, kinked=True, slopes=(left, right) if pieces else None)
+    return dataclasses.replace(smooth, kinks=(0.0,), slopes=(left, right) if pieces else None)

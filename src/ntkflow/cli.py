@@ -57,6 +57,7 @@ def flow_command(
     components: Annotated[
         Components, typer.Option(help="Tensor components: all, those of pairs of samples, or none.")
     ] = Components.all,
+    rtol: Annotated[float, typer.Option(help="The relative accuracy wanted of the tensors.")] = 1e-6,
     plot: Annotated[Path | None, typer.Option(metavar="FLOW.png", help="Where to save a picture.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
 ) -> None:
@@ -68,7 +69,7 @@ def flow_command(
         mlp = ntkflow.MLP.from_toml(spec)
         X = _load_inputs(data)
         with progress_bar() as report:
-            result = ntkflow.flow(mlp, X, components=components.value, progress=report)
+            result = ntkflow.flow(mlp, X, components=components.value, progress=report, rtol=rtol)
         result.save(output, overwrite=force)
         if plot is not None:
             plot_flow(result, plot)

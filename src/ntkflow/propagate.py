@@ -22,7 +22,6 @@ from .recursions.symmetry import SYMMETRIES, orbits
 from .statistics import TENSORS, Flow, LayerStatistics, Tables, natural_scale
 
 _PARALLEL = 1e-13
-_POOR = 1e-3
 _NUDGE = 4 * np.finfo(float).eps
 _SETS_AT_ONCE = {1: 4096, 2: 4096, 3: 1024, 4: 512}  # what suits a CPU's cache
 
@@ -30,8 +29,8 @@ Progress = Callable[[int, int, str], None]
 
 
 def flow(
-    mlp: MLP, X, components: str | Sequence[Sequence[int]] = "all", progress: Progress | None = None
-) -> Flow:
+    mlp: MLP, X, components: str | Sequence[Sequence[int]] = "all", progress: Progress | None = None, *, rtol: float = 1e-6
+) -> Flow:  # fmt: skip
     """The RG flow of the statistics of preactivations and NTK, PDLT chapter 8.
 
     Args:
@@ -40,6 +39,8 @@ def flow(
         components: "all" (every component; time and memory grow as N⁴), "pairs" (those on at most two distinct
             samples, N²), "mean" (G and H alone) or a list of sample sets, each a few sample indices.
         progress: called as progress(done, total, message) before the first and after each layer.
+        rtol: the accuracy wanted, relative to the products of G and H that a tensor is made of, between 0 and 1. What costs
+            little is computed to round-off anyway; where error estimates exceed rtol, a warning names the tensors.
 
     Returns:
         A Flow; `flow[3]` is layer 3. Every array is float64 and comes with an error estimate: the difference from a
@@ -50,6 +51,8 @@ def flow(
         DataError, ComponentError, MemoryRequestError, NonFiniteError: see their descriptions.
     """
     X = checked_inputs(mlp, X)
+    if not isinstance(rtol, int | float) or not 0 < rtol < 1:
+        raise DataError(f"rtol must be a number between 0 and 1, not {rtol!r}")
     asked = sample_sets(components, len(X))
     _check_memory(mlp, asked)
     distinct, index = _distinct_rows(X)
@@ -63,15 +66,16 @@ def flow(
     report(0, mlp.depth, "compiling")
     # What overflows is found and named after each layer.
     with np.errstate(all="ignore"):
-        runs = _Run(mlp, distinct, sets, FINE), _Run(mlp, distinct, sets, COARSE, _NUDGE)
+        fine, coarse = (rule.to_accuracy(rtol) for rule in (FINE, COARSE))
+        runs = _Run(mlp, distinct, sets, fine), _Run(mlp, distinct, sets, coarse, _NUDGE)
         layers, poor = [], []
         for layer in range(1, mlp.depth + 1):
             values, others = (run.advance() for run in runs)
             errors = {name: _error(name, values, others, layer) for name in values}
-            poor += [
-                f"{name} of layer {layer}" for name in values
-                if errors[name].max() > _POOR * natural_scale(values, name)
-            ]  # fmt: skip
+            for name in values:
+                worst, scale = float(errors[name].max()), natural_scale(values, name)
+                if worst > rtol * scale:
+                    poor.append(f"{name} of layer {layer} ({worst / max(scale, 1e-300):.0e})")
             splits = _splits(runs[0].contributions, runs[1].contributions, layer, index)
             tables = (
                 Tables({name: _on_inputs(name, x, index, layout) for name, x in found.items()} | split)
@@ -79,15 +83,16 @@ def flow(
             )
             layers.append(LayerStatistics(layer, mlp.widths[layer], mlp.widths[layer - 1], asked, *tables))
             report(layer, mlp.depth, f"layer {layer}")
-    _warn_of_errors(poor)
+    _warn_of_errors(poor, rtol)
     return Flow(mlp, X, components if isinstance(components, str) else [list(s) for s in components], layers)
 
 
-def _warn_of_errors(poor: list[str]) -> None:
+def _warn_of_errors(poor: list[str], rtol: float) -> None:
     if poor:
         names = ", ".join(poor[:3]) + (f" and {len(poor) - 3} more" if len(poor) > 3 else "")
         warnings.warn(
-            f"errors above {_POOR:.1%} are estimated for {names}: inputs nearly coincide or the activation varies fast",
+            f"by their error estimates, these don't reach the accuracy {rtol:g}: {names}; inputs nearly coincide, or the "
+            "activation varies fast, or has a kink that was not declared",
             stacklevel=3,
         )
 

@@ -12,8 +12,7 @@ import numpy as np
 from ..activations import Activation
 from .four_signs import quadrature
 from .linear_pieces import pair_moment, pair_tables, slot_moments
-from .rules import Rule, evaluate
-from .sample_sets import Factors
+from .rules import Factors, Rule, evaluate
 
 # How many pairs and quadruples at a time; fewer are filled up to a power of two, so that kernels are compiled for few sizes.
 _PAIRS, _QUADRUPLES = 2**15, 2**10

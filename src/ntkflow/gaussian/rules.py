@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import itertools
 from dataclasses import dataclass
 
 import jax
@@ -10,6 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
+
+Factors = tuple[int, ...]
+"""A product of derivatives of σ on one sample: (0, 0, 1) is σ σ σ'."""
+
+_PANELS = (0.0, 0.05, 0.15, 0.45, 1.35)
 
 
 @dataclass(frozen=True)
@@ -20,29 +27,69 @@ class Rule:
         reach: where the real line is cut, in standard deviations; exp(-u²/4), by which the products of a function
             with a high Hermite polynomial decay, is 4e-19 at 13.
         line_nodes, line_terms: on each half line, and Hermite terms of the series for two samples.
+        conditioned: (outer, inner, smooth inner) nodes on each part of a line where no such series converges.
+        inner_reach: the inner integral's.
         wedge, kinked_wedge: (angles, radii) of the cubature in a plane, for smooth activations and for those with a
             kink.
         series: (nodes, terms) of the series for four samples, tried in this order until it has converged.
-        kinked_series: the same for activations with a kink, as (angles, radii, terms). Their series may converge as a
+        shared: (nodes, terms) where none of them has: on each half line, and along the second coordinate.
+        kinked_series: `series` for activations with a kink, as (angles, radii, terms). Their series may converge as a
             power of the terms: to see the error, the coarse rule has far fewer.
         sign_nodes: of the four-sign integral of piecewise-linear activations.
+        converged, kinked_converged: what the last quarter of such a series' terms may add, relative to the largest moment.
+        suspicious: whether to add to derivatives what Stein's identity finds missing in them: a kink not declared.
     """
 
     reach: float
     line_nodes: int
     line_terms: int
+    conditioned: tuple[int, int, int]
+    inner_reach: float
     wedge: tuple[int, int]
     kinked_wedge: tuple[int, int]
     series: tuple[tuple[int, int], ...]
+    shared: tuple[int, int]
     kinked_series: tuple[tuple[int, int, int], ...]
     sign_nodes: int
+    converged: float = 1e-12
+    kinked_converged: float = 2e-5
+    suspicious: bool = False
+
+    def to_accuracy(self, rtol: float) -> Rule:
+        """The rule for tensors of relative accuracy `rtol`: they come out of integrals that cancel, layer upon layer."""
+        return dataclasses.replace(
+            self,
+            converged=max(self.converged, 1e-6 * rtol),
+            kinked_converged=max(self.kinked_converged, rtol),
+        )
 
 
 FINE = Rule(
-    13.0, 160, 192, (64, 96), (32, 48), ((84, 64), (120, 112), (210, 224)), ((32, 48, 40), (64, 80, 112)), 64
+    reach=13.0,
+    line_nodes=200,
+    line_terms=192,
+    conditioned=(96, 88, 24),
+    inner_reach=10.5,
+    wedge=(64, 96),
+    kinked_wedge=(32, 48),
+    series=((56, 48), (84, 64), (120, 112), (210, 224)),
+    shared=(170, 224),
+    kinked_series=((32, 48, 40), (64, 80, 112)),
+    sign_nodes=64,
 )
 COARSE = Rule(
-    12.5, 150, 176, (60, 90), (30, 45), ((80, 60), (114, 106), (200, 212)), ((28, 42, 24), (56, 72, 68)), 60
+    reach=12.5,
+    line_nodes=186,
+    line_terms=176,
+    conditioned=(88, 80, 20),
+    inner_reach=10.0,
+    wedge=(60, 90),
+    kinked_wedge=(30, 45),
+    series=((54, 45), (80, 60), (114, 106), (200, 212)),
+    shared=(158, 208),
+    kinked_series=((28, 42, 24), (56, 72, 68)),
+    sign_nodes=60,
+    suspicious=True,
 )
 
 
@@ -86,10 +133,15 @@ def hermite(u: np.ndarray, terms: int) -> np.ndarray:
 def line_basis(reach: float, nodes: int, terms: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes u (2 nodes,) and matrix (2 nodes, terms): `f(u) @ matrix` are the Hermite coefficients of f(u), u ~ N(0, 1).
 
-    Gauss-Legendre on each side of 0, where its nodes crowd: a kink does no harm, and steep sigmoids have their poles
-    next to u = 0. The nodes are symmetric: f(-u) is f(u) reversed.
+    Gauss-Legendre on panels that shrink towards 0, next to which steep sigmoids have their poles: at 0.05i at
+    variance 1000. The nodes are symmetric: f(-u) is f(u) reversed.
     """
-    x, w = legendre(nodes, reach)
+    few = nodes // 11
+    panels = [(few, *edges) for edges in itertools.pairwise(_PANELS)]
+    panels.append((nodes - few * len(panels), _PANELS[-1], reach))
+    rules = [(low, *legendre(n, high - low)) for n, low, high in panels]
+    x = np.concatenate([low + x for low, x, _ in rules])
+    w = np.concatenate([w for *_, w in rules])
     return _weighted_basis(np.concatenate([-x[::-1], x]), np.concatenate([w[::-1], w]), terms)
 
 
@@ -106,8 +158,12 @@ def line_coefficients(values: np.ndarray, basis: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)
 def trapezoid_basis(reach: float, nodes: int, terms: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same with the trapezoidal rule, which has no preferred place: in a plane poles lie along slanted lines."""
-    u, step = np.linspace(-reach, reach, 2 * nodes, retstep=True)
+    """The same with the trapezoidal rule, which has no preferred place: in a plane poles lie along slanted lines.
+
+    Of the 2 nodes + 1 nodes one is 0: the errors of an even function by all and by every second node then have the
+    same sign, and their difference tells of them.
+    """
+    u, step = np.linspace(-reach, reach, 2 * nodes + 1, retstep=True)
     return _weighted_basis(u, np.full_like(u, step), terms)
 
 
@@ -146,10 +202,15 @@ def _compiled(activation: Activation, order: int):
 
 def plane_rule(activation: Activation, root: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
     """`wedges` as finely as the activation needs."""
-    return wedges(root, rule.reach, *(rule.kinked_wedge if activation.kinked else rule.wedge))
+    return wedges(root, rule.reach, *(rule.kinked_wedge if activation.kinks else rule.wedge))
 
 
 def evaluate(activation: Activation, z: np.ndarray, order: int) -> np.ndarray:
     """σ and its derivatives up to `order` on z, as (order + 1, *z.shape) in float64."""
     with jax.enable_x64(True):
         return np.asarray(_compiled(activation, order)(np.asarray(z, float)))
+
+
+def product(values, factors: Factors):
+    """Π σ^(p) over p in `factors`, of σ^(p) = values[p]."""
+    return functools.reduce(lambda a, b: a * b, [values[p] for p in factors] or [0 * values[0] + 1])

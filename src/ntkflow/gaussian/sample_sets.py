@@ -9,15 +9,13 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from .rules import Factors
+
 KINDS = {"ssss": (0, 0, 0, 0), "ssdd": (0, 0, 1, 1), "dddd": (1, 1, 1, 1)}
 """Which of four slots hold σ' instead of σ."""
 
 
 TABLES = ("Phi", "dPhi", "J_ss", "J_dd", "K_sd", "Q_ss", "Q_dd")
-
-
-Factors = tuple[int, ...]
-"""A product of derivatives of σ on one sample: (0, 0, 1) is σ σ σ'."""
 
 
 class OnSets(NamedTuple):

@@ -1,33 +1,38 @@
-"""Every expectation of one step for a σ that is smooth, or smooth on each side of a kink at 0."""
+"""Every expectation of one step for a σ that is smooth, or smooth between its kinks."""
 
 from __future__ import annotations
 
 import functools
 import math
 
+import jax
 import numpy as np
 
-from ..activations import NEXT_TO_ZERO, Activation
-from .kinks import DeltaTerms
-from .rules import Rule, evaluate, line_basis, line_coefficients, plane_rule
-from .series import four_sample_moments, pair_tables
+from ..activations import Activation
+from . import exponentials
+from .conditioned_pairs import pair_moments
+from .graded import graded_rule
+from .kinks import DeltaTerms, kinks_and_jumps, missing_deltas
+from .quadruples import four_sample_moments
+from .rules import Factors, Rule, evaluate, line_basis, line_coefficients, product
+from .series import pair_tables
 
 _ORDER = 5  # the highest derivative that the recursions ask for
 _PAIR_CONVERGED = 1e-14
-_PAIR_BATCH = 16
-
-Factors = tuple[int, ...]
-"""A product of derivatives of σ on one sample: (0, 0, 1) is σ σ σ'."""
+_LINE_BATCH = 1024
 
 DERIVATIVES = {"J_ss": (0, 0, 2), "J_dd": (1, 1, 2), "K_sd": (0, 1, 1), "Q_ss": (0, 0, 4), "Q_dd": (1, 1, 4)}
 """Of σ^(a)(z1) σ^(b)(z2), all those of an order: (a, b, order)."""
 _ALWAYS: list[tuple[Factors, Factors]] = [
     ((0,), (0,)), *(((a + order - m,), (b + m,)) for a, b, order in DERIVATIVES.values() for m in range(order + 1))
 ]  # fmt: skip
+_PRODUCTS: list[Factors] = [(0, 0), (0, 1), (1, 1), (0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 1, 1)]
+_HELD: list[Factors] = [*((order,) for order in range(_ORDER + 1)), *_PRODUCTS]
+"""All that is ever asked for on one of two samples; three or four of one kind leave one or none for the other."""
 
 
 class SeriesIntegrals:
-    """Hermite series where they converge; the wedge cubature on other pairs; a line rule where z2 = c z1."""
+    """Hermite series where they converge; elsewhere one variable given the other; a line rule where z2 = c z1."""
 
     def __init__(self, activation: Activation, G: np.ndarray, ratio: np.ndarray, rule: Rule):
         self.activation, self.G, self.rule = activation, G, rule
@@ -36,56 +41,103 @@ class SeriesIntegrals:
         self.parallel = ~np.isnan(ratio) | (scale == 0)
         rho = np.divide(G, scale, out=np.zeros_like(G), where=scale > 0)
         self.rho = np.where(self.parallel, np.sign(np.nan_to_num(ratio)), np.clip(rho, -1.0, 1.0))
-        u, self.psi = line_basis(rule.reach, rule.line_nodes, rule.line_terms)
-        self.values = evaluate(activation, s[:, None] * u, _ORDER)
-        if activation.kinked:
-            below, above = evaluate(activation, np.array([-NEXT_TO_ZERO, NEXT_TO_ZERO]), _ORDER).T
-            self.deltas = DeltaTerms(G, above - below, self._ordinary_means)
+        if activation.kinks:
+            self.deltas = DeltaTerms(G, *kinks_and_jumps(activation, _ORDER), self._ordinary_means)
+        # The nodes of `line_basis` part at 0 only.
+        self.has_series = activation.kinks in ((), (0.0,))
+        if self.has_series:
+            u, self.psi = line_basis(rule.reach, rule.line_nodes, rule.line_terms)
+            self.values = evaluate(activation, s[:, None] * u, _ORDER)
         self._tables: dict[tuple[Factors, Factors], np.ndarray] = {}
 
     def tables(self) -> dict[str, np.ndarray]:
         self._prepare([])
-        return {"Phi": self._pair((0,), (0,)), "dPhi": self._pair((1,), (1,))} | {
+        return {"Phi": self.pair((0,), (0,)), "dPhi": self.pair((1,), (1,))} | {
             name: self._derivatives(*row) for name, row in DERIVATIVES.items()
         }
 
     def _derivatives(self, a: int, b: int, order: int) -> np.ndarray:
         row = [(a + order - m, b + m) for m in range(order + 1)]
-        stack = np.stack([self._pair((i,), (j,)) for i, j in row])
-        if not self.activation.kinked:
-            return stack
-        for m, (i, j) in enumerate(row):
-            stack[m] += self.deltas.terms(i, j)
-        # The separate derivatives diverge where z2 = c z1: there the total derivative stands first.
-        stack[:, self.parallel] = 0.0
-        for i, j in np.argwhere(self.parallel & np.multiply.outer(self.s > 0, self.s > 0)):
+        stack = np.stack([self.pair((i,), (j,)) for i, j in row])
+        if self.activation.kinks:
+            for m, (i, j) in enumerate(row):
+                stack[m] += self.deltas.terms(i, j)
+            # The separate derivatives diverge where z2 = c z1: there the total derivative stands first.
+            stack[:, self.parallel] = 0.0
+            i, j = np.nonzero(self.parallel & np.multiply.outer(self.s > 0, self.s > 0))
             # Stein: ⟨P^(n)(z)⟩ = ⟨P(z) He_n(z/s)⟩ / sⁿ.
-            moment = (self.values[a, i] * self._reflected(self.values[b], i, j)) @ self.psi[:, order]
-            stack[0, i, j] = moment * math.sqrt(math.factorial(order)) / self.s[i] ** order
+            stack[0, i, j] = self._along_lines(i, j, [((a,), (b,))], order)[0] / self.s[i] ** order
         return stack
 
-    def _reflected(self, values: np.ndarray, i: int, j: int) -> np.ndarray:
-        """A function of z_j = ±(s_j/s_i) z_i on the nodes of sample i."""
-        return values[..., j, ::-1] if self.rho[i, j] < 0 else values[..., j, :]
+    def _ordinary_means(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        """⟨{σ^(n)}(mean + w)⟩, w ~ N(0, variance): (6, *mean.shape)."""
+        out = np.empty((_ORDER + 1, mean.size))
+        left, centre = np.sqrt(variance.ravel()), mean.ravel()
+        kinks = np.array(self.activation.kinks)[:, None]
+        for start in range(0, mean.size, _LINE_BATCH):
+            some = slice(start, start + _LINE_BATCH)
+            u, weights = self._cut_line((kinks - centre[some]), left[some])
+            values = evaluate(self.activation, centre[some] + left[some] * u, _ORDER)
+            out[:, some] = np.sum(values * weights, axis=1)
+        return out.reshape(-1, *mean.shape)
 
-    def _ordinary_means(self, variance: np.ndarray) -> np.ndarray:
-        """⟨{σ^(n)}(w)⟩, w ~ N(0, variance): (6, N, N)."""
-        u, psi = line_basis(self.rule.reach, self.rule.kinked_wedge[1], 1)
-        rows = [evaluate(self.activation, np.sqrt(v)[:, None] * u, _ORDER) @ psi[:, 0] for v in variance]
-        return np.stack(rows, axis=1)
+    def _cut_line(self, cuts: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Nodes u and weights (P, M) cut where s u is one of `cuts` (m, M)."""
+        safe = np.maximum(s, 1e-150)
+        with jax.enable_x64(True):
+            u, weights = graded_rule(
+                cuts / safe, np.broadcast_to(1 / safe, cuts.shape), self.rule.reach, self.rule.conditioned[0]
+            )
+        return np.asarray(u), np.asarray(weights)
+
+    def _along_lines(self, i, j, requests: list[tuple[Factors, Factors]], order: int = 0) -> np.ndarray:
+        """⟨f(z_i) g(z_j) He_order(z_i/s_i)⟩ on parallel pairs, ordinary parts: (T, M)."""
+        out = np.empty((len(requests), len(i)))
+        kinks = np.array(self.activation.kinks)[:, None]
+        for start in range(0, len(i), _LINE_BATCH):
+            a, b = i[start : start + _LINE_BATCH], j[start : start + _LINE_BATCH]
+            sign = np.where(self.rho[a, b] < 0, -1.0, 1.0)
+            if not self.has_series:
+                other = np.divide(self.s[a], self.s[b], out=np.zeros_like(sign), where=self.s[b] > 0) * sign
+                u, weights = self._cut_line(
+                    np.concatenate([kinks * np.ones(len(a)), kinks * other]), self.s[a]
+                )
+                first = evaluate(self.activation, self.s[a] * u, _ORDER)
+                second = evaluate(self.activation, sign * self.s[b] * u, _ORDER)
+                weights = weights * np.polynomial.hermite_e.hermeval(u, [0] * order + [1])
+                for t, (f, g) in enumerate(requests):
+                    out[t, start : start + len(a)] = np.sum(
+                        weights * product(first, f) * product(second, g), axis=0
+                    )
+            else:
+                first = self.values[:, a]
+                second = np.where(sign[:, None] < 0, self.values[:, b, ::-1], self.values[:, b])
+                weights = self.psi[:, order] * math.sqrt(math.factorial(order))
+                for t, (f, g) in enumerate(requests):
+                    out[t, start : start + len(a)] = (product(first, f) * product(second, g)) @ weights
+        return out
 
     def pairs(self, requests: list[tuple[Factors, Factors]]) -> dict[tuple[Factors, Factors], np.ndarray]:
-        """⟨f(z_a) g(z_b)⟩ for each (f, g), (N, N)."""
+        """`pair` for each (f, g)."""
         self._prepare(requests)
-        return {request: self._pair(*request) for request in requests}
+        return {request: self.pair(*request) for request in requests}
 
     def wide_all(self, samples: np.ndarray) -> np.ndarray:
-        """⟨Π_i σ^(p_i)(z_i)⟩ on each of M quadruples (M, 4) for every p: (M, 2, 2, 2, 2)."""
-        return four_sample_moments(
-            self.activation, self.G[samples[:, :, None], samples[:, None, :]], self.rule
-        )
+        """⟨Π_i σ^(p_i)(z_i)⟩ on quadruples (M, 4) of three or four distinct samples for every p: (M, 2, 2, 2, 2)."""
+        return self._four(self.G[samples[:, :, None], samples[:, None, :]])
 
-    def _pair(self, f: Factors, g: Factors) -> np.ndarray:
+    def _four(self, G: np.ndarray) -> np.ndarray:
+        terms = self.activation.exponentials
+        if not terms:
+            return four_sample_moments(self.activation, G, self.rule)
+        out = exponentials.four_moments(terms, G)
+        # Several terms cancel where samples are small.
+        small = np.prod(np.diagonal(G, axis1=1, axis2=2), axis=1) < 1e-6
+        if len(terms) > 1 and np.any(small):
+            out[small] = four_sample_moments(self.activation, G[small], self.rule)
+        return out
+
+    def pair(self, f: Factors, g: Factors) -> np.ndarray:
         """⟨f(z_a) g(z_b)⟩, ordinary parts alone: (N, N)."""
         return self._tables[f, g] if (f, g) in self._tables else self._tables[g, f].T
 
@@ -94,49 +146,78 @@ class SeriesIntegrals:
         new = sorted({(max(r), min(r)) for r in [*_ALWAYS, *requests]} - self._tables.keys())
         if not new:
             return
-        held = sorted({h for request in new for h in request})
-        values = np.stack([_product(self.values, h) for h in held])
-        coefficients = line_coefficients(values, self.psi)
-        first, second = ([held.index(request[side]) for request in new] for side in (0, 1))
-        if self.activation.kinked:
+        if self.has_series:
+            tables, slow = self._series(new)
+        else:
             tables = np.zeros((len(new), *self.G.shape))
             slow = np.ones(tables.shape, bool)
-        else:
-            apart = np.where(self.parallel, 0.0, self.rho)
-            tables, tail = pair_tables(coefficients, first, second, apart)
-            slow = tail > _PAIR_CONVERGED
-        for i, j in np.argwhere(self.parallel):
-            tables[:, i, j] = (values[first, i] * self._reflected(values[second], i, j)) @ self.psi[:, 0]
+        i, j = np.nonzero(self.parallel)
+        tables[:, i, j] = self._along_lines(i, j, new)
+        for t, (_, g) in enumerate(new):
+            if g == ():
+                tables[t] = np.diag(tables[t])[:, None]
+                slow[t] = False
+        slow &= ~self.parallel
+        if self.activation.exponentials:
+            slow = np.broadcast_to(self._closed(), slow.shape)
+            a, b = np.nonzero(self._closed())
+            for t, (f, g) in enumerate(new):
+                tables[t, a, b] = exponentials.pair_moment(
+                    self.activation.exponentials, f, g, self.G[a, a], self.G[a, b], self.G[b, b]
+                )
+        elif np.any(slow):
+            self._fill_conditioned(tables, new, slow)
+        if self.rule.suspicious:
+            for table, (f, g) in zip(tables, new, strict=True):
+                if len(f) == len(g) == 1:
+                    table += self._undeclared(f[0], g[0]) + self._undeclared(g[0], f[0]).T
         self._tables.update({request: tables[t] for t, request in enumerate(new)})
-        hard = {
-            request: one & ~self.parallel
-            for request, one in zip(new, slow, strict=True)
-            if np.any(one & ~self.parallel)
-        }
-        if hard:
-            self._fill_by_wedges(hard)
 
-    def _fill_by_wedges(self, hard: dict[tuple[Factors, Factors], np.ndarray]) -> None:
-        anywhere = np.any([slow | slow.T for slow in hard.values()], axis=0)
-        pairs = np.argwhere(np.triu(anywhere, 1))
-        for start in range(0, len(pairs), _PAIR_BATCH):
-            batch = pairs[start : start + _PAIR_BATCH]
-            # Filled up to one size, so that σ is compiled once.
-            i, j = np.concatenate([batch, np.repeat(batch[:1], _PAIR_BATCH - len(batch), axis=0)]).T
-            root = np.zeros((_PAIR_BATCH, 2, 2))
-            root[:, 0, 0] = self.s[i]
-            root[:, 1, 0] = self.s[j] * self.rho[i, j]
-            root[:, 1, 1] = self.s[j] * np.sqrt(1 - self.rho[i, j] ** 2)
-            u, weights = plane_rule(self.activation, root, self.rule)
-            values = evaluate(self.activation, root @ u, _ORDER)
-            for (f, g), slow in hard.items():
-                for a, b, one, two in ((i, j, 0, 1), (j, i, 1, 0)):
-                    integral = np.sum(
-                        weights * _product(values[:, :, one], f) * _product(values[:, :, two], g), axis=1
-                    )
-                    table = self._tables[f, g]
-                    table[a, b] = np.where(slow[a, b], integral, table[a, b])
+    def _series(self, new: list[tuple[Factors, Factors]]) -> tuple[np.ndarray, np.ndarray]:
+        """The tables (T, N, N) by their Hermite series, and where these have not converged."""
+        held = sorted({h for request in new for h in request})
+        coefficients = line_coefficients(np.stack([product(self.values, h) for h in held]), self.psi)
+        if self.activation.exponentials:
+            # Their waves soon are too short for the nodes.
+            large = np.flatnonzero(self.s > 1)
+            for one, h in zip(coefficients, held, strict=True):
+                one[large] = exponentials.coefficients(
+                    self.activation.exponentials, h, self.s[large], one.shape[1]
+                )
+        first, second = ([held.index(request[side]) for request in new] for side in (0, 1))
+        tables, tail = pair_tables(coefficients, first, second, np.where(self.parallel, 0.0, self.rho))
+        return tables, ~(tail <= _PAIR_CONVERGED)
 
+    def _closed(self) -> np.ndarray:
+        """Where the closed form of a sum of exponentials loses nothing by cancellation: (N, N)."""
+        large = (self.s > 1) | (len(self.activation.exponentials) == 1)
+        return np.multiply.outer(large, large)
 
-def _product(values: np.ndarray, factors: Factors) -> np.ndarray:
-    return functools.reduce(np.multiply, [values[order] for order in factors] or [np.ones_like(values[0])])
+    def _fill_conditioned(
+        self, tables: np.ndarray, new: list[tuple[Factors, Factors]], slow: np.ndarray
+    ) -> None:
+        anywhere = np.any(slow | slow.swapaxes(1, 2), axis=0)
+        i, j = np.nonzero(np.triu(anywhere, 1))
+        held = _HELD if any(len(h) > 1 for request in new for h in request) else _HELD[: _ORDER + 1]
+        variances = np.stack([self.s[i], self.s[j]], axis=1) ** 2
+        found = pair_moments(self.activation, held, variances, self.rho[i, j], self.rule)
+        for table, mask, (f, g) in zip(tables, slow, new, strict=True):
+            if not np.any(mask):
+                continue
+            f_row, g_row = held.index(f), held.index(g)
+            for a, b, values in ((i, j, found[:, f_row, g_row]), (j, i, found[:, g_row, f_row])):
+                table[a, b] = np.where(mask[a, b], values, table[a, b])
+
+    @functools.cached_property
+    def _missing(self) -> tuple[np.ndarray, np.ndarray]:
+        """What Stein's identity finds missing in ⟨σ^(n)(z)⟩, and √⟨σ^(n)²⟩: (6, N) both."""
+        index = np.arange(len(self.s))
+        orders = range(_ORDER + 1)
+        means = self._along_lines(index, index, [((n,), ()) for n in orders])
+        norms = np.sqrt(self._along_lines(index, index, [((n,), (n,)) for n in orders]))
+        by_parts = np.stack([self._along_lines(index, index, [((0,), ())], n)[0] for n in orders])
+        return missing_deltas(self.activation, means, by_parts, norms[0], self.s), norms
+
+    def _undeclared(self, a: int, b: int) -> np.ndarray:
+        missing, norms = self._missing
+        return np.multiply.outer(missing[a], norms[b])

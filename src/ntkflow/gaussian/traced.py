@@ -19,10 +19,10 @@ from .four_samples import Grid, moments
 from .four_signs import quadrature
 from .linear_pieces import pair_moment, pair_tables, slot_moments
 from .piecewise_linear import at_zero
-from .rules import FINE, line_basis
+from .rules import FINE, Factors, line_basis, product
 from .sample_sets import SampleSets, pair_requests
 from .series import series_block
-from .series_integrals import DERIVATIVES, Factors
+from .series_integrals import DERIVATIVES
 
 _GRID = Grid(FINE.reach, 84, 64)
 _slot_moments = jax.jit(slot_moments, static_argnums=0)
@@ -105,7 +105,7 @@ def _smooth_pairs(activation: Activation, G):
 
     @functools.cache
     def on_line(f: Factors):
-        return functools.reduce(jnp.multiply, [values[order] for order in f], jnp.ones((N, u.size)))
+        return product(values, f)
 
     @functools.cache
     def coefficients(f: Factors):

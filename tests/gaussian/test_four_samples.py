@@ -1,0 +1,117 @@
+"""Three and four samples, singular and nearly singular metrics included, against rules in the metric's eigenvectors."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from ntkflow.activations import activation
+from ntkflow.gaussian import COARSE, FINE
+from ntkflow.gaussian.quadruples import four_sample_moments
+from ntkflow.gaussian.rules import evaluate
+from ntkflow.gaussian.series_integrals import SeriesIntegrals
+
+SMOOTH = ["tanh", "erf", "sigmoid", "softplus", "gelu", "silu"]
+KINDS = {
+    "three dimensions": (0, 0, 0),
+    "nearly a plane": (0, 0, -4),
+    "nearly a line": (0, -3, -5),
+    "a plane": (0, 0),
+}
+
+
+def metric(rng, kind, lowest, highest):
+    """G of four samples with variances of 10^lowest to 10^highest, whose directions spread by powers of 10."""
+    z = rng.normal(size=(4, len(KINDS[kind]))) * 10.0 ** np.array(KINDS[kind])
+    z *= 10.0 ** (rng.uniform(lowest, highest, (4, 1)) / 2) / np.linalg.norm(z, axis=1, keepdims=True)
+    return z @ z.T
+
+
+def by_eigenvectors(spec, G):
+    """Trapezoidal rule along wide eigenvectors of G, Gauss-Hermite along narrow ones; and √(⟨f²⟩⟨g²⟩) of the pairs."""
+    eigenvalues, directions = np.linalg.eigh(G)
+    lines = []
+    for value in eigenvalues:
+        s = math.sqrt(max(value, 0.0))
+        if s < 0.05:
+            x, w = np.polynomial.hermite_e.hermegauss(1 if s < 1e-7 else 7)
+            lines.append((s * x, w / w.sum()))
+        else:
+            step = min(0.35, 0.28 / s)
+            x = np.arange(-8, 8 + step, step)
+            lines.append((s * x, step * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)))
+    moments, squares = np.zeros((2, 2, 2, 2)), np.zeros((2, 2, 2, 2, 2))
+    # The widest direction in turn, so that memory is bounded.
+    for x, w in zip(*lines[-1], strict=True):
+        along = np.meshgrid(*(line for line, _ in lines[:-1]), [x], indexing="ij")
+        weight = w * np.einsum("i,j,k->ijk", *(weights for _, weights in lines[:-1])).ravel()
+        z = np.einsum("id,dp->ip", directions, np.stack(along).reshape(4, -1))
+        s, d = evaluate(activation(spec), z, 1)
+        pairs = [np.stack([f * g for f in (s[i], d[i]) for g in (s[i + 1], d[i + 1])]) for i in (0, 2)]
+        moments += ((pairs[0] * weight) @ pairs[1].T).reshape(2, 2, 2, 2)
+        squares[0] += np.add.outer(pairs[0] ** 2 @ weight, np.zeros(4)).reshape(2, 2, 2, 2)
+        squares[1] += np.add.outer(np.zeros(4), pairs[1] ** 2 @ weight).reshape(2, 2, 2, 2)
+    return moments, np.sqrt(squares[0] * squares[1])
+
+
+@pytest.mark.parametrize("kind", ["nearly a plane", "nearly a line", "a plane"])
+@pytest.mark.parametrize("spec", ["tanh", "gelu"])
+def test_nearly_dependent_samples(spec, kind):
+    """The steepest σ of the range, at the variance of 10: 1e-9."""
+    G = metric(np.random.default_rng(1), kind, 0.5, 1.0)
+    exact, scale = by_eigenvectors(spec, G)
+    assert np.all(np.abs(four_sample_moments(activation(spec), G[None], FINE)[0] - exact) < 1e-9 * scale)
+
+
+def test_more_samples_than_dimensions():
+    G = metric(np.random.default_rng(2), "three dimensions", -3.0, 0.3)
+    exact, scale = by_eigenvectors("tanh", G)
+    assert np.all(np.abs(four_sample_moments(activation("tanh"), G[None], FINE)[0] - exact) < 1e-9 * scale)
+
+
+@pytest.mark.parametrize("spec", ["sin", "cos"])
+def test_series_against_closed_forms(spec):
+    """σ = sin, cos without their closed forms, on full and on rank-three metrics: Hermite series and shared variables."""
+    rng = np.random.default_rng(0)
+    for dimensions, variance in itertools.product((3, 4, 7), (0.3, 2.0, 9.0)):
+        z = rng.normal(size=(3, 4, dimensions)) * math.sqrt(variance / dimensions)
+        G = z @ z.swapaxes(1, 2)
+        closed = SeriesIntegrals(activation(spec), G[0], np.full((4, 4), np.nan), FINE)._four(G)
+        series = four_sample_moments(dataclasses.replace(activation(spec), exponentials=()), G, FINE)
+        assert np.abs(closed - series).max() < 1e-10
+
+
+@pytest.mark.parametrize("spec", ["tanh", "elu", "sin"])
+def test_every_placement_of_primes_and_order(spec):
+    """`wide_all` on the same four samples in another order: the primes follow the samples."""
+    G = metric(np.random.default_rng(3), "three dimensions", -1.0, 0.5)
+    G = G + 0.2 * np.diag(np.diag(G))
+    held = SeriesIntegrals(activation(spec), G, np.where(np.eye(4) == 1, 1.0, np.nan), FINE)
+    orders = np.array([(0, 1, 2, 3), (2, 0, 3, 1), (3, 2, 1, 0), (0, 0, 1, 2), (1, 0, 2, 0)])
+    first, other, third, twice, again = held.wide_all(orders)
+    assert np.array_equal(other, first.transpose(2, 0, 3, 1))
+    assert np.array_equal(third, first.transpose(3, 2, 1, 0))
+    assert np.allclose(again, twice.transpose(2, 0, 3, 1), rtol=1e-12, atol=1e-15)
+    # The first sample twice: σ σ' and σ' σ are the same.
+    assert np.allclose(twice[0, 1], twice[1, 0], rtol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", SMOOTH)
+def test_accuracy_and_honesty_of_smooth_moments(spec):
+    """1e-9 from variance 1e-3 to 10 for every kind of metric, with an estimate that covers the error."""
+    rng = np.random.default_rng(0)
+    ratios = []
+    for kind, (lowest, highest) in itertools.product(KINDS, [(-3.0, 1.0), (0.9, 1.0)]):
+        for _ in range(1 if kind == "three dimensions" else 6):
+            G = metric(rng, kind, lowest, highest)
+            exact, scale = by_eigenvectors(spec, G)
+            fine, coarse = (
+                four_sample_moments(activation(spec), G[None], rule)[0] for rule in (FINE, COARSE)
+            )
+            error = np.abs(fine - exact) / scale
+            assert np.all(error < 1e-9), kind
+            ratios.append(error / (np.abs(fine - coarse) / scale + 1e-13))
+    assert np.mean(np.array(ratios) <= 1) > 0.99 and np.max(ratios) < 10
