@@ -83,17 +83,18 @@ def test_series_against_closed_forms(spec):
         assert np.abs(closed - series).max() < 1e-10
 
 
-@pytest.mark.parametrize("spec", ["tanh", "elu", "sin"])
-def test_every_placement_of_primes_and_order(spec):
+@pytest.mark.parametrize(("spec", "accuracy"), [("tanh", 1e-12), ("elu", 1e-8), ("sin", 1e-12)])
+def test_every_placement_of_primes_and_order(spec, accuracy):
     """`wide_all` on the same four samples in another order: the primes follow the samples."""
     G = metric(np.random.default_rng(3), "three dimensions", -1.0, 0.5)
     G = G + 0.2 * np.diag(np.diag(G))
     held = SeriesIntegrals(activation(spec), G, np.where(np.eye(4) == 1, 1.0, np.nan), FINE)
     orders = np.array([(0, 1, 2, 3), (2, 0, 3, 1), (3, 2, 1, 0), (0, 0, 1, 2), (1, 0, 2, 0)])
     first, other, third, twice, again = held.wide_all(orders)
-    assert np.array_equal(other, first.transpose(2, 0, 3, 1))
-    assert np.array_equal(third, first.transpose(3, 2, 1, 0))
-    assert np.allclose(again, twice.transpose(2, 0, 3, 1), rtol=1e-12, atol=1e-15)
+    for moved, moments, axes in (
+        (other, first, (2, 0, 3, 1)), (third, first, (3, 2, 1, 0)), (again, twice, (2, 0, 3, 1)),
+    ):  # fmt: skip
+        assert np.abs(moved - moments.transpose(axes)).max() < accuracy * np.abs(moments).max()
     # The first sample twice: σ σ' and σ' σ are the same.
     assert np.allclose(twice[0, 1], twice[1, 0], rtol=1e-9)
 

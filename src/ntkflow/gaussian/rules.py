@@ -67,7 +67,7 @@ class Rule:
 FINE = Rule(
     reach=13.0,
     line_nodes=200,
-    line_terms=192,
+    line_terms=240,
     conditioned=(96, 88, 24),
     inner_reach=10.5,
     wedge=(64, 96),
@@ -80,7 +80,7 @@ FINE = Rule(
 COARSE = Rule(
     reach=12.5,
     line_nodes=186,
-    line_terms=176,
+    line_terms=224,
     conditioned=(88, 80, 20),
     inner_reach=10.0,
     wedge=(60, 90),

@@ -18,7 +18,7 @@ from .rules import Factors, Rule, evaluate, line_basis, line_coefficients, produ
 from .series import pair_tables
 
 _ORDER = 5  # the highest derivative that the recursions ask for
-_PAIR_CONVERGED = 1e-14
+_PAIR_CONVERGED = 1e-13
 _LINE_BATCH = 1024
 
 DERIVATIVES = {"J_ss": (0, 0, 2), "J_dd": (1, 1, 2), "K_sd": (0, 1, 1), "Q_ss": (0, 0, 4), "Q_dd": (1, 1, 4)}
