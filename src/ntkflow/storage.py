@@ -79,8 +79,10 @@ def read(path) -> xr.Dataset:
 def _of_tiles(path: Path) -> xr.Dataset:
     """A store's dataset, of which only what is small and always looked at is read now."""
     try:
-        dataset = xr.open_zarr(path, consolidated=False, chunks=None)
-        return dataset.assign({name: dataset[name].load() for name in ("X", "sets", "largest")})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = xr.open_zarr(path, consolidated=False, chunks=None)
+            return dataset.assign({name: dataset[name].load() for name in ("X", "sets", "largest")})
     except Exception as error:  # as in `read`
         raise FileError(f"{path} is damaged ({error})") from error
 

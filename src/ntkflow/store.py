@@ -43,6 +43,7 @@ class Store:
         self.path = path
         self.group = self._opened()
         self.header = self._header()
+        self._members: dict[str, Any] = {}
         self.records: Any = self.member(self.RECORDS)
 
     @classmethod
@@ -107,10 +108,12 @@ class Store:
 
     def member(self, name: str) -> Any:
         """An array, to be read or written in parts."""
-        try:
-            return self.group[name]
-        except Exception as error:  # what a damaged folder raises is up to the library
-            raise FileError(f"{self.path} is damaged: {name} is missing or can't be read") from error
+        if name not in self._members:
+            try:
+                self._members[name] = self.group[name]
+            except Exception as error:  # what a damaged folder raises is up to the library
+                raise FileError(f"{self.path} is damaged: {name} is missing or can't be read") from error
+        return self._members[name]
 
     def has(self, part: int) -> bool:
         """Whether the record of a part was written."""

@@ -155,7 +155,7 @@ class _Run:
         if rank == 2 and (tile[0] != tile[1] or tile[2] != tile[3]):
             return
         held = self.plan.blocks
-        for blocks in sorted(set(itertools.permutations(tile[:: 4 // rank]))):
+        for blocks in sorted(set(itertools.permutations(tile if rank == 4 else (tile[0], tile[2])))):
             corner = [held[block].start for block in blocks]
             columns = [[slot for slot, one in enumerate(owner) if one == block] for block in blocks]
             pieces = [

@@ -42,7 +42,10 @@ class TileStore(store.Store):
 
         def fill(group: zarr.Group) -> None:
             for name, held in kernels.variables.items():
-                group.create_array(str(name), data=held.values, dimension_names=list(held.dims), **CHECKED)
+                group.create_array(
+                    str(name), data=held.values, fill_value=np.nan if held.dtype.kind == "f" else 0,
+                    dimension_names=[str(dim) for dim in held.dims], **CHECKED,
+                )  # fmt: skip
             for name in NAMES:
                 rank = len(dims[name])
                 for suffix, dtype in (("", "float64"), ("_error", "float32")):
@@ -69,7 +72,8 @@ class TileStore(store.Store):
         return [self.has(tile) for tile in range(self.records.shape[0])]
 
     def check_finished(self) -> None:
-        """FileError, saying how many tiles are done, unless all are."""
+        """FileError, saying how many tiles are done, unless all are; or if the inputs are damaged."""
+        self.check_inputs(self.header.get("X_sha256", ""))
         done = self.done
         if not all(done):
             raise FileError(
