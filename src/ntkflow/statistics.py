@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 import xarray as xr
 
 from . import storage
 from .errors import ComponentError, FileError
+from .lazy import OnDisk, Tables
 from .mlp import MLP
-from .storage import OnDisk
 from .tiles.store import NAMES as TILED
 from .version import __version__
 
@@ -30,38 +30,12 @@ _SPLIT = ("bias_contributions", "weight_contributions")
 
 
 _ROUNDOFF = 1e-11
-_KEPT = 2**24  # bytes
 
 
 def natural_scale(values: Mapping[str, np.ndarray], name: str) -> float:
     """The size of the products of G and H that a tensor is made of."""
     G, H = (float(np.abs(values[kernel]).max()) for kernel in ("G", "H"))
     return {"G": G, "G1": G, "V": G * G, "D": G * H, "F": G * H, "A": H * H, "B": H * H}.get(name, H)
-
-
-class Tables(dict[str, Any]):
-    """Arrays by name; some are made when they are looked at, by a function that stands in their place. Small ones are then kept."""
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        value = super().__getitem__(name)
-        if isinstance(value, np.ndarray):
-            return value
-        made = value()
-        if made.nbytes <= _KEPT:
-            self[name] = made
-        return made
-
-    def entries(self, name: str, index: tuple) -> np.ndarray:
-        """`self[name][index]` for integers or arrays of integers; of what is on disk, no more is read."""
-        value = super().__getitem__(name)
-        return value[index] if isinstance(value, OnDisk) else self[name][index]
-
-    def largest(self, name: str) -> float:
-        """The largest absolute value of an array, without NaNs."""
-        value = super().__getitem__(name)
-        if isinstance(value, OnDisk) and value.largest is not None:
-            return value.largest
-        return float(np.nanmax(np.abs(self[name]), initial=0.0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,6 @@ import shutil
 import warnings
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 from .errors import FileError
@@ -85,35 +84,3 @@ def _of_tiles(path: Path) -> xr.Dataset:
             return dataset.assign({name: dataset[name].load() for name in ("X", "sets", "largest")})
     except Exception as error:  # as in `read`
         raise FileError(f"{path} is damaged ({error})") from error
-
-
-class OnDisk:
-    """An array on disk without NaNs, read as float64 when it is called; or some entries of it, when it is indexed.
-
-    Attributes:
-        largest: its largest absolute value, if that is known.
-    """
-
-    def __init__(self, array: xr.DataArray, name: str, largest: float | None):
-        self._array, self._name, self.largest = array, name, largest
-
-    def __call__(self) -> np.ndarray:
-        return self._read(self._array)
-
-    def __getitem__(self, index: tuple) -> np.ndarray:
-        """As NumPy's, for integers or arrays of integers that broadcast."""
-        index = np.broadcast_arrays(*index)
-        points = tuple(f"point{axis}" for axis in range(index[0].ndim))
-        places = {
-            dim: xr.DataArray(one, dims=points) for dim, one in zip(self._array.dims, index, strict=True)
-        }
-        return self._read(self._array.isel(places))
-
-    def _read(self, array: xr.DataArray) -> np.ndarray:
-        try:
-            found = array.values.astype(float)
-        except Exception as error:  # what a damaged chunk raises is up to the codecs
-            raise FileError(f"{self._name} can't be read: its file is damaged ({error})") from error
-        if np.any(np.isnan(found)):
-            raise FileError(f"{self._name} can't be read: some of its files are missing")
-        return found
