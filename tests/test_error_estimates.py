@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ntkflow
-from ntkflow import propagate
+from ntkflow import runs
 from ntkflow.gaussian import Rule
 
 FINER = Rule(
@@ -30,7 +30,7 @@ def errors_and_estimates(monkeypatch, activation, seed, C_W):
     X = rng.normal(size=(3, 6))
     flow = ntkflow.flow(mlp, X)
     with monkeypatch.context() as patch:
-        patch.setattr(propagate, "FINE", FINER)
+        patch.setattr(runs, "FINE", FINER)
         reference = ntkflow.flow(mlp, X)
     for layer, exact in zip(flow, reference, strict=True):
         for name in layer.values:

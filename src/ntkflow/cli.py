@@ -24,6 +24,12 @@ from ntkflow.sampling.store import is_ensemble
 from ntkflow.storage import check_writable, write
 from ntkflow.table import comparison_table, ensemble_table, flow_table, verification_table
 
+_UNITS = {"": 1} | {
+    prefix + binary: base**power
+    for power, prefix in enumerate("KMGT", start=1)
+    for binary, base in (("", 1000), ("i", 1024))
+}
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -58,19 +64,34 @@ def flow_command(
         Components, typer.Option(help="Tensor components: all, those of pairs of samples, or none.")
     ] = Components.all,
     rtol: Annotated[float, typer.Option(help="The relative accuracy wanted of the tensors.")] = 1e-6,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="1GiB", help="Write to a .zarr tile by tile, working in so much memory."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a .zarr by tiles that was stopped.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FLOW.png", help="Where to save a picture.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
 ) -> None:
     """Compute the statistics of every layer and save them."""
+    by_tiles = resume or memory is not None
     with _one_sentence_errors():
-        _check_output(output, force)
+        if not by_tiles:
+            _check_output(output, force)
+        elif force:
+            raise DataError(
+                "--force replaces no .zarr by tiles: delete it, or give --resume to go on with it"
+            )
         if plot is not None:
             _check_picture(plot, force)
         mlp = ntkflow.MLP.from_toml(spec)
         X = _load_inputs(data)
+        tiles = {"store": output, "memory": _bytes(memory or "1GiB"), "resume": resume} if by_tiles else {}
         with progress_bar() as report:
-            result = ntkflow.flow(mlp, X, components=components.value, progress=report, rtol=rtol)
-        result.save(output, overwrite=force)
+            result = ntkflow.flow(mlp, X, components=components.value, progress=report, rtol=rtol, **tiles)
+        if not by_tiles:
+            result.save(output, overwrite=force)
         if plot is not None:
             plot_flow(result, plot)
 
@@ -243,6 +264,15 @@ def _fraction(text: str) -> float:
         return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError as error:
         raise DataError(f"--until must be a number or a percentage such as 1%, not {text!r}") from error
+
+
+def _bytes(text: str) -> int:
+    number = text.rstrip("KMGTiB ")
+    unit = text[len(number) :].strip()
+    try:
+        return int(float(number) * _UNITS[unit.removesuffix("B")])
+    except (KeyError, ValueError, OverflowError) as error:
+        raise DataError(f"--memory must be a number of bytes such as 500MB or 2GiB, not {text!r}") from error
 
 
 def _whole_numbers(text: str) -> list[int]:

@@ -62,22 +62,48 @@ class Layout:
         self.closed = np.ascontiguousarray(samples[first].T)
         self._rows = inverse.reshape(len(asked), len(self._choices))
 
-    def expand(self, name: str, packed: np.ndarray) -> np.ndarray:
-        """A packed tensor (orbits, C) as (S, k, …, k), or (N, …, N) if one set holds all inputs; G1, H1 as (N, N)."""
+    @property
+    def whole(self) -> bool:
+        """Whether one set holds all inputs, in their order: its tensors need no axis of sets."""
+        N = len(self._index)
+        return self.asked.shape == (1, N) and np.array_equal(self.asked[0], np.arange(N))
+
+    def expanded_size(self, name: str) -> int:
+        """How many numbers `expand` makes."""
         rank = len(SYMMETRIES[name][0])
+        return len(self._index) ** 2 if rank == 2 else len(self.asked) * self.asked.shape[1] ** 4
+
+    def expand(self, name: str, packed: np.ndarray) -> np.ndarray:
+        """A packed tensor (orbits, C) as (S, k, …, k), or (N, …, N) if `whole`; G1, H1 as (N, N), NaN where not held."""
+        if len(SYMMETRIES[name][0]) == 2:
+            N = len(self._index)
+            out = np.full((N, N), np.nan, packed.dtype)
+            for slots in itertools.product(range(self._choices.shape[1]), repeat=2):
+                samples = (self.asked[:, self._choices[:, slot]] for slot in slots)
+                out[tuple(samples)] = self.entries(name, packed, slots)
+            return out
+        slots, row = self._source
         number = orbits(name, len(self.closed))[0]
-        N, (S, k) = len(self._index), self.asked.shape
-        out = np.full((N, N), np.nan) if rank == 2 else np.empty((S,) + (k,) * rank)
-        for slots in itertools.product(range(self._choices.shape[1]), repeat=rank):
-            orbit = number[tuple(self._positions[slot] for slot in slots)]
-            value = packed[orbit, self._rows]
-            chosen = tuple(self._choices[:, slot] for slot in slots)
-            if rank == 2:
-                out[tuple(self.asked[:, one] for one in chosen)] = value
-            else:
-                out[(slice(None), *chosen)] = value
-        whole = S == 1 and k == N and np.array_equal(self.asked[0], np.arange(N))
-        return out[0] if whole and rank == 4 else out
+        out = packed[number.ravel()[slots], row]
+        return out[0] if self.whole else out
+
+    def entries(self, name: str, packed: np.ndarray, slots: tuple[int, ...]) -> np.ndarray:
+        """The components of a packed tensor on these slots of each choice of samples: (S, choices)."""
+        number = orbits(name, len(self.closed))[0]
+        return packed[number[tuple(self._positions[slot] for slot in slots)], self._rows]
+
+    @functools.cached_property
+    def _source(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where components on four slots are found, (S, k, k, k, k): a component of a closed set, as one number, and which set."""
+        S, k = self.asked.shape
+        component, row = np.empty((S,) + (k,) * 4, np.uint8), np.empty((S,) + (k,) * 4, np.int32)
+        for slots in itertools.product(range(self._choices.shape[1]), repeat=4):
+            place = (slice(None), *(self._choices[:, slot] for slot in slots))
+            code: int | np.ndarray = 0
+            for slot in slots:
+                code = code * len(self.closed) + self._positions[slot]
+            component[place], row[place] = code, self._rows
+        return component, row
 
     @functools.cached_property
     def _positions(self) -> list:
@@ -92,14 +118,18 @@ class Layout:
 
 
 def _distinct(samples: np.ndarray, count: int) -> np.ndarray:
-    """Rows of distinct samples, ascending, from ascending rows: what a row lacks after that is filled up with other samples."""
-    repeated = samples[:, 1:] == samples[:, :-1]
-    if not repeated.any():
+    """Rows of distinct samples, ascending, from ascending rows: what a row lacks after that is filled up with other samples.
+
+    `count`: samples are 0 … count - 1.
+    """
+    width = samples.shape[1]
+    own = np.ones(samples.shape, bool)
+    own[:, 1:] = samples[:, 1:] != samples[:, :-1]
+    if own.all():
         return samples
-    size = samples.shape[1] - repeated.sum(axis=1).min()
-    out = np.empty((len(samples), size), samples.dtype)
-    for row, one in zip(out, samples, strict=True):
-        own = sorted(set(one.tolist()))
-        others = (sample for sample in range(count) if sample not in own)
-        row[:] = sorted(own + list(itertools.islice(others, size - len(own))))
-    return out
+    size = own.sum(axis=1).max()
+    others = np.broadcast_to(np.arange(min(count, 2 * width)), (len(samples), min(count, 2 * width)))
+    free = ~np.any(others[:, :, None] == samples[:, None, :], axis=2)
+    free &= np.cumsum(free, axis=1) <= size - own.sum(axis=1, keepdims=True)
+    filled = np.concatenate([np.where(own, samples, count), np.where(free, others, count)], axis=1)
+    return np.sort(filled)[:, :size]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 import xarray as xr
 
 from . import storage
 from .errors import ComponentError, FileError
+from .lazy import OnDisk, Tables
 from .mlp import MLP
+from .tiles.store import NAMES as TILED
 from .version import __version__
 
 TENSORS = {
@@ -28,26 +30,12 @@ _SPLIT = ("bias_contributions", "weight_contributions")
 
 
 _ROUNDOFF = 1e-11
-_KEPT = 2**24  # bytes
 
 
 def natural_scale(values: Mapping[str, np.ndarray], name: str) -> float:
     """The size of the products of G and H that a tensor is made of."""
     G, H = (float(np.abs(values[kernel]).max()) for kernel in ("G", "H"))
     return {"G": G, "G1": G, "V": G * G, "D": G * H, "F": G * H, "A": H * H, "B": H * H}.get(name, H)
-
-
-class Tables(dict[str, Any]):
-    """Arrays by name; some are made when they are looked at, by a function that stands in their place. Small ones are then kept."""
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        value = super().__getitem__(name)
-        if isinstance(value, np.ndarray):
-            return value
-        made = value()
-        if made.nbytes <= _KEPT:
-            self[name] = made
-        return made
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +52,8 @@ class LayerStatistics:
     width: int
     fan_in: int
     sets: np.ndarray | None
-    values: Mapping[str, np.ndarray]
-    errors: Mapping[str, np.ndarray]
+    values: Tables
+    errors: Tables
 
     NAMES: ClassVar = (*_MEANS, *_SPLIT, *TENSORS)
     ELSEWHERE: ClassVar = 'is not held by this flow; ask for components="pairs" or "all"'
@@ -77,12 +65,24 @@ class LayerStatistics:
             return self.error(name.removesuffix("_err"))
         raise AttributeError(name)
 
-    def _get(self, table: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    def _get(self, table: Tables, name: str) -> np.ndarray:
+        self._check_held(name)
+        return table[name]
+
+    def _largest(self, table: Tables, name: str) -> float:
+        self._check_held(name)
+        return table.largest(name)
+
+    def _check_held(self, name: str) -> None:
         if name not in self.NAMES:
             raise ComponentError(f"there is no tensor {name!r}; tensors are {', '.join(self.NAMES)}")
-        if name not in table:
+        if name not in self.values:
             raise ComponentError(f"{name} {self.ELSEWHERE}")
-        return table[name]
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the tensors are (N, N, N, N)."""
+        return self.sets is not None and np.array_equal(self.sets, np.arange(len(self.G))[None])
 
     def error(self, name: str) -> np.ndarray:
         """Absolute error estimates of a tensor, with its shape."""
@@ -90,14 +90,14 @@ class LayerStatistics:
 
     def relative_error(self, name: str) -> float:
         """The largest error estimate of a tensor relative to its largest component; 0 if it is zero up to round-off."""
-        top = np.nanmax(np.abs(self._get(self.values, name)), initial=0.0)
-        return 0.0 if self.vanishes(name) else float(np.nanmax(self.error(name), initial=0.0) / top)
+        if self.vanishes(name):
+            return 0.0
+        return self._largest(self.errors, name) / self._largest(self.values, name)
 
     def vanishes(self, name: str) -> bool:
         """Whether a tensor is zero up to round-off."""
-        top = np.nanmax(np.abs(self._get(self.values, name)), initial=0.0)
-        error = np.nanmax(self.error(name), initial=0.0)
-        return bool(top <= error <= _ROUNDOFF * natural_scale(self.values, name))
+        top, error = (self._largest(table, name) for table in (self.values, self.errors))
+        return top <= error <= _ROUNDOFF * natural_scale(self.values, name)
 
     def component(self, name: str, *samples: int) -> float:
         """One component, samples in the order of the tensor's axes; ComponentError if the flow does not hold it."""
@@ -110,30 +110,34 @@ class LayerStatistics:
             raise ComponentError(f"{name}{samples}: samples are 0 … {len(self.G) - 1}")
         missing = f"{name}{samples} is not held; add the set {tuple(sorted(set(samples)))} to components"
         if rank == 2:
-            value = float(self._get(self.values, name)[samples])
+            self._check_held(name)
+            value = float(self.values.entries(name, samples))
             if np.isnan(value):
                 raise ComponentError(missing)
             return value
-        tensor = self._get(self.values, name)
-        if tensor.ndim == 4:
-            return float(tensor[samples])
+        self._check_held(name)
+        if self._whole:
+            return float(self.values.entries(name, samples))
         assert self.sets is not None
         holds = np.all((self.sets[:, :, None] == np.array(samples)).any(axis=1), axis=1)
         if not holds.any():
             raise ComponentError(missing)
         row = int(np.argmax(holds))
-        return float(tensor[(row, *(int(np.argmax(self.sets[row] == a)) for a in samples))])
+        slots = (int(np.argmax(self.sets[row] == a)) for a in samples)
+        return float(self.values[name][(row, *slots)])
 
     def _on_pairs(self, name: str, pattern: str) -> np.ndarray:
         """X_pattern for every pair (α, β), e.g. "abab": (N, N), NaN where not held."""
-        tensor = self._get(self.values, name)
+        self._check_held(name)
         sets = self.sets
         assert sets is not None
-        tensor = tensor[None] if tensor.ndim == 4 else tensor
         k = sets.shape[1]
         slot = {"a": np.arange(k)[:, None], "b": np.arange(k)[None, :]}
+        index = tuple(slot[c] for c in pattern)
+        if self._whole:
+            return self.values.entries(name, index)
         out = np.full(self.G.shape, np.nan)
-        out[sets[:, :, None], sets[:, None, :]] = tensor[:, *(slot[c] for c in pattern)]
+        out[sets[:, :, None], sets[:, None, :]] = self.values[name][:, *index]
         return out
 
     def ntk_mean(self) -> np.ndarray:
@@ -286,13 +290,17 @@ class Flow(Layered[LayerStatistics]):
         sets = self.layers[0].sets
         if sets is not None:
             data["sets"] = (("set", "slot"), sets)
-        attributes = {
+        return xr.Dataset(data, coords, self.attributes)
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The whole specification, as it stands in files."""
+        return {
             "mlp": json.dumps(self.mlp.to_spec()),
             "components": json.dumps(self.components, default=int),
             "callable_activations": json.dumps([a.name for a in self.mlp.activation if not a.registered]),
             "ntkflow_version": __version__,
         }
-        return xr.Dataset(data, coords, attributes)
 
     @classmethod
     def from_xarray(cls, dataset: xr.Dataset, activation=None) -> Flow:
@@ -315,19 +323,25 @@ class Flow(Layered[LayerStatistics]):
         _check_arrays(dataset, mlp, components)
         sets = dataset["sets"].values if "sets" in dataset else None
         names = [n for n in (*_MEANS, *_SPLIT, *TENSORS) if n in dataset]
-        layers = []
-        for ell in range(1, mlp.depth + 1):
+        largest = dataset["largest"].max("tile").values if "largest" in dataset else None
 
-            def at(name: str, ell: int = ell) -> np.ndarray:
-                array = dataset[name].values[ell - 1]
-                return array[:ell] if name.removesuffix("_error") in _SPLIT else array
+        def at(name: str, ell: int):
+            array = dataset[name][ell - 1]
+            array = array[:ell] if name.removesuffix("_error") in _SPLIT else array
+            if largest is None:
+                return array.values
+            kind = int(name.endswith("_error"))
+            tensor = name.removesuffix("_error")
+            top = largest[ell - 1, TILED.index(tensor), kind] if tensor in TILED else None
+            return OnDisk(array, f"{name} of layer {ell}", top)
 
-            layers.append(
-                LayerStatistics(
-                    ell, mlp.widths[ell], mlp.widths[ell - 1], sets,
-                    {n: at(n) for n in names}, {n: at(f"{n}_error") for n in names},
-                )
-            )  # fmt: skip
+        layers = [
+            LayerStatistics(
+                ell, mlp.widths[ell], mlp.widths[ell - 1], sets,
+                Tables({n: at(n, ell) for n in names}), Tables({n: at(f"{n}_error", ell) for n in names}),
+            )
+            for ell in range(1, mlp.depth + 1)
+        ]  # fmt: skip
         return cls(mlp, dataset["X"].values, components, layers)
 
     def save(self, path, overwrite: bool = False) -> None:
@@ -336,7 +350,10 @@ class Flow(Layered[LayerStatistics]):
 
     @classmethod
     def load(cls, path, activation=None) -> Flow:
-        """Read what `save` wrote; FileError if it is missing, unreadable or not a flow."""
+        """Read what `save` wrote, or a finished store, whose tensors are read when they are looked at.
+
+        FileError if it is missing, unreadable, unfinished or not a flow.
+        """
         return cls.from_xarray(storage.read(path), activation)
 
 

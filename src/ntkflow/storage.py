@@ -9,6 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from .errors import FileError
+from .tiles.store import TileStore
 
 SUFFIXES = (".nc", ".zarr")
 
@@ -54,10 +55,13 @@ def check_writable(path: Path, overwrite: bool) -> None:
 
 
 def read(path) -> xr.Dataset:
-    """The dataset at `path`, in memory; FileError if there is none or it can't be read."""
+    """The dataset at `path`, in memory, or for a finished store of tiles on disk; FileError if there is none or it can't be read."""
     path = Path(path)
     if not path.exists():
         raise FileError(f"{path} does not exist")
+    if TileStore.is_at(path):
+        TileStore(path).check_finished()
+        return _of_tiles(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -69,3 +73,14 @@ def read(path) -> xr.Dataset:
                 return dataset.load()
     except Exception as error:  # what a damaged file raises is up to the libraries that parse it
         raise FileError(f"cannot read {path}: it is damaged, or not NetCDF or Zarr") from error
+
+
+def _of_tiles(path: Path) -> xr.Dataset:
+    """A store's dataset, of which only what is small and always looked at is read now."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = xr.open_zarr(path, consolidated=False, chunks=None)
+            return dataset.assign({name: dataset[name].load() for name in ("X", "sets", "largest")})
+    except Exception as error:  # as in `read`
+        raise FileError(f"{path} is damaged ({error})") from error

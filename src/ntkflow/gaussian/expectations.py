@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -41,18 +41,48 @@ class Expectations(NamedTuple):
     wide: Any
 
 
+class Integrals(Protocol):
+    """The integrals on one metric, made when they are asked for."""
+
+    def tables(self) -> dict[str, np.ndarray]:
+        """The tables of `Expectations`, by name."""
+        ...
+
+    def pairs(self, requests: list[tuple]) -> dict[tuple, np.ndarray]:
+        """⟨f(z_a) g(z_b)⟩ for each (f, g), (N, N)."""
+        ...
+
+    def wide_all(self, samples: np.ndarray) -> np.ndarray:
+        """⟨Π_i σ^(p_i)(z_i)⟩ on each of M quadruples (M, 4) for every p: (M, 2, 2, 2, 2)."""
+        ...
+
+
+def integrals(activation: Activation, G: np.ndarray, ratio: np.ndarray, rule: Rule) -> Integrals:
+    """The integrals of one step, by the method that suits the activation.
+
+    Args:
+        G: (N, N), positive semi-definite.
+        ratio: (N, N), c where z_b = c z_a exactly (1 on the diagonal), NaN elsewhere.
+    """
+    return (PiecewiseLinear if activation.slopes else SeriesIntegrals)(activation, G, ratio, rule)
+
+
+def on_pairs(found: Integrals, k: int) -> Expectations:
+    """The expectations on at most two samples that sets of k samples need, those of the means alone if k = 0."""
+    pairs = found.pairs(pair_requests(k)) if k else {}
+    return Expectations(**found.tables(), pairs=pairs, wide=np.zeros((0, 2, 2, 2, 2)))
+
+
 def expectations(
     activation: Activation, G: np.ndarray, ratio: np.ndarray, sets: SampleSets | None, rule: Rule
 ) -> Expectations:
     """All expectations of one step.
 
     Args:
-        G: (N, N), positive semi-definite.
-        ratio: (N, N), c where z_b = c z_a exactly (1 on the diagonal), NaN elsewhere.
+        G, ratio: as of `integrals`.
         sets: where the four-sample moments are wanted; None for none.
     """
-    integrals = (PiecewiseLinear if activation.slopes else SeriesIntegrals)(activation, G, ratio, rule)
+    found = integrals(activation, G, ratio, rule)
     if sets is None:
-        return Expectations(**integrals.tables(), pairs={}, wide=np.zeros((0, 2, 2, 2, 2)))
-    pairs = integrals.pairs(pair_requests(sets.k))
-    return Expectations(**integrals.tables(), pairs=pairs, wide=integrals.wide_all(sets.wide))
+        return on_pairs(found, 0)
+    return on_pairs(found, sets.k)._replace(wide=found.wide_all(sets.wide))

@@ -45,3 +45,24 @@ def pack(name: str, tensor):
 def unpack(name: str, packed, k: int):
     """(k, …, k, S) from (orbits, S)."""
     return packed[orbits(name, k)[0]]
+
+
+def largest_on_own_samples(name: str, packed: np.ndarray, k: int) -> np.ndarray:
+    """For each packed component the largest absolute value among those on the same samples or fewer: (orbits, S).
+
+    These are all that flow into it.
+    """
+    absolute, out = np.abs(packed), np.empty_like(packed)
+    for own, within in _by_samples(name, k):
+        out[own] = absolute[within].max(axis=0)
+    return out
+
+
+@functools.cache
+def _by_samples(name: str, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each set of slots: the orbits on all of these, and those on these alone."""
+    samples = [set(component) for component in orbits(name, k)[1].T.tolist()]
+    return [
+        (np.array([s == held for s in samples]), np.array([s <= held for s in samples]))
+        for held in map(set, sorted(set(map(frozenset, samples)), key=sorted))
+    ]

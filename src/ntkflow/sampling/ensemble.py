@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..mlp import MLP
-from ..statistics import TENSORS, Layered, LayerStatistics
+from ..statistics import TENSORS, Layered, LayerStatistics, Tables
 from .estimators import Sums, estimates
 
 ESTIMATED = ("G", "H", *TENSORS, "zH")
@@ -73,7 +73,8 @@ def assembled(
             values, errors = estimates(one, reference[:, ell - 1], draws, mlp.widths[ell - 1], k)
         values, errors = _on_inputs(values, sets, N), _on_inputs(errors, sets, N)
         held = sets if with_tensors else None
-        layers.append(LayerEstimates(ell, mlp.widths[ell], mlp.widths[ell - 1], held, values, errors))
+        tables = Tables(values), Tables(errors)
+        layers.append(LayerEstimates(ell, mlp.widths[ell], mlp.widths[ell - 1], held, *tables))
     return layers
 
 

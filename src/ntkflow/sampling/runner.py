@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from ..finite.parameters import whole_number
 from ..mlp import MLP
 from ..propagate import checked_inputs
 from ..statistics import TENSORS
+from ..store import digest, exists_to_resume
 from ..version import __version__
 from . import networks
 from .block import Batch, batch_for, block_sums, sums_shapes
@@ -121,8 +121,7 @@ def load(path, activation=None) -> Ensemble:
             f"this ensemble's activation {job.callable_activations[0]} is a callable: pass it again as activation=…"
         )
     X = store.X
-    if _digest(X) != job.X_sha256:
-        raise FileError(f"{path} is damaged: its inputs are not those that were measured")
+    store.check_inputs(job.X_sha256)
     return _Run(MLP.from_spec(spec), X, job, None).collect(store)
 
 
@@ -142,15 +141,11 @@ def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, blo
     if block is None:
         block = int(np.clip(-(-draws // 128), 64, 8192))
     return Job(
-        mlp.to_spec(), [a.name for a in mlp.activation if not a.registered], _digest(X),
+        mlp.to_spec(), [a.name for a in mlp.activation if not a.registered], digest(X),
         components if isinstance(components, str) else [list(map(int, s)) for s in components], estimators,
         whole_number(seed, "seed", 0, 2**63 - 1, DataError), dtype, whole_number(block, "block", 1, 2**53, DataError),
         draws, until, chosen,
     )  # fmt: skip
-
-
-def _digest(X: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(X, np.float64).tobytes() + repr(X.shape).encode()).hexdigest()
 
 
 class _Run:
@@ -181,13 +176,7 @@ class _Run:
         """The store, made or found, and its lock, which process 0 alone holds."""
         if jax.process_index() > 0:
             return Store(path), None
-        if path.suffix != ".zarr":
-            raise FileError(f"cannot write {path}: its name must end in .zarr")
-        if not path.parent.is_dir():
-            raise FileError(f"cannot write {path}: there is no directory {path.parent}")
-        if path.exists():
-            if not resume:
-                raise FileError(f"{path} exists already; resume it, or choose another name")
+        if exists_to_resume(path, resume):
             store = Store(path)
             lock = store.lock()
             try:
@@ -203,20 +192,13 @@ class _Run:
         return store, store.lock()
 
     def _check_same(self, store: Store) -> None:
-        ours, theirs = asdict(self.job), store.header
+        ours = asdict(self.job)
         for name in ("draws", "until", "tensors"):
             ours.pop(name)
-        for name, value in ours.items():
-            if theirs.get(name) != value:
-                what = {"X_sha256": "other inputs", "mlp": "another network"}.get(name)
-                raise FileError(
-                    f"{store.path} is of another job: "
-                    + (what or f"its {name} is {theirs.get(name)!r}, not {value!r}")
-                )
-        if not np.array_equal(store.X, self.X):
-            raise FileError(f"{store.path} is damaged: its inputs are not those that were measured")
-        if theirs["draws"] > self.job.draws:
-            raise FileError(f"{store.path} was begun for {theirs['draws']} draws, not for fewer")
+        store.check_same(ours, self.X)
+        begun = store.header["draws"]
+        if begun > self.job.draws:
+            raise FileError(f"{store.path} was begun for {begun} draws, not for fewer")
 
     def measure(self, store: Store | None, progress: Progress | None) -> Ensemble:
         """Compute this process's blocks that are not done, and add up all that are there."""

@@ -1,0 +1,69 @@
+"""Arrays that are made or read when they are looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .errors import FileError
+
+_KEPT = 2**24  # bytes
+
+
+class OnDisk:
+    """An array on disk without NaNs, read as float64 when it is called; or some entries of it, when it is indexed.
+
+    Attributes:
+        largest: its largest absolute value, if that is known.
+    """
+
+    def __init__(self, array: xr.DataArray, name: str, largest: float | None):
+        self._array, self._name, self.largest = array, name, largest
+
+    def __call__(self) -> np.ndarray:
+        return self._read(self._array)
+
+    def __getitem__(self, index: tuple) -> np.ndarray:
+        """As NumPy's, for integers or arrays of integers that broadcast."""
+        index = np.broadcast_arrays(*index)
+        points = tuple(f"point{axis}" for axis in range(index[0].ndim))
+        places = {
+            dim: xr.DataArray(one, dims=points) for dim, one in zip(self._array.dims, index, strict=True)
+        }
+        return self._read(self._array.isel(places))
+
+    def _read(self, array: xr.DataArray) -> np.ndarray:
+        try:
+            found = array.values.astype(float)
+        except Exception as error:  # what a damaged chunk raises is up to the codecs
+            raise FileError(f"{self._name} can't be read: its file is damaged ({error})") from error
+        if np.any(np.isnan(found)):
+            raise FileError(f"{self._name} can't be read: some of its files are missing")
+        return found
+
+
+class Tables(dict[str, Any]):
+    """Arrays by name; some are made when they are looked at, by a function that stands in their place. Small ones are then kept."""
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        value = super().__getitem__(name)
+        if isinstance(value, np.ndarray):
+            return value
+        made = value()
+        if made.nbytes <= _KEPT:
+            self[name] = made
+        return made
+
+    def entries(self, name: str, index: tuple) -> np.ndarray:
+        """`self[name][index]` for integers or arrays of integers; of what is on disk, no more is read."""
+        value = super().__getitem__(name)
+        return value[index] if isinstance(value, OnDisk) else self[name][index]
+
+    def largest(self, name: str) -> float:
+        """The largest absolute value of an array, without NaNs."""
+        value = super().__getitem__(name)
+        if isinstance(value, OnDisk) and value.largest is not None:
+            return value.largest
+        return float(np.nanmax(np.abs(self[name]), initial=0.0))

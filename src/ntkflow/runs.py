@@ -1,0 +1,209 @@
+"""Two computations of all layers, a fine and a coarse one, and the errors that their difference shows.
+
+What one or two samples determine comes first; the tensors follow, on all closed sets of samples at once or tile by tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_dtypes import bfloat16
+
+from .errors import NonFiniteError
+from .gaussian import COARSE, FINE, Expectations, Integrals, Rule, SampleSets, integrals, on_pairs
+from .mlp import MLP
+from .recursions import Hyperparameters, Tensors, first_layer, means, packed_step
+from .recursions.symmetry import SYMMETRIES, largest_on_own_samples
+from .statistics import natural_scale
+
+_PARALLEL = 1e-13
+_NUDGE = 4 * np.finfo(float).eps
+_SETS_AT_ONCE = {1: 4096, 2: 4096, 3: 1024, 4: 512}  # what suits a CPU's cache
+
+
+class Step(NamedTuple):
+    """What leads to a layer from the one below: that one's H and expectations, those on more than two samples yet to be made."""
+
+    h: Hyperparameters
+    H: np.ndarray
+    e: Expectations
+    integrals: Integrals
+
+
+class Kernels(NamedTuple):
+    """What one or two samples determine of a layer; `step` is None in layer 1."""
+
+    layer: int
+    G: np.ndarray
+    H: np.ndarray
+    contributions: means.Contributions
+    step: Step | None
+
+
+def both_runs(mlp: MLP, X: np.ndarray, k: int, rtol: float) -> tuple[Iterator[Kernels], Iterator[Kernels]]:
+    """The kernels of all layers, layer by layer: by the fine rule, and by the coarse one with metrics changed in their last digits.
+
+    Args:
+        X: distinct inputs.
+        k: samples in the closed sets that tensors are wanted on; 0 for none.
+        rtol: the accuracy wanted of them.
+    """
+    fine, coarse = (rule.to_accuracy(rtol) for rule in (FINE, COARSE))
+    return kernels(mlp, X, k, fine), kernels(mlp, X, k, coarse, _NUDGE)
+
+
+def kernels(mlp: MLP, X: np.ndarray, k: int, rule: Rule, nudge: float = 0.0) -> Iterator[Kernels]:
+    """The kernels of all layers by one rule, with G's entries changed by relative amounts up to `nudge` before each step."""
+    rng = np.random.default_rng(0)
+    product = X @ X.T / mlp.widths[0]
+    G = mlp.C_b[0] + mlp.C_W[0] * product
+    H = mlp.lambda_b[0] + mlp.lambda_W[0] * product
+    contributions = means.Contributions(mlp.lambda_b, mlp.lambda_W[0] * product)
+    ratio = _parallel_inputs(X, mlp.C_b[0])
+    yield Kernels(1, G, H, contributions, None)
+    for below in range(1, mlp.depth):
+        h = Hyperparameters(
+            C_b=mlp.C_b[below],
+            C_W=mlp.C_W[below],
+            lambda_b=mlp.lambda_b[below],
+            lambda_W=mlp.lambda_W[below],
+            r=mlp.widths[below] / mlp.widths[below - 1],
+        )
+        try:
+            found = integrals(
+                mlp.activation[below - 1], G * (1 + nudge * _symmetric(rng, len(G))), ratio, rule
+            )
+            e = on_pairs(found, k)
+            contributions.append(h, e)
+            step = Step(h, H, e, found)
+            G, H = means.G(h, e), means.H(h, e, H)
+        except OverflowError as error:
+            raise _overflow(below + 1) from error
+        ratio = _parallel_after(mlp.activation[below - 1], ratio, h.C_b)
+        yield Kernels(below + 1, G, H, contributions, step)
+
+
+def layer_values(
+    layers: Iterable[Kernels], sets: SampleSets | None, at_once: int | None = None
+) -> Iterator[tuple[Kernels, dict[str, np.ndarray]]]:
+    """Each layer's kernels, and its values by name: G, H and the packed tensors on `sets`; NonFiniteError if they can't be held.
+
+    `at_once`: sets in one compiled step, by default what suits their number.
+    """
+    tensors = None if sets is None else first_layer(*sets.sets.shape)
+    for one in layers:
+        values = {"G": one.G, "H": one.H}
+        if tensors is not None and sets is not None:
+            if one.step is not None:
+                try:
+                    tensors = _tensors(one.step, tensors, sets, at_once)
+                except OverflowError as error:
+                    raise _overflow(one.layer) from error
+            values |= tensors._asdict()
+        for name, value in values.items():
+            if not np.all(np.isfinite(value)):
+                raise NonFiniteError(
+                    f"layer {one.layer}: {name} overflows or is not a number; scale X or C_W"
+                )
+        yield one, values
+
+
+def _overflow(layer: int) -> NonFiniteError:
+    return NonFiniteError(f"layer {layer}: C_W or a tensor overflows; scale X or C_W")
+
+
+def sets_at_once(k: int, S: int) -> int:
+    """How many of S sets of k samples a compiled step takes."""
+    return min(_SETS_AT_ONCE[k], 1 << max(S - 1, 7).bit_length())
+
+
+def _tensors(step: Step, tensors: Tensors, sets: SampleSets, at_once: int | None) -> Tensors:
+    """The next layer's packed tensors, some sets at a time."""
+    S = sets.sets.shape[1]
+    size = at_once or sets_at_once(sets.k, S)
+    found = Tensors(*(np.empty_like(x) for x in tensors))
+    e = step.e._replace(wide=step.integrals.wide_all(sets.wide))
+    with jax.enable_x64(True):
+        e, H = jax.tree.map(jnp.asarray, (e, step.H))
+        for start in range(0, S, size):
+            # Filled up to one size, so that a step is compiled once.
+            some = np.minimum(np.arange(start, start + size), S - 1)
+            here = Tensors(*(x[:, some] for x in tensors))
+            new = packed_step(step.h, e, H, sets.sets[:, some], sets.rows[:, some], here, k=sets.k)
+            stop = min(start + size, S)
+            for whole, part in zip(found, new, strict=True):
+                whole[:, start:stop] = np.asarray(part)[:, : stop - start]
+    return found
+
+
+def errors_of(
+    values: dict[str, np.ndarray], others: dict[str, np.ndarray], layer: int, k: int
+) -> dict[str, np.ndarray]:
+    """How much a coarser and nudged computation differs, and round-off of what a component is made of.
+
+    `k`: samples in a set of the packed tensors.
+    """
+    errors = {}
+    for name, value in values.items():
+        # So that it is the same on whatever closed set a component is computed.
+        largest = largest_on_own_samples(name, value, k) if name in SYMMETRIES else np.abs(value).max()
+        scale = np.maximum(natural_scale(values, name), largest)
+        error = np.abs(value - others[name]) + roundoff(layer, scale)
+        # Tensors are large, and two digits of an error are enough: rounded up.
+        errors[name] = (error * (1 + 2**-7)).astype(bfloat16) if name in SYMMETRIES else error
+    return errors
+
+
+def roundoff(layer: int, scale):
+    """What rounding leaves in numbers made of numbers as large as `scale`."""
+    return 32 * layer * np.finfo(float).eps * scale
+
+
+def poor_tensor(name: str, layer: int, error: float, scale: float, rtol: float) -> list[str]:
+    """What to call a tensor whose error, next to its natural scale, exceeds rtol; empty for others."""
+    return [f"{name} of layer {layer} ({error / max(scale, 1e-300):.0e})"] if error > rtol * scale else []
+
+
+def warning_of_errors(poor: list[str], rtol: float) -> str:
+    """What users hear of poor tensors."""
+    names = ", ".join(poor[:3]) + (f" and {len(poor) - 3} more" if len(poor) > 3 else "")
+    return (
+        f"by their error estimates, these don't reach the accuracy {rtol:g}: {names}; inputs nearly coincide, or the "
+        "activation varies fast, or has a kink that was not declared"
+    )
+
+
+def _symmetric(rng: np.random.Generator, N: int) -> np.ndarray:
+    noise = np.triu(rng.uniform(-1, 1, (N, N)))
+    return noise + np.triu(noise, 1).T
+
+
+def _parallel_inputs(X: np.ndarray, C_b: float) -> np.ndarray:
+    """c where z_b = c z_a identically in layer 1, up to round-off; NaN elsewhere: (N, N)."""
+    N = len(X)
+    first, c = np.arange(N), np.ones(N)
+    square = np.einsum("an,an->a", X, X)
+    for b in range(N):
+        scale = X[: b + 1] @ X[b] / np.where(square[: b + 1] > 0, square[: b + 1], 1.0)
+        if C_b > 0:
+            scale = np.ones(b + 1)
+        apart = np.abs(X[b] - scale[:, None] * X[: b + 1]).max(axis=1)
+        if not np.any(X[b]):
+            first[b] = b
+            continue
+        first[b] = np.argmax(apart <= _PARALLEL * np.abs(X[b]).max())
+        c[b] = 1.0 if abs(scale[first[b]] - 1) < _PARALLEL else scale[first[b]]
+    return np.where(first[:, None] == first, c / c[:, None], np.nan)
+
+
+def _parallel_after(activation, ratio: np.ndarray, C_b: float) -> np.ndarray:
+    """What stays parallel: equal samples; and multiples through a homogeneous σ when there are no biases."""
+    if not activation.slopes or C_b > 0:
+        return np.where(ratio == 1, 1.0, np.nan)
+    left, right = activation.slopes
+    sign = np.sign(ratio) if left == right else 1.0 if left == -right else np.where(ratio > 0, 1.0, np.nan)
+    return np.abs(ratio) * sign

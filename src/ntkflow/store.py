@@ -1,0 +1,182 @@
+"""Runs on disk: a Zarr group with a header in its attributes, arrays, and one record for each part of the run that is done.
+
+Each record is one chunk, and so one file, written whole or not at all, with a checksum: which parts are done is which files are
+there. One run at a time holds the lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import zarr
+from filelock import FileLock, Timeout
+from zarr.codecs import BytesCodec, Crc32cCodec
+
+from .errors import FileError
+
+_LOCK = ".lock"
+_IN_WORDS = {"X_sha256": "other inputs", "mlp": "another network", "callable_activations": "another network"}
+CHECKED: dict[str, Any] = {"serializer": BytesCodec(), "compressors": [Crc32cCodec()]}
+"""How arrays are written: with a checksum."""
+
+
+class Store:
+    """A run's folder; FileError whenever it can't be made, read or written, or is not one.
+
+    Subclasses say what they are, the key and number of their format, the array of their records and what one is of.
+    """
+
+    WHAT: ClassVar[str]
+    KEY: ClassVar[str]
+    FORMAT: ClassVar[int]
+    RECORDS: ClassVar[str]
+    PART: ClassVar[str]
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.group = self._opened()
+        self.header = self._header()
+        self._members: dict[str, Any] = {}
+        self.records: Any = self.member(self.RECORDS)
+
+    @classmethod
+    def make(cls, path: Path, header: Mapping, fill: Callable[[zarr.Group], None]) -> Self:
+        """A new store with the arrays that `fill` makes; what other processes see is either none or all of it."""
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            fill(zarr.create_group(partial, attributes={cls.KEY: cls.FORMAT, **header}))
+            partial.rename(path)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise not_written(path, error) from error
+        return cls(path)
+
+    @classmethod
+    def is_at(cls, path) -> bool:
+        """Whether there is a folder that says it is such a store, damaged or not."""
+        try:
+            return f'"{cls.KEY}"' in (Path(path) / "zarr.json").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def lock(self) -> FileLock:
+        """Held until released or the process ends, however it ends; FileError if another run holds it."""
+        lock = FileLock(self.path / self.RECORDS / _LOCK)  # not in the group, which other readers list
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise FileError(f"{self.path} is in use by another run") from error
+        except OSError as error:
+            raise not_written(self.path, error) from error
+        return lock
+
+    def check_same(self, job: Mapping, X: np.ndarray) -> None:
+        """FileError unless the header says what `job` says, and the inputs are the same."""
+        for name, value in job.items():
+            found = self.header.get(name)
+            if found != value:
+                what = _IN_WORDS.get(name)
+                raise FileError(
+                    f"{self.path} is of another job: " + (what or f"its {name} is {found!r}, not {value!r}")
+                )
+        self.check_inputs(digest(X))
+
+    def check_inputs(self, expected: str) -> None:
+        """FileError if the inputs in the store are not those of this digest."""
+        if digest(self.X) != expected:
+            raise FileError(f"{self.path} is damaged: its inputs are not those of its run")
+
+    @property
+    def X(self) -> np.ndarray:
+        return self.array("X")
+
+    def array(self, name: str) -> np.ndarray:
+        """An array, whole."""
+        try:
+            return np.asarray(self.member(name)[:])
+        except FileError:
+            raise
+        except Exception as error:  # what a damaged chunk raises is up to the codecs
+            raise FileError(f"{self.path}: {name} is damaged ({error})") from error
+
+    def member(self, name: str) -> Any:
+        """An array, to be read or written in parts."""
+        if name not in self._members:
+            try:
+                self._members[name] = self.group[name]
+            except Exception as error:  # what a damaged folder raises is up to the library
+                raise FileError(f"{self.path} is damaged: {name} is missing or can't be read") from error
+        return self._members[name]
+
+    def has(self, part: int) -> bool:
+        """Whether the record of a part was written."""
+        first = (part, *[0] * (self.records.ndim - 1))
+        return (self.path / self.RECORDS / self.records.metadata.encode_chunk_key(first)).exists()
+
+    def record(self, part: int) -> np.ndarray | None:
+        """The record of a part, or None if it was not written."""
+        if not self.has(part):
+            return None
+        try:
+            return np.asarray(self.records[part])
+        except Exception as error:  # as in `array`
+            raise FileError(f"{self.path}: the record of {self.PART} {part} is damaged ({error})") from error
+
+    def put(self, array: Any, place, value: np.ndarray) -> None:
+        """Write a part of an array, or replace it."""
+        try:
+            array[place] = value
+        except OSError as error:
+            raise not_written(self.path, error) from error
+
+    def _opened(self) -> zarr.Group:
+        if not self.path.exists():
+            raise FileError(f"{self.path} does not exist")
+        try:
+            return zarr.open_group(self.path, mode="r+" if os.access(self.path, os.W_OK) else "r")
+        except Exception as error:  # as in `member`
+            raise FileError(
+                f"{self.path} is not {self.WHAT}, or it is damaged: it is no Zarr group"
+            ) from error
+
+    def _header(self) -> dict:
+        header = dict(self.group.attrs)
+        found = header.pop(self.KEY, None)
+        if found is None:
+            raise FileError(f"{self.path} is not {self.WHAT} of ntkflow")
+        if found != self.FORMAT:
+            raise FileError(
+                f"{self.path} is {self.WHAT} of format {found}; this version reads format {self.FORMAT}"
+            )
+        return header
+
+
+def exists_to_resume(path: Path, resume: bool) -> bool:
+    """Whether there is something at `path` to go on with; FileError if it is not to be resumed, or none can be made there."""
+    if path.suffix != ".zarr":
+        raise FileError(f"cannot write {path}: its name must end in .zarr")
+    try:
+        if not path.parent.is_dir():
+            raise FileError(f"cannot write {path}: there is no directory {path.parent}")
+        found = path.exists()
+    except OSError as error:
+        raise not_written(path, error) from error
+    if found and not resume:
+        raise FileError(f"{path} exists already; resume it, or choose another name")
+    return found
+
+
+def digest(X: np.ndarray) -> str:
+    """SHA-256 of inputs and their shape."""
+    return hashlib.sha256(np.ascontiguousarray(X, np.float64).tobytes() + repr(X.shape).encode()).hexdigest()
+
+
+def not_written(path: Path, error: OSError) -> FileError:
+    return FileError(f"cannot write {path}: {error.strerror or error}")

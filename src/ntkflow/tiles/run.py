@@ -1,0 +1,185 @@
+"""The run: kernels and expectations on pairs first, then tile after tile through all layers, each written as soon as it is known."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from ..coinciding import distinct_rows, kernel_tables
+from ..components import Layout
+from ..errors import DataError
+from ..finite.parameters import whole_number
+from ..gaussian import SampleSets
+from ..mlp import MLP
+from ..runs import Kernels, both_runs, errors_of, layer_values, poor_tensor, sets_at_once
+from ..statistics import TENSORS, Flow, LayerStatistics, natural_scale
+from ..store import digest, exists_to_resume
+from .plan import Plan, Tile, block_for, too_little, working_set
+from .store import NAMES, TileStore
+from .triples import SharedIntegrals
+
+_DIMS = {"G1": ("alpha1", "alpha2"), "H1": ("alpha1", "alpha2"), **TENSORS}
+
+
+def tiled_flow(
+    mlp: MLP, X: np.ndarray, rtol: float, store, memory: int, resume: bool, report: Callable[[int, int, str], None]
+) -> tuple[Flow, list[str]]:  # fmt: skip
+    """`flow` with a store, for checked inputs: the Flow, and the tensors whose errors are poor."""
+    path, memory = Path(store), whole_number(memory, "memory", 1, 2**63 - 1, DataError)
+    with ExitStack() as held, np.errstate(all="ignore"):
+        found = _found(path, resume, held)
+        job = Flow(mlp, X, "all", []).attributes | {"X_sha256": digest(X), "rtol": rtol}
+        block = _block(mlp, X, job, found, memory)
+        run = _Run(mlp, X, rtol, Plan(len(X), block), memory, report)
+        if found is None:
+            found = run.create(path, job)
+            held.callback(found.lock().release)
+        run.work(found)
+        poor = run.poor(found)
+    callables = [a.name for a in mlp.activation if not a.registered]
+    return Flow.load(path, list(mlp.activation) if callables else None), poor
+
+
+def _found(path: Path, resume: bool, held: ExitStack) -> TileStore | None:
+    """The store to go on with, locked."""
+    if not exists_to_resume(path, resume):
+        return None
+    found = TileStore(path)
+    held.callback(found.lock().release)
+    return found
+
+
+def _block(mlp: MLP, X: np.ndarray, job: dict, found: TileStore | None, memory: int) -> int:
+    """How many samples to a block: what suits the memory, or what a store was begun with."""
+    if found is None:
+        return block_for(mlp.depth, len(X), memory)
+    found.check_same(job, X)
+    block = found.block
+    if working_set(mlp.depth, len(X), block) > memory:
+        raise too_little(mlp.depth, len(X), block, memory)
+    return block
+
+
+class _Run:
+    """One job on this machine."""
+
+    def __init__(
+        self,
+        mlp: MLP,
+        X: np.ndarray,
+        rtol: float,
+        plan: Plan,
+        memory: int,
+        report: Callable[[int, int, str], None],
+    ):
+        self.mlp, self.X, self.rtol, self.plan, self.report = mlp, X, rtol, plan, report
+        self.distinct, self.index = distinct_rows(X)
+        self.tiles = plan.tiles
+        self.sets = [plan.count(tile) for tile in self.tiles]
+        report(0, mlp.depth * sum(self.sets), "pairs of samples")
+        self.runs = [list(run) for run in both_runs(mlp, self.distinct, 4, rtol)]
+        self.kernels = self._kernels()
+        self.shared = [self._shared(run, memory) for run in self.runs]
+        self.fill = max(self.sets) + 12 * plan.block**3
+
+    def _kernels(self) -> Flow:
+        """What is known before any tile."""
+        layers = []
+        for fine, coarse in zip(*self.runs, strict=True):
+            values, others = ({"G": one.G, "H": one.H} for one in (fine, coarse))
+            tables = kernel_tables(fine, coarse, errors_of(values, others, fine.layer, 0), self.index)
+            width, fan_in = self.mlp.widths[fine.layer], self.mlp.widths[fine.layer - 1]
+            layers.append(LayerStatistics(fine.layer, width, fan_in, np.arange(len(self.X))[None], *tables))
+        return Flow(self.mlp, self.X, "all", layers)
+
+    def _shared(self, run: list[Kernels], memory: int) -> list[SharedIntegrals | None]:
+        group = 3 * self.plan.block**3 * 136
+        steps = max(1, self.mlp.depth - 1)
+        room = max(4, memory // 4 // (2 * steps * group)) if len(self.distinct) == len(self.X) else 0
+        return [one.step and SharedIntegrals(one.step.integrals, self.plan, room) for one in run]
+
+    def create(self, path: Path, job: dict) -> TileStore:
+        """A new store that holds the kernels."""
+        dataset = self.kernels.to_xarray()
+        return TileStore.create(path, job, dataset, _DIMS, self.plan.block, len(self.tiles))
+
+    def work(self, store: TileStore) -> None:
+        """Compute the tiles that are not done."""
+        done, total = 0, self.mlp.depth * sum(self.sets)
+        for number, (tile, sets) in enumerate(zip(self.tiles, self.sets, strict=True)):
+            name = f"tile {number + 1} of {len(self.tiles)}"
+            if not store.has(number):
+                self.report(done, total, name)
+                largest = np.empty((self.mlp.depth, len(NAMES), 2))
+                for layer, top in enumerate(self._layers(store, tile), start=1):
+                    largest[layer - 1] = top
+                    self.report(done + layer * sets, total, f"{name}, layer {layer}")
+                store.finish(number, largest)
+            done += self.mlp.depth * sets
+        self.report(total, total, "all tiles")
+
+    def _layers(self, store: TileStore, tile: Tile) -> Iterator[np.ndarray]:
+        """Compute and write a tile, layer by layer: the largest value and error of each tensor (tensors, 2)."""
+        asked, owner = self.plan.sets(tile)
+        layout = Layout(asked, self.index)
+        sets = SampleSets(layout.closed, len(self.distinct))
+        at_once = sets_at_once(sets.k, max(self.sets))
+        runs = (
+            layer_values(self._for_tile(run, shared, tile), sets, at_once)
+            for run, shared in zip(self.runs, self.shared, strict=True)
+        )
+        chunks = {rank: list(self._chunks(tile, asked, owner, rank)) for rank in (2, 4)}
+        for (fine, values), (_, others) in zip(*runs, strict=True):
+            errors = errors_of(values, others, fine.layer, sets.k)
+            for name in NAMES:
+                for corner, shape, pieces in chunks[len(_DIMS[name])]:
+                    value, error = (
+                        _assembled(shape, pieces, layout, name, x[name]) for x in (values, errors)
+                    )
+                    store.write(name, fine.layer, corner, value, error)
+            yield np.array([[np.abs(x[name]).max() for x in (values, errors)] for name in NAMES], float)
+
+    def _for_tile(self, run: list[Kernels], shared: list, tile: Tile) -> Iterator[Kernels]:
+        for one, integrals in zip(run, shared, strict=True):
+            if one.step is None:
+                yield one
+            else:
+                yield one._replace(step=one.step._replace(integrals=integrals.for_tile(tile, self.fill)))
+
+    def _chunks(self, tile: Tile, asked: np.ndarray, owner: list[int], rank: int):
+        """The chunks of tensors of a rank that a tile writes: (first samples, shape, [(slots, place of their components)])."""
+        if rank == 2 and (tile[0] != tile[1] or tile[2] != tile[3]):
+            return
+        held = self.plan.blocks
+        for blocks in sorted(set(itertools.permutations(tile if rank == 4 else (tile[0], tile[2])))):
+            corner = [held[block].start for block in blocks]
+            columns = [[slot for slot, one in enumerate(owner) if one == block] for block in blocks]
+            pieces = [
+                (slots, tuple(asked[:, slot] - first for slot, first in zip(slots, corner, strict=True)))
+                for slots in itertools.product(*columns)
+            ]
+            yield corner, tuple(len(held[block]) for block in blocks), pieces
+
+    def poor(self, store: TileStore) -> list[str]:
+        """The tensors whose errors are poor, over all tiles."""
+        top = store.array("largest")[..., 1].max(axis=0)
+        names = []
+        for s, errors in zip(self.kernels, top, strict=True):
+            own = dict(zip(NAMES, errors, strict=True)) | {name: s.errors[name].max() for name in "GH"}
+            for name in ("G", "H", *NAMES):
+                names += poor_tensor(
+                    name, s.layer, float(own[name]), natural_scale(s.values, name), self.rtol
+                )
+        return names
+
+
+def _assembled(shape, pieces, layout: Layout, name: str, packed: np.ndarray) -> np.ndarray:
+    """A chunk of a tensor from its packed components."""
+    out = np.empty(shape, packed.dtype)
+    for slots, place in pieces:
+        out[place] = layout.entries(name, packed, slots)[:, 0]
+    return out
