@@ -17,6 +17,7 @@ from .errors import DataError, NonFiniteError
 from .gaussian import COARSE, FINE, Expectations, Rule, SampleSets, expectations
 from .memory import check_memory
 from .mlp import MLP
+from .near_duplicates import NearDuplicates, cancelled, closeness
 from .recursions import Hyperparameters, Tensors, first_layer, means, packed_step
 from .recursions.symmetry import SYMMETRIES, orbits
 from .statistics import TENSORS, Flow, LayerStatistics, Tables, natural_scale
@@ -64,10 +65,12 @@ def flow(
     # What overflows is found and named after each layer.
     with np.errstate(all="ignore"):
         runs = _Run(mlp, distinct, sets, FINE), _Run(mlp, distinct, sets, COARSE, _NUDGE)
+        near = NearDuplicates(mlp, distinct, _of_pairs)
         layers, poor = [], []
         for layer in range(1, mlp.depth + 1):
-            values, others = (run.advance() for run in runs)
-            errors = {name: _error(name, values, others, layer) for name in values}
+            values, errors = _advance(runs)
+            if sets is not None:
+                values, errors = near.mend(layer, runs[0].close, sets.sets, values, errors)
             poor += [
                 f"{name} of layer {layer}" for name in values
                 if errors[name].max() > _POOR * natural_scale(values, name)
@@ -174,6 +177,7 @@ class _Run:
         self.contributions = means.Contributions(mlp.lambda_b, mlp.lambda_W[0] * product)
         self.tensors = None if sets is None else first_layer(*sets.sets.shape)
         self.ratio = _parallel_inputs(X, mlp.C_b[0])
+        self.close = np.ones_like(self.G)
 
     def advance(self) -> dict[str, np.ndarray]:
         """The next layer's values, tensors packed; NonFiniteError if they can't be held."""
@@ -206,12 +210,27 @@ class _Run:
         )
         activation = mlp.activation[below - 1]
         G = self.G * (1 + self.nudge * _symmetric(self.rng, len(self.G)))
+        if activation.kinked:
+            self.close = np.minimum(self.close, closeness(self.G, self.ratio))
         e = expectations(activation, G, self.ratio, self.sets, self.rule)
         if self.tensors is not None and self.sets is not None:
             self.tensors = _tensors(h, e, self.H, self.tensors, self.sets)
         self.contributions.append(h, e)
         self.G, self.H = means.G(h, e), means.H(h, e, self.H)
         self.ratio = _parallel_after(activation, self.ratio, h.C_b)
+
+
+def _advance(runs: tuple[_Run, _Run]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The next layer's values, tensors packed, and their errors."""
+    values, others = (run.advance() for run in runs)
+    return values, {name: _error(name, values, others, runs[0]) for name in values}
+
+
+def _of_pairs(mlp: MLP, X: np.ndarray, sets: SampleSets):
+    """`_advance` through all layers, without mending: what `NearDuplicates` interpolates."""
+    runs = _Run(mlp, X, sets, FINE), _Run(mlp, X, sets, COARSE, _NUDGE)
+    for _ in range(mlp.depth):
+        yield _advance(runs)
 
 
 def _tensors(
@@ -271,9 +290,10 @@ def _roundoff(layer: int, scale: float) -> float:
     return 32 * layer * np.finfo(float).eps * scale
 
 
-def _error(name: str, values: dict[str, np.ndarray], others: dict[str, np.ndarray], layer: int) -> np.ndarray:
+def _error(name: str, values: dict[str, np.ndarray], others: dict[str, np.ndarray], run: _Run) -> np.ndarray:
     """How much a coarser and nudged computation differs, and round-off of the G's and H's that a tensor is made of."""
     scale = max(natural_scale(values, name), np.abs(values[name]).max())
-    error = np.abs(values[name] - others[name]) + _roundoff(layer, scale)
+    lost = cancelled(name, run.close, None if run.sets is None else run.sets.sets)
+    error = np.abs(values[name] - others[name]) + _roundoff(run.layer, scale) + lost * np.finfo(float).eps * scale
     # Tensors are large, and two digits of an error are enough: rounded up.
     return (error * (1 + 2**-7)).astype(bfloat16) if name in SYMMETRIES else error

@@ -13,6 +13,19 @@ from collections.abc import Callable
 
 import numpy as np
 
+ROUNDOFF = 1e-15  # of 1 - ρ²
+
+
+def sine_squared(own, other, cross):
+    """1 - ρ² of covariances [[own, cross], [cross, other]], arrays of one shape; 0 where it is round-off or a variance vanishes.
+
+    Next to ρ = ±1 it has few digits. Statistics in which derivatives cancel are then those of another angle, if every
+    expectation takes the angle from here, and meaningless if not.
+    """
+    product = own * other
+    left = np.divide(product - cross**2, product, out=np.zeros_like(product), where=product > 0)
+    return np.where(left > ROUNDOFF, left, 0.0)
+
 
 class DeltaTerms:
     """⟨σ^(a)(z1) σ^(b)(z2)⟩ - ⟨{σ^(a)}(z1) {σ^(b)}(z2)⟩ for every pair, by `terms(a, b)`.
@@ -27,7 +40,7 @@ class DeltaTerms:
         self.jumps = jumps
         self.variance = np.diag(G)[:, None] * np.ones_like(G)
         self.slope = np.divide(G, self.variance, out=np.zeros_like(G), where=self.variance > 0)
-        self.left = np.maximum(self.variance.T - self.slope * G, 0.0)
+        self.left = self.variance.T * sine_squared(self.variance, self.variance.T, G)
         self.means = ordinary_means(self.left)
 
     def terms(self, a: int, b: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from ..activations import NEXT_TO_ZERO, Activation
-from .kinks import DeltaTerms
+from .kinks import DeltaTerms, sine_squared
 from .rules import Rule, evaluate, line_basis, line_coefficients, plane_rule
 from .series import four_sample_moments, pair_tables
 
@@ -126,7 +126,7 @@ class SeriesIntegrals:
             root = np.zeros((_PAIR_BATCH, 2, 2))
             root[:, 0, 0] = self.s[i]
             root[:, 1, 0] = self.s[j] * self.rho[i, j]
-            root[:, 1, 1] = self.s[j] * np.sqrt(1 - self.rho[i, j] ** 2)
+            root[:, 1, 1] = self.s[j] * np.sqrt(sine_squared(self.G[i, i], self.G[j, j], self.G[i, j]))
             u, weights = plane_rule(self.activation, root, self.rule)
             values = evaluate(self.activation, root @ u, _ORDER)
             for (f, g), slow in hard.items():

@@ -11,7 +11,7 @@ import itertools
 
 import numpy as np
 
-_TINY = 1e-15
+from .kinks import sine_squared
 
 
 def _divide(a, b):
@@ -23,10 +23,7 @@ def _correlation(G: np.ndarray, i: int, j: int) -> np.ndarray:
 
 
 def _sine_squared(G: np.ndarray, i: int, j: int) -> np.ndarray:
-    """1 - ρ_ij². Conditional variances and arcsines share it: for ρ next to 1 their errors must cancel."""
-    product = G[:, i, i] * G[:, j, j]
-    left = _divide(product - G[:, i, j] ** 2, product)
-    return np.where(left > _TINY, left, 0.0)
+    return sine_squared(G[:, i, i], G[:, j, j], G[:, i, j])
 
 
 def _condition(G: np.ndarray, j: int) -> np.ndarray:
