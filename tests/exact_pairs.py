@@ -33,8 +33,9 @@ def exact_flow(mlp, X):
             )
             e = _expectations(G, H, *mlp.activation[ell - 1].slopes)
             t = step(h, e, t)
-            G, H = h.C_b + h.C_W * e.Phi[..., 0], (
-                h.lambda_b + h.lambda_W * e.Phi[..., 0] + h.C_W * e.dPhi[..., 0] * H
+            G, H = (
+                h.C_b + h.C_W * e.Phi[..., 0],
+                (h.lambda_b + h.lambda_W * e.Phi[..., 0] + h.C_W * e.dPhi[..., 0] * H),
             )
             layers.append(_floats(G, H, t))
         return layers
@@ -60,7 +61,9 @@ def _expectations(G, H, left, right) -> OnSets:
         for a, b in itertools.pairwise([*points, points[0] + 2 * mp.pi]):
             middle = (a + b) / 2
             sign = mp.sign(mp.cos(middle)) ** first * mp.sign(mp.cos(middle - theta)) ** second
-            total += sign * mp.quad(lambda x: mp.cos(x) ** m * mp.cos(x - theta) ** n, [a, b], method="gauss-legendre")
+            total += sign * mp.quad(
+                lambda x: mp.cos(x) ** m * mp.cos(x - theta) ** n, [a, b], method="gauss-legendre"
+            )
         return total / (2 * mp.pi)
 
     def moment(i, f, j, g):
@@ -80,7 +83,9 @@ def _expectations(G, H, left, right) -> OnSets:
         if i == j == 1:
             (m, one), (n, two) = (n, two), (m, one)
         scale = s[0] ** m * s[1] ** n * radial
-        return scale * sum(one[a] * two[b] * angular(m, n, a, b) for a in (0, 1) for b in (0, 1) if one[a] * two[b])
+        return scale * sum(
+            one[a] * two[b] * angular(m, n, a, b) for a in (0, 1) for b in (0, 1) if one[a] * two[b]
+        )
 
     Phi = np.array([[moment(i, (0,), j, (0,)) for j in range(2)] for i in range(2)])
     dPhi = np.array([[moment(i, (1,), j, (1,)) for j in range(2)] for i in range(2)])

@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.polynomial.chebyshev import chebvander
 
-from .errors import NonFiniteError
 from .gaussian import SampleSets
 from .gaussian.kinks import ROUNDOFF, sine_squared
 from .mlp import MLP
-from .recursions.symmetry import SYMMETRIES, orbits
+from .recursions.symmetry import orbits
 
 _CLOSE = 0.05  # sin of the angle between preactivations, below which the direct computation is mended
-_REACH, _INTERVALS = 0.5, 12
+_APART = 0.3  # above it, no more is lost than round-off
+_REACH, _INTERVALS = 1.2, 20
 _FARTHEST = 0.3
 _AT_ONCE = 8
 _EPS = np.finfo(float).eps
@@ -50,11 +51,11 @@ def cancelled(name: str, close: np.ndarray, sets: np.ndarray | None) -> np.ndarr
     """
     if name == "H":
         return np.where(close < 1, _LOSS[name] / close, 0.0)
-    if name not in _LOSS or sets is None or close.min() > 2 * _CLOSE:
+    if name not in _LOSS or sets is None or close.min() > _APART:
         return 0.0
     members = orbits(name, len(sets))[1]
     out = np.zeros((members.shape[1], sets.shape[1]))
-    near = np.flatnonzero((close[sets[:, None], sets[None]] <= 2 * _CLOSE).any(axis=(0, 1)))
+    near = np.flatnonzero((close[sets[:, None], sets[None]] <= _APART).any(axis=(0, 1)))
     slots = sets[:, near][members]  # (axes, orbits, near)
     inverse = 1 / close
     pairs = {p: inverse[slots[p[0]], slots[p[1]]] for p in itertools.combinations(range(len(members)), 2)}
@@ -108,7 +109,9 @@ class NearDuplicates:
         values, errors = dict(values), dict(errors)
         for name in _MENDED:
             flows = [self._found[pair] for pair in pairs]
-            found = np.stack([batch.at(layer)[name][:, :, own] for batch, own in flows], axis=-1)  # (2, orbits, pairs)
+            found = np.stack(
+                [batch.at(layer)[name][:, :, own] for batch, own in flows], axis=-1
+            )  # (2, orbits, pairs)
             values[name], errors[name] = values[name].copy(), errors[name].copy()
             for (p, q), columns in places.items():
                 pair = number[sets[p, columns], sets[q, columns]]
@@ -140,13 +143,15 @@ def _orbits_on(name: str, k: int, p: int, q: int) -> np.ndarray:
 class _Family(NamedTuple):
     """Pairs of inputs in a plane: `first` (2,) with each of `others` (nodes, 2), which coincides with it, or is parallel to it, at separation 0.
 
-    At separation t the statistics are those of the pair in question; t is off by up to `off`.
+    At separation t the statistics are those of the pair in question, of which `first` is the second if `swapped`; t is off by
+    up to `off`.
     """
 
     first: np.ndarray
     others: np.ndarray
     t: float
     off: float
+    swapped: bool
 
 
 def _nodes() -> np.ndarray:
@@ -158,9 +163,12 @@ def _family(mlp: MLP, a: np.ndarray, b: np.ndarray) -> _Family | None:
     """The family in which b moves towards a, or None if b is too far from a for one.
 
     If nothing but the angle tells the samples apart, or the norms are far apart, b turns to a or to -a. Otherwise b moves in a
-    straight line, so that angle and difference of norms vanish together: with biases the next layer mixes the two.
+    straight line, so that angle and difference of norms vanish together: with biases the next layer mixes the two. The shorter
+    one stays, for the line to lead away from 0, where a kinked σ is not analytic.
     """
     C_b, C_W = np.array(mlp.C_b), mlp.C_W[0]
+    swapped = bool(a @ a > b @ b)
+    a, b = (b, a) if swapped else (a, b)
     norms = np.linalg.norm(a), np.linalg.norm(b)
     sign = -1.0 if C_b[0] == 0 and a @ b < 0 else 1.0
     # The norm of a with the bias as one more input.
@@ -181,12 +189,12 @@ def _family(mlp: MLP, a: np.ndarray, b: np.ndarray) -> _Family | None:
     scales = not C_b.any() and all(x.slopes for x in mlp.activation)
     if not scales and distance <= _FARTHEST * size and (sign > 0 or even):
         direction = np.array([along, across]) / distance
-        return _Family(first, sign * (first + size * t[:, None] * direction), distance / size, off)
+        return _Family(first, sign * (first + size * t[:, None] * direction), distance / size, off, swapped)
     angle = np.arctan2(across, norms[0] + along)
     if C_b[0] > 0 or angle > _FARTHEST:
         return None
     turned = np.stack([np.cos(t), np.sin(t)], axis=1)
-    return _Family(first, sign * norms[1] * turned, angle, off)
+    return _Family(first, sign * norms[1] * turned, angle, off, swapped)
 
 
 class _Batch:
@@ -212,42 +220,61 @@ class _Batch:
         """Values and errors of each tensor on each pair, (2, orbits, pairs)."""
         while len(self._done) < layer:
             values, errors = next(self._layers)
-            self._done.append({name: self._interpolated(name, values[name], errors[name]) for name in _MENDED})
+            self._done.append(
+                {name: self._interpolated(name, values[name], errors[name]) for name in _MENDED}
+            )
         return self._done[layer - 1]
 
     def _interpolated(self, name: str, value: np.ndarray, error: np.ndarray) -> np.ndarray:
         shape = len(value), len(self._families), _INTERVALS + 1
         value, error = value.reshape(shape), error.astype(float).reshape(shape)
         power = self._powers.get(name, 0)
+        found = [
+            _at_separation(value[:, i], error[:, i], f.t, f.off, power) for i, f in enumerate(self._families)
+        ]
+        exchanged = _orbits_on(name, 2, 1, 0)
         return np.stack(
-            [_at_separation(value[:, i], error[:, i], f.t, f.off, power) for i, f in enumerate(self._families)], axis=-1
+            [f[:, exchanged] if own.swapped else f for own, f in zip(self._families, found, strict=True)],
+            axis=-1,
         )
 
 
 def _at_separation(value: np.ndarray, error: np.ndarray, t: float, off: float, power: int) -> np.ndarray:
-    """A tensor and its error (2, orbits) at separation t, from values and errors (orbits, nodes) of one that vanishes as t^power.
-
-    Which of the nearest nodes help, where the tensor is small next to its round-off, the error estimate tells.
-    """
-    best = np.full((2, len(value)), np.inf)
-    for skipped in range(1, 5) if power else (0,):
-        nodes = _nodes()[skipped:]
-        scale = t**power / nodes**power
-        found, left = _interpolate(value[:, skipped:] * scale, error[:, skipped:] * scale, t, nodes)
-        left = left + power * np.abs(found) * off / t
-        if left.max() < best[1].max():
-            best = np.stack([found, left])
-    return best
+    """A tensor and its error (2, orbits) at separation t, from values and errors (orbits, nodes) of one that vanishes as t^power."""
+    if not power:
+        return np.stack(_interpolate(value, error, t))
+    # Relative to t^power the nearest nodes have lost the most digits.
+    scale = (t / _nodes()[1:]) ** power
+    found, left = _fit(value[:, 1:] * scale, error[:, 1:] * scale, t)
+    return np.stack([found, left + power * np.abs(found) * off / t])
 
 
-def _interpolate(value: np.ndarray, error: np.ndarray, t: float, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _interpolate(value: np.ndarray, error: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
     """The polynomial through values (orbits, nodes) at t, and what nodes' errors and the polynomial's degree leave uncertain."""
+    nodes = _nodes()
     gaps = (nodes[:, None] - nodes) / _REACH + np.eye(len(nodes))
     away = (t - nodes) / _REACH
-    others = np.where(np.eye(len(nodes), dtype=bool), 1.0, away)
-    weights = np.prod(others / gaps, axis=1)
+    weights = np.prod(np.where(np.eye(len(nodes), dtype=bool), 1.0, away) / gaps, axis=1)
     # Divided differences of highest and second highest order, times the polynomial that vanishes at the nodes.
     last = value @ (1 / np.prod(gaps, axis=1))
     before = value[:, 1:] @ (1 / np.prod(gaps[1:, 1:], axis=1))
     left = np.maximum(np.abs(last), np.abs(before)) * np.abs(np.prod(away[1:]))
     return value @ weights, error @ np.abs(weights) + left
+
+
+def _fit(value: np.ndarray, error: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
+    """The same for polynomials of lower degree, fitted to all nodes but 0 by their errors: of the degree that leaves the least uncertain."""
+    nodes = _nodes()[1:]
+    size = error.max(axis=0)
+    at_nodes = chebvander(2 * nodes / _REACH - 1, _INTERVALS - 2) / size[:, None]
+    at_t = chebvander([2 * t / _REACH - 1], _INTERVALS - 2)[0]
+    fits = []
+    for terms in range(_INTERVALS // 3, _INTERVALS):
+        q, r = np.linalg.qr(at_nodes[:, :terms])
+        fits.append(q @ np.linalg.solve(r.T, at_t[:terms]) / size)
+    found = value @ np.array(fits).T  # (orbits, degrees)
+    change = np.abs(np.diff(found))
+    # The nodes' errors are unrelated.
+    left = 2 * np.sqrt(error**2 @ np.square(fits[2:]).T) + np.maximum(change[:, 1:], change[:, :-1])
+    best = np.argmin(left.max(axis=0))
+    return found[:, 2 + best], left[:, best]

@@ -294,6 +294,8 @@ def _error(name: str, values: dict[str, np.ndarray], others: dict[str, np.ndarra
     """How much a coarser and nudged computation differs, and round-off of the G's and H's that a tensor is made of."""
     scale = max(natural_scale(values, name), np.abs(values[name]).max())
     lost = cancelled(name, run.close, None if run.sets is None else run.sets.sets)
-    error = np.abs(values[name] - others[name]) + _roundoff(run.layer, scale) + lost * np.finfo(float).eps * scale
+    error = (
+        np.abs(values[name] - others[name]) + _roundoff(run.layer, scale) + lost * np.finfo(float).eps * scale
+    )
     # Tensors are large, and two digits of an error are enough: rounded up.
     return (error * (1 + 2**-7)).astype(bfloat16) if name in SYMMETRIES else error
