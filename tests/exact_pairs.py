@@ -1,11 +1,12 @@
 """The tensors of two samples through a piecewise-linear network in 80 digits: the recursions on mpmath's numbers.
 
 Nothing here cancels short of 80 digits, so the separate J's may be as large as they like. The expectations are independent of
-`ntkflow.gaussian`: moments by quadrature in the angle of the plane, derivatives by Price's theorem from ⟨σ'σ'⟩'s arcsine.
+`ntkflow.gaussian`: moments by integrals over the angle in the plane, derivatives by Price's theorem from ⟨σ'σ'⟩'s arcsine.
 """
 
 import functools
 import itertools
+import math
 
 import numpy as np
 from mpmath import mp, mpf
@@ -52,19 +53,28 @@ def _expectations(G, H, left, right) -> OnSets:
     D = mp.sqrt(G[0, 0] * G[1, 1] - G[0, 1] ** 2)
     theta = mp.atan2(D, G[0, 1])
 
+    half = mp.pi / 2
+    corners = sorted([-half, half, theta - half, theta + half])
+    wedges = list(itertools.pairwise([*corners, corners[0] + 2 * mp.pi]))
+
     @functools.cache
     def angular(m, n, first, second):
         """E[cos^m cos^n(· - θ) sgn^first sgn^second] over the angle."""
-        half = mp.pi / 2
-        points = sorted([-half, half, theta - half, theta + half])
         total = mpf(0)
-        for a, b in itertools.pairwise([*points, points[0] + 2 * mp.pi]):
+        for a, b in wedges:
             middle = (a + b) / 2
             sign = mp.sign(mp.cos(middle)) ** first * mp.sign(mp.cos(middle - theta)) ** second
-            total += sign * mp.quad(
-                lambda x: mp.cos(x) ** m * mp.cos(x - theta) ** n, [a, b], method="gauss-legendre"
-            )
+            total += sign * (antiderivative(m, n, b) - antiderivative(m, n, a))
         return total / (2 * mp.pi)
+
+    @functools.cache
+    def antiderivative(m, n, x):
+        total = mpf(0)
+        for j, k in np.ndindex(m + 1, n + 1):
+            wave, shift = m - 2 * j + n - 2 * k, (n - 2 * k) * theta
+            wave_part = mp.sin(wave * x - shift) / wave if wave else x * mp.cos(shift)
+            total += math.comb(m, j) * math.comb(n, k) * wave_part
+        return total / 2 ** (m + n)
 
     def moment(i, f, j, g):
         """⟨Π σ^(p)(z_i) over p in f · the same over g at z_j⟩."""

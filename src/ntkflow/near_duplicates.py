@@ -24,8 +24,9 @@ _APART = 0.3  # above it, no more is lost than round-off
 _REACH, _INTERVALS = 1.2, 20
 _FARTHEST = 0.3
 _AT_ONCE = 8
+_SMALLEST = 1e-37  # that a bfloat16 holds
 _EPS = np.finfo(float).eps
-_LOSS = {"H": 8, "G1": 16, "H1": 16, "D": 16, "F": 8, "A": 16, "B": 8}
+_LOSS = 8
 _MENDED = ("G1", "H1", "D", "A")
 
 Layers = Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
@@ -43,28 +44,30 @@ def cancelled(name: str, close: np.ndarray, sets: np.ndarray | None) -> np.ndarr
     """The round-off that cancellation between nearly parallel samples leaves, in units of eps and of products of G and H.
 
     Args:
-        close: (N, N), the least `closeness` in the layers below.
+        close: (2, N, N), the least `closeness` in the layers below, and in those of them where tensors do not vanish.
         sets: (k, S).
 
     Returns:
         (N, N) for H, (orbits, S) for packed tensors, 0 where nothing is close.
     """
     if name == "H":
-        return np.where(close < 1, _LOSS[name] / close, 0.0)
-    if name not in _LOSS or sets is None or close.min() > _APART:
+        return np.where(close[0] < 1, _LOSS / close[0], 0.0)
+    if name in ("G", "V") or sets is None or close.min() > _APART:
         return 0.0
     members = orbits(name, len(sets))[1]
     out = np.zeros((members.shape[1], sets.shape[1]))
-    near = np.flatnonzero((close[sets[:, None], sets[None]] <= _APART).any(axis=(0, 1)))
+    near = np.flatnonzero((close[0, sets[:, None], sets[None]] <= _APART).any(axis=(0, 1)))
     slots = sets[:, near][members]  # (axes, orbits, near)
-    inverse = 1 / close
-    pairs = {p: inverse[slots[p[0]], slots[p[1]]] for p in itertools.combinations(range(len(members)), 2)}
-    worst = np.max(list(pairs.values()), axis=0)
+    pairs = {
+        pair: 1 / close[:, slots[pair[0]], slots[pair[1]]]
+        for pair in itertools.combinations(range(len(members)), 2)
+    }
+    worst, contracted = np.max(list(pairs.values()), axis=0)
     if name == "H1":
-        worst = worst**3
+        worst = np.maximum(worst, contracted**3)
     elif name == "A":
-        worst = np.maximum(worst, pairs[0, 1] * pairs[2, 3])
-    out[:, near] = _LOSS[name] * worst
+        worst = np.maximum(worst, pairs[0, 1][1] * pairs[2, 3][1])
+    out[:, near] = _LOSS * worst
     return out
 
 
@@ -143,8 +146,8 @@ def _orbits_on(name: str, k: int, p: int, q: int) -> np.ndarray:
 class _Family(NamedTuple):
     """Pairs of inputs in a plane: `first` (2,) with each of `others` (nodes, 2), which coincides with it, or is parallel to it, at separation 0.
 
-    At separation t the statistics are those of the pair in question, of which `first` is the second if `swapped`; t is off by
-    up to `off`.
+    At separation t, known up to `off`, the statistics are those of the pair in question, of which `first` is the second if
+    `swapped`. `powers`: of t, by which tensors vanish towards coincidence. For a σ of two pieces G1 and H1 do, as on one sample.
     """
 
     first: np.ndarray
@@ -152,6 +155,7 @@ class _Family(NamedTuple):
     t: float
     off: float
     swapped: bool
+    powers: dict[str, int]
 
 
 def _nodes() -> np.ndarray:
@@ -185,16 +189,31 @@ def _family(mlp: MLP, a: np.ndarray, b: np.ndarray) -> _Family | None:
     across = np.linalg.norm(across - (across @ axis) * axis)
     first = np.array([norms[0], 0.0])
     off = 4 * _EPS * distance / size
-    even = all(left == -right for left, right in [mlp.activation[0].slopes or (1.0, 1.0)])
-    scales = not C_b.any() and all(x.slopes for x in mlp.activation)
-    if not scales and distance <= _FARTHEST * size and (sign > 0 or even):
+    slopes = [x.slopes for x in mlp.activation]
+    even = [pair is not None and pair[0] == -pair[1] for pair in slopes]
+    scales = not C_b.any() and all(slopes)
+    if not scales and distance <= _FARTHEST * size and (sign > 0 or even[0]):
         direction = np.array([along, across]) / distance
-        return _Family(first, sign * (first + size * t[:, None] * direction), distance / size, off, swapped)
+        return _Family(
+            first,
+            sign * (first + size * t[:, None] * direction),
+            distance / size,
+            off,
+            swapped,
+            {"G1": 3, "H1": 1} if all(slopes) else {},
+        )
     angle = np.arctan2(across, norms[0] + along)
     if C_b[0] > 0 or angle > _FARTHEST:
         return None
     turned = np.stack([np.cos(t), np.sin(t)], axis=1)
-    return _Family(first, sign * norms[1] * turned, angle, off, swapped)
+    return _Family(
+        first,
+        sign * norms[1] * turned,
+        angle,
+        off,
+        swapped,
+        {"G1": 4, "H1": 1} if scales and (sign > 0 or all(even)) else {},
+    )
 
 
 class _Batch:
@@ -211,10 +230,6 @@ class _Batch:
         sets = SampleSets(np.stack([np.broadcast_to(start, others.shape).ravel(), others.ravel()]), each * P)
         self._layers = computed(mlp, X.reshape(P * each, 2 * P), sets)
         self._done: list[dict[str, np.ndarray]] = []
-        # How G1 and H1 vanish towards coincidence: for a σ of two pieces they do on one sample.
-        self._powers = {"G1": 3, "H1": 1} if all(a.slopes for a in mlp.activation) else {}
-        if self._powers and not any(mlp.C_b):
-            self._powers["G1"] = 4
 
     def at(self, layer: int) -> dict[str, np.ndarray]:
         """Values and errors of each tensor on each pair, (2, orbits, pairs)."""
@@ -228,9 +243,9 @@ class _Batch:
     def _interpolated(self, name: str, value: np.ndarray, error: np.ndarray) -> np.ndarray:
         shape = len(value), len(self._families), _INTERVALS + 1
         value, error = value.reshape(shape), error.astype(float).reshape(shape)
-        power = self._powers.get(name, 0)
         found = [
-            _at_separation(value[:, i], error[:, i], f.t, f.off, power) for i, f in enumerate(self._families)
+            _at_separation(value[:, i], error[:, i], family, family.powers.get(name, 0))
+            for i, family in enumerate(self._families)
         ]
         exchanged = _orbits_on(name, 2, 1, 0)
         return np.stack(
@@ -239,14 +254,15 @@ class _Batch:
         )
 
 
-def _at_separation(value: np.ndarray, error: np.ndarray, t: float, off: float, power: int) -> np.ndarray:
+def _at_separation(value: np.ndarray, error: np.ndarray, family: _Family, power: int) -> np.ndarray:
     """A tensor and its error (2, orbits) at separation t, from values and errors (orbits, nodes) of one that vanishes as t^power."""
+    t, off = family.t, family.off
     if not power:
         return np.stack(_interpolate(value, error, t))
     # Relative to t^power the nearest nodes have lost the most digits.
     scale = (t / _nodes()[1:]) ** power
     found, left = _fit(value[:, 1:] * scale, error[:, 1:] * scale, t)
-    return np.stack([found, left + power * np.abs(found) * off / t])
+    return np.stack([found, left + power * np.abs(found) * off / t + _SMALLEST])
 
 
 def _interpolate(value: np.ndarray, error: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:

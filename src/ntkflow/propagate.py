@@ -70,7 +70,7 @@ def flow(
         for layer in range(1, mlp.depth + 1):
             values, errors = _advance(runs)
             if sets is not None:
-                values, errors = near.mend(layer, runs[0].close, sets.sets, values, errors)
+                values, errors = near.mend(layer, runs[0].close[0], sets.sets, values, errors)
             poor += [
                 f"{name} of layer {layer}" for name in values
                 if errors[name].max() > _POOR * natural_scale(values, name)
@@ -151,17 +151,21 @@ def _parallel_inputs(X: np.ndarray, C_b: float) -> np.ndarray:
             first[b] = b
             continue
         first[b] = np.argmax(apart <= _PARALLEL * np.abs(X[b]).max())
-        c[b] = 1.0 if abs(scale[first[b]] - 1) < _PARALLEL else scale[first[b]]
+        c[b] = scale[first[b]] if abs(abs(scale[first[b]]) - 1) > _PARALLEL else np.sign(scale[first[b]])
     return np.where(first[:, None] == first, c / c[:, None], np.nan)
 
 
 def _parallel_after(activation, ratio: np.ndarray, C_b: float) -> np.ndarray:
     """What stays parallel: equal samples; and multiples through a homogeneous σ when there are no biases."""
-    if not activation.slopes or C_b > 0:
-        return np.where(ratio == 1, 1.0, np.nan)
-    left, right = activation.slopes
-    sign = np.sign(ratio) if left == right else 1.0 if left == -right else np.where(ratio > 0, 1.0, np.nan)
-    return np.abs(ratio) * sign
+    if activation.slopes:
+        left, right = activation.slopes
+        sign = (
+            np.sign(ratio) if left == right else 1.0 if left == -right else np.where(ratio > 0, 1.0, np.nan)
+        )
+        ratio = np.abs(ratio) * sign
+        if C_b == 0:
+            return ratio
+    return np.where(ratio == 1, 1.0, np.nan)
 
 
 class _Run:
@@ -177,7 +181,7 @@ class _Run:
         self.contributions = means.Contributions(mlp.lambda_b, mlp.lambda_W[0] * product)
         self.tensors = None if sets is None else first_layer(*sets.sets.shape)
         self.ratio = _parallel_inputs(X, mlp.C_b[0])
-        self.close = np.ones_like(self.G)
+        self.close = np.ones((2, *self.G.shape))
 
     def advance(self) -> dict[str, np.ndarray]:
         """The next layer's values, tensors packed; NonFiniteError if they can't be held."""
@@ -211,7 +215,9 @@ class _Run:
         activation = mlp.activation[below - 1]
         G = self.G * (1 + self.nudge * _symmetric(self.rng, len(self.G)))
         if activation.kinked:
-            self.close = np.minimum(self.close, closeness(self.G, self.ratio))
+            # The tensors of layer 1 are zero.
+            some = slice(None) if below > 1 else slice(1)
+            self.close[some] = np.minimum(self.close[some], closeness(self.G, self.ratio))
         e = expectations(activation, G, self.ratio, self.sets, self.rule)
         if self.tensors is not None and self.sets is not None:
             self.tensors = _tensors(h, e, self.H, self.tensors, self.sets)
@@ -293,7 +299,8 @@ def _roundoff(layer: int, scale: float) -> float:
 def _error(name: str, values: dict[str, np.ndarray], others: dict[str, np.ndarray], run: _Run) -> np.ndarray:
     """How much a coarser and nudged computation differs, and round-off of the G's and H's that a tensor is made of."""
     scale = max(natural_scale(values, name), np.abs(values[name]).max())
-    lost = cancelled(name, run.close, None if run.sets is None else run.sets.sets)
+    sets = None if run.sets is None else run.sets.sets
+    lost = cancelled(name, run.close, sets) if values[name].any() else 0.0
     error = (
         np.abs(values[name] - others[name]) + _roundoff(run.layer, scale) + lost * np.finfo(float).eps * scale
     )
