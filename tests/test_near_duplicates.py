@@ -36,7 +36,7 @@ def with_others(seed=1):
     return np.random.default_rng(100 + seed).normal(size=(2, WIDTHS[0]))
 
 
-def check(mlp, pair, covered, others=None, components="all", limit=1e-6, alone=False):
+def check(mlp, pair, covered, others=None, components="all", limit=1e-6, natural=False):
     """The pair's components: within their estimates, these small next to the largest component of the tensor."""
     X = pair if others is None else np.concatenate([others[:1], pair[:1], others[1:], pair[1:]])
     own = [0, 1] if others is None else [1, 3]
@@ -57,8 +57,8 @@ def check(mlp, pair, covered, others=None, components="all", limit=1e-6, alone=F
             error = np.abs(value - exact[name])
             assert np.all(error <= 10 * estimate), (name, layer.layer)
             covered.append(np.mean(error <= estimate))
-            if name in ("G1", "H1") and alone:
-                # They vanish with the separation where there are no other samples.
+            if name in ("G1", "H1") and natural:
+                # They may be small themselves: they vanish towards coincidence where there are no other samples.
                 top = natural_scale(layer.values, name)
             assert np.all(estimate <= limit * top + ROUNDOFF * natural_scale(layer.values, name)), (
                 name,
@@ -83,7 +83,7 @@ def test_every_separation(activation, C_b):
     covered = []
     mlp = network(activation, C_b)
     for seed, gap in enumerate(GAPS):
-        check(mlp, near_pair(gap, seed), covered, alone=True)
+        check(mlp, near_pair(gap, seed), covered, natural=True)
         check(mlp, near_pair(gap, seed, tilt=-0.7), covered, with_others(seed), "pairs")
         check(mlp, near_pair(gap, seed, tilt=5.0), covered, with_others(seed))
     assert np.mean(covered) > 0.99
@@ -97,7 +97,7 @@ def test_opposite_inputs_and_multiples(activation, C_b):
     mlp = network(activation, C_b)
     for seed, gap in enumerate(GAPS):
         for sign, ratio in ((-1, 1.0), (-1, 0.6), (1, 1.7)):
-            check(mlp, near_pair(gap, seed, sign, ratio), covered, with_others(seed), "pairs")
+            check(mlp, near_pair(gap, seed, sign, ratio), covered, with_others(seed), "pairs", natural=True)
     assert np.mean(covered) > 0.99
 
 
@@ -135,7 +135,7 @@ def test_elu_moves_smoothly_to_coincidence(C_b):
     for t in (1e-2, 1e-4, 1e-6, 1e-9):
         flow = ntkflow.flow(mlp, near_pair(t**2 / 2))
         for ell in range(2, len(flow) + 1):
-            for name in ("G1", "H1", "D", "A"):
+            for name in ("G1", "H1", "D", "A")[2 * (ell == 2) :]:  # G1 and H1 of layer 2 are zero
                 through = np.array([f[ell].values[name].ravel() for f in flows])
                 expected = through.T @ _lagrange(np.array(far), t)
                 top = np.abs(through).max()
