@@ -8,6 +8,7 @@ flow of pairs at larger separations, and of the coinciding one, gives it at the 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -104,16 +105,15 @@ class NearDuplicates:
             for pair in map(tuple, sets[list(places_of)][:, columns].T.tolist())
         }  # fmt: skip
         self._look_at(sorted(wanted - self._found.keys()))
-        pairs = [pair for pair in sorted(wanted) if self._found[pair]]
-        if not pairs:
+        known = {pair: found for pair in sorted(wanted) if (found := self._found[pair])}
+        if not known:
             return values, errors
         number = np.full(close.shape, -1)
-        number[tuple(np.array(pairs).T)] = np.arange(len(pairs))
+        number[tuple(np.array(list(known)).T)] = np.arange(len(known))
         values, errors = dict(values), dict(errors)
         for name in _MENDED:
-            flows = [self._found[pair] for pair in pairs]
             found = np.stack(
-                [batch.at(layer)[name][:, :, own] for batch, own in flows], axis=-1
+                [batch.at(layer)[name][:, :, own] for batch, own in known.values()], axis=-1
             )  # (2, orbits, pairs)
             values[name], errors[name] = values[name].copy(), errors[name].copy()
             for (p, q), columns in places.items():
@@ -173,15 +173,15 @@ def _family(mlp: MLP, a: np.ndarray, b: np.ndarray) -> _Family | None:
     C_b, C_W = np.array(mlp.C_b), mlp.C_W[0]
     swapped = bool(a @ a > b @ b)
     a, b = (b, a) if swapped else (a, b)
-    norms = np.linalg.norm(a), np.linalg.norm(b)
+    norms = float(np.linalg.norm(a)), float(np.linalg.norm(b))
     sign = -1.0 if C_b[0] == 0 and a @ b < 0 else 1.0
     # The norm of a with the bias as one more input.
-    size = np.sqrt(norms[0] ** 2 + C_b[0] * mlp.widths[0] / C_W) if C_W > 0 else 0.0
+    size = math.sqrt(norms[0] ** 2 + C_b[0] * mlp.widths[0] / C_W) if C_W > 0 else 0.0
     if not size:
         return None
     t = _nodes()
     difference = sign * b - a
-    distance = np.linalg.norm(difference)
+    distance = float(np.linalg.norm(difference))
     axis = a / norms[0] if norms[0] else difference / distance
     along = difference @ axis
     # Twice, for what rounding leaves along the axis.
@@ -202,7 +202,7 @@ def _family(mlp: MLP, a: np.ndarray, b: np.ndarray) -> _Family | None:
             swapped,
             {"G1": 3, "H1": 1} if all(slopes) else {},
         )
-    angle = np.arctan2(across, norms[0] + along)
+    angle = math.atan2(across, norms[0] + along)
     if C_b[0] > 0 or angle > _FARTHEST:
         return None
     turned = np.stack([np.cos(t), np.sin(t)], axis=1)
