@@ -15,8 +15,9 @@ from .errors import ComponentError, DataError
 from .gaussian import SampleSets
 from .memory import check_memory
 from .mlp import MLP
+from .near_duplicates import NearDuplicates
 from .recursions.symmetry import SYMMETRIES, orbits
-from .runs import both_runs, errors_of, layer_values, poor_tensor, warning_of_errors
+from .runs import both_runs, estimated, of_pairs, poor_tensor, warning_of_errors
 from .statistics import TENSORS, Flow, LayerStatistics, natural_scale
 from .tiles.run import tiled_flow
 
@@ -87,10 +88,11 @@ def _flow(
     layers, poor = [], []
     # What overflows is found and named after each layer.
     with np.errstate(all="ignore"):
-        runs = (layer_values(run, sets) for run in both_runs(mlp, distinct, k, rtol))
-        for (fine, values), (coarse, others) in zip(*runs, strict=True):
+        near = NearDuplicates(mlp, distinct, of_pairs(rtol))
+        for fine, coarse, values, errors in estimated(both_runs(mlp, distinct, k, rtol), sets):
             layer = fine.layer
-            errors = errors_of(values, others, layer, k)
+            if sets is not None:
+                values, errors = near.mend(layer, fine.close[0], sets.sets, values, errors)
             for name in values:
                 poor += poor_tensor(name, layer, float(errors[name].max()), natural_scale(values, name), rtol)
             tables = kernel_tables(fine, coarse, errors, index)

@@ -5,7 +5,7 @@ What one or two samples determine comes first; the tensors follow, on all closed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -16,6 +16,7 @@ from ml_dtypes import bfloat16
 from .errors import NonFiniteError
 from .gaussian import COARSE, FINE, Expectations, Integrals, Rule, SampleSets, integrals, on_pairs
 from .mlp import MLP
+from .near_duplicates import cancelled, closeness
 from .recursions import Hyperparameters, Tensors, first_layer, means, packed_step
 from .recursions.symmetry import SYMMETRIES, largest_on_own_samples
 from .statistics import natural_scale
@@ -41,6 +42,8 @@ class Kernels(NamedTuple):
     G: np.ndarray
     H: np.ndarray
     contributions: means.Contributions
+    close: np.ndarray
+    """The least `closeness` in the layers below, and in those of them where tensors do not vanish, (2, N, N)."""
     step: Step | None
 
 
@@ -64,7 +67,8 @@ def kernels(mlp: MLP, X: np.ndarray, k: int, rule: Rule, nudge: float = 0.0) -> 
     H = mlp.lambda_b[0] + mlp.lambda_W[0] * product
     contributions = means.Contributions(mlp.lambda_b, mlp.lambda_W[0] * product)
     ratio = _parallel_inputs(X, mlp.C_b[0])
-    yield Kernels(1, G, H, contributions, None)
+    close = np.ones((2, *G.shape))
+    yield Kernels(1, G, H, contributions, close, None)
     for below in range(1, mlp.depth):
         h = Hyperparameters(
             C_b=mlp.C_b[below],
@@ -73,18 +77,21 @@ def kernels(mlp: MLP, X: np.ndarray, k: int, rule: Rule, nudge: float = 0.0) -> 
             lambda_W=mlp.lambda_W[below],
             r=mlp.widths[below] / mlp.widths[below - 1],
         )
+        activation = mlp.activation[below - 1]
+        if activation.kinked:
+            # The tensors of layer 1 are zero.
+            here = closeness(G, ratio)
+            close = np.minimum(close, np.stack([here, here if below > 1 else np.ones_like(here)]))
         try:
-            found = integrals(
-                mlp.activation[below - 1], G * (1 + nudge * _symmetric(rng, len(G))), ratio, rule
-            )
+            found = integrals(activation, G * (1 + nudge * _symmetric(rng, len(G))), ratio, rule)
             e = on_pairs(found, k)
             contributions.append(h, e)
             step = Step(h, H, e, found)
             G, H = means.G(h, e), means.H(h, e, H)
         except OverflowError as error:
             raise _overflow(below + 1) from error
-        ratio = _parallel_after(mlp.activation[below - 1], ratio, h.C_b)
-        yield Kernels(below + 1, G, H, contributions, step)
+        ratio = _parallel_after(activation, ratio, h.C_b)
+        yield Kernels(below + 1, G, H, contributions, close, step)
 
 
 def layer_values(
@@ -140,19 +147,41 @@ def _tensors(step: Step, tensors: Tensors, sets: SampleSets, at_once: int | None
     return found
 
 
-def errors_of(
-    values: dict[str, np.ndarray], others: dict[str, np.ndarray], layer: int, k: int
-) -> dict[str, np.ndarray]:
-    """How much a coarser and nudged computation differs, and round-off of what a component is made of.
+def estimated(
+    runs: tuple[Iterable[Kernels], Iterable[Kernels]], sets: SampleSets | None, at_once: int | None = None
+) -> Iterator[tuple[Kernels, Kernels, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Each layer's fine and coarse kernels, and its values and their errors by name, tensors packed."""
+    for (fine, values), (coarse, others) in zip(
+        *(layer_values(run, sets, at_once) for run in runs), strict=True
+    ):
+        yield fine, coarse, values, errors_of(values, others, fine, sets)
 
-    `k`: samples in a set of the packed tensors.
-    """
+
+def of_pairs(rtol: float) -> Callable:
+    """What `NearDuplicates` interpolates: the values and errors of all layers, for a network, inputs and sets of two."""
+
+    def computed(mlp: MLP, X: np.ndarray, sets: SampleSets):
+        for *_, values, errors in estimated(both_runs(mlp, X, sets.k, rtol), sets):
+            yield values, errors
+
+    return computed
+
+
+def errors_of(
+    values: dict[str, np.ndarray], others: dict[str, np.ndarray], of: Kernels, sets: SampleSets | None
+) -> dict[str, np.ndarray]:
+    """How much a coarser and nudged computation differs, and round-off of what a component is made of and of what cancels in it."""
     errors = {}
     for name, value in values.items():
         # So that it is the same on whatever closed set a component is computed.
-        largest = largest_on_own_samples(name, value, k) if name in SYMMETRIES else np.abs(value).max()
+        largest = (
+            largest_on_own_samples(name, value, sets.k)
+            if sets and name in SYMMETRIES
+            else np.abs(value).max()
+        )
         scale = np.maximum(natural_scale(values, name), largest)
-        error = np.abs(value - others[name]) + roundoff(layer, scale)
+        lost = cancelled(name, of.close, sets and sets.sets) if value.any() else 0.0
+        error = np.abs(value - others[name]) + roundoff(of.layer, scale) + lost * np.finfo(float).eps * scale
         # Tensors are large, and two digits of an error are enough: rounded up.
         errors[name] = (error * (1 + 2**-7)).astype(bfloat16) if name in SYMMETRIES else error
     return errors
@@ -196,14 +225,18 @@ def _parallel_inputs(X: np.ndarray, C_b: float) -> np.ndarray:
             first[b] = b
             continue
         first[b] = np.argmax(apart <= _PARALLEL * np.abs(X[b]).max())
-        c[b] = 1.0 if abs(scale[first[b]] - 1) < _PARALLEL else scale[first[b]]
+        c[b] = scale[first[b]] if abs(abs(scale[first[b]]) - 1) > _PARALLEL else np.sign(scale[first[b]])
     return np.where(first[:, None] == first, c / c[:, None], np.nan)
 
 
 def _parallel_after(activation, ratio: np.ndarray, C_b: float) -> np.ndarray:
     """What stays parallel: equal samples; and multiples through a homogeneous σ when there are no biases."""
-    if not activation.slopes or C_b > 0:
-        return np.where(ratio == 1, 1.0, np.nan)
-    left, right = activation.slopes
-    sign = np.sign(ratio) if left == right else 1.0 if left == -right else np.where(ratio > 0, 1.0, np.nan)
-    return np.abs(ratio) * sign
+    if activation.slopes:
+        left, right = activation.slopes
+        sign = (
+            np.sign(ratio) if left == right else 1.0 if left == -right else np.where(ratio > 0, 1.0, np.nan)
+        )
+        ratio = np.abs(ratio) * sign
+        if C_b == 0:
+            return ratio
+    return np.where(ratio == 1, 1.0, np.nan)

@@ -25,12 +25,17 @@ _SMOOTH_INNER = 0.3
 
 
 def pair_moments(
-    activation: Activation, held: list[Factors], variances: np.ndarray, rho: np.ndarray, rule: Rule
+    activation: Activation,
+    held: list[Factors],
+    variances: np.ndarray,
+    rho: np.ndarray,
+    sine: np.ndarray,
+    rule: Rule,
 ) -> np.ndarray:
     """⟨h(z1) k(z2)⟩ for all products h, k of derivatives in `held`, ordinary parts alone.
 
     Args:
-        variances: (P, 2). rho: (P,), correlations.
+        variances: (P, 2). rho, sine: (P,), correlations and √(1-ρ²).
 
     Returns:
         (P, F, F) for F products held. With n nodes on a line, time P F n² + P F² n.
@@ -40,8 +45,7 @@ def pair_moments(
     # The inner integral is the easier the slower z2 varies.
     swapped = s[:, 1] > s[:, 0]
     s = np.where(swapped[:, None], s[:, ::-1], s)
-    delta = np.sqrt((1 - rho) * (1 + rho))
-    mild = s[:, 1] * delta <= _SMOOTH_INNER if not activation.kinks else np.zeros(len(rho), bool)
+    mild = s[:, 1] * sine <= _SMOOTH_INNER if not activation.kinks else np.zeros(len(rho), bool)
     for inner, chosen in (("smooth", mild), ("cut", ~mild)):
         rows = np.flatnonzero(chosen)
         for start in range(0, len(rows), _BATCH):
@@ -49,7 +53,7 @@ def pair_moments(
             # Filled up to one size, so that σ is compiled once.
             filled = np.concatenate([mine, np.repeat(mine[:1], _BATCH - len(mine))])
             with jax.enable_x64(True):
-                found = _compiled(activation, tuple(held), rule, inner)(s[filled], rho[filled], delta[filled])
+                found = _compiled(activation, tuple(held), rule, inner)(s[filled], rho[filled], sine[filled])
             out[mine] = np.asarray(found)[: len(mine)]
     return np.where(swapped[:, None, None], out.swapaxes(1, 2), out)
 

@@ -16,7 +16,19 @@ import numpy as np
 from ..activations import Activation, beside
 from .rules import evaluate
 
-_ROUNDOFF = 1e-10
+ROUNDOFF = 1e-15  # of 1 - ρ²
+_MISSING = 1e-10
+
+
+def sine_squared(own, other, cross):
+    """1 - ρ² of covariances [[own, cross], [cross, other]], arrays of one shape; 0 where it is round-off or a variance vanishes.
+
+    Next to ρ = ±1 it has few digits. Statistics in which derivatives cancel are then those of another angle, if every
+    expectation takes the angle from here, and meaningless if not.
+    """
+    product = own * other
+    left = np.divide(product - cross**2, product, out=np.zeros_like(product), where=product > 0)
+    return np.where(left > ROUNDOFF, left, 0.0)
 
 
 class DeltaTerms:
@@ -39,7 +51,7 @@ class DeltaTerms:
         self.kinks, self.jumps = kinks, jumps
         self.variance = np.diag(G)[:, None] * np.ones_like(G)
         self.slope = np.divide(G, self.variance, out=np.zeros_like(G), where=self.variance > 0)
-        self.left = np.maximum(self.variance.T - self.slope * G, 0.0)
+        self.left = self.variance.T * sine_squared(self.variance, self.variance.T, G)
         self.means = [ordinary_means(self.slope * kink, self.left) for kink in kinks]
 
     def terms(self, a: int, b: int) -> np.ndarray:
@@ -115,6 +127,6 @@ def missing_deltas(
                 for m in range(n):
                     declared += jumps[m] * (-1) ** (n - 1 - m) * _density(kink, s**2, n - 1 - m)
         gap = np.abs(by_parts[n] / s**n - means[n] - declared)
-        doubt = _ROUNDOFF * norm * math.sqrt(math.factorial(n)) / s**n
+        doubt = _MISSING * norm * math.sqrt(math.factorial(n)) / s**n
         missing[n] = np.where(alive & (gap > doubt), gap, 0.0)
     return missing

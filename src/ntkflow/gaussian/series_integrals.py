@@ -12,7 +12,7 @@ from ..activations import Activation
 from . import exponentials
 from .conditioned_pairs import pair_moments
 from .graded import graded_rule
-from .kinks import DeltaTerms, kinks_and_jumps, missing_deltas
+from .kinks import DeltaTerms, kinks_and_jumps, missing_deltas, sine_squared
 from .quadruples import four_sample_moments
 from .rules import Factors, Rule, evaluate, line_basis, line_coefficients, product
 from .series import pair_tables
@@ -200,7 +200,8 @@ class SeriesIntegrals:
         i, j = np.nonzero(np.triu(anywhere, 1))
         held = _HELD if any(len(h) > 1 for request in new for h in request) else _HELD[: _ORDER + 1]
         variances = np.stack([self.s[i], self.s[j]], axis=1) ** 2
-        found = pair_moments(self.activation, held, variances, self.rho[i, j], self.rule)
+        sine = np.sqrt(sine_squared(self.G[i, i], self.G[j, j], self.G[i, j]))
+        found = pair_moments(self.activation, held, variances, self.rho[i, j], sine, self.rule)
         for table, mask, (f, g) in zip(tables, slow, new, strict=True):
             if not np.any(mask):
                 continue

@@ -15,7 +15,8 @@ from ..errors import DataError
 from ..finite.parameters import whole_number
 from ..gaussian import SampleSets
 from ..mlp import MLP
-from ..runs import Kernels, both_runs, errors_of, layer_values, poor_tensor, sets_at_once
+from ..near_duplicates import NearDuplicates
+from ..runs import Kernels, both_runs, errors_of, estimated, of_pairs, poor_tensor, sets_at_once
 from ..statistics import TENSORS, Flow, LayerStatistics, natural_scale
 from ..store import digest, exists_to_resume
 from .plan import Plan, Tile, block_for, too_little, working_set
@@ -82,6 +83,7 @@ class _Run:
         self.sets = [plan.count(tile) for tile in self.tiles]
         report(0, mlp.depth * sum(self.sets), "pairs of samples")
         self.runs = [list(run) for run in both_runs(mlp, self.distinct, 4, rtol)]
+        self.near = NearDuplicates(mlp, self.distinct, of_pairs(rtol))
         self.kernels = self._kernels()
         self.shared = [self._shared(run, memory) for run in self.runs]
         self.fill = max(self.sets) + 12 * plan.block**3
@@ -91,7 +93,7 @@ class _Run:
         layers = []
         for fine, coarse in zip(*self.runs, strict=True):
             values, others = ({"G": one.G, "H": one.H} for one in (fine, coarse))
-            tables = kernel_tables(fine, coarse, errors_of(values, others, fine.layer, 0), self.index)
+            tables = kernel_tables(fine, coarse, errors_of(values, others, fine, None), self.index)
             width, fan_in = self.mlp.widths[fine.layer], self.mlp.widths[fine.layer - 1]
             layers.append(LayerStatistics(fine.layer, width, fan_in, np.arange(len(self.X))[None], *tables))
         return Flow(self.mlp, self.X, "all", layers)
@@ -128,13 +130,10 @@ class _Run:
         layout = Layout(asked, self.index)
         sets = SampleSets(layout.closed, len(self.distinct))
         at_once = sets_at_once(sets.k, max(self.sets))
-        runs = (
-            layer_values(self._for_tile(run, shared, tile), sets, at_once)
-            for run, shared in zip(self.runs, self.shared, strict=True)
-        )
+        runs = [self._for_tile(run, shared, tile) for run, shared in zip(self.runs, self.shared, strict=True)]
         chunks = {rank: list(self._chunks(tile, asked, owner, rank)) for rank in (2, 4)}
-        for (fine, values), (_, others) in zip(*runs, strict=True):
-            errors = errors_of(values, others, fine.layer, sets.k)
+        for fine, _, values, errors in estimated((runs[0], runs[1]), sets, at_once):
+            values, errors = self.near.mend(fine.layer, fine.close[0], sets.sets, values, errors)
             for name in NAMES:
                 for corner, shape, pieces in chunks[len(_DIMS[name])]:
                     value, error = (

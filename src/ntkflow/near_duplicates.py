@@ -1,0 +1,296 @@
+"""Two samples that nearly coincide, through a kinked σ: G1, H1, D and A by interpolation towards coincidence.
+
+There single J's diverge as powers of 1/t, t the samples' separation, and what cancels between them leaves errors of eps/t to
+eps/t³ of the products of G and H. But every statistic of the two samples is analytic in t ≥ 0 and known exactly at t = 0: the
+flow of pairs at larger separations, and of the coinciding one, gives it at the true t.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.polynomial.chebyshev import chebvander
+
+from .gaussian import SampleSets
+from .gaussian.kinks import ROUNDOFF, sine_squared
+from .mlp import MLP
+from .recursions.symmetry import orbits
+
+_CLOSE = 0.05  # sin of the angle between preactivations, below which the direct computation is mended
+_APART = 0.3  # above it, no more is lost than round-off
+_REACH, _INTERVALS = 1.2, 20
+_FARTHEST = 0.3
+_AT_ONCE = 8
+_SMALLEST = 1e-37  # that a bfloat16 holds
+_EPS = np.finfo(float).eps
+_LOSS = 8
+_MENDED = ("G1", "H1", "D", "A")
+
+Layers = Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
+"""Values and error estimates, packed, of one layer after the other."""
+
+
+def closeness(G: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """|sin| of the angle between two preactivations, as far as G tells it; 1 where they are parallel, which is exact: (N, N)."""
+    own = np.diag(G)[:, None] * np.ones_like(G)
+    sine = np.sqrt(np.maximum(sine_squared(own, own.T, G), ROUNDOFF))
+    return np.where(np.isnan(ratio), sine, 1.0)
+
+
+def cancelled(name: str, close: np.ndarray, sets: np.ndarray | None) -> np.ndarray | float:
+    """The round-off that cancellation between nearly parallel samples leaves, in units of eps and of products of G and H.
+
+    Args:
+        close: (2, N, N), the least `closeness` in the layers below, and in those of them where tensors do not vanish.
+        sets: (k, S).
+
+    Returns:
+        (N, N) for H, (orbits, S) for packed tensors, 0 where nothing is close.
+    """
+    if name == "H":
+        return np.where(close[0] < 1, _LOSS / close[0], 0.0)
+    if name in ("G", "V") or sets is None or close.min() > _APART:
+        return 0.0
+    members = orbits(name, len(sets))[1]
+    out = np.zeros((members.shape[1], sets.shape[1]))
+    near = np.flatnonzero((close[0, sets[:, None], sets[None]] <= _APART).any(axis=(0, 1)))
+    slots = sets[:, near][members]  # (axes, orbits, near)
+    pairs = {
+        pair: 1 / close[:, slots[pair[0]], slots[pair[1]]]
+        for pair in itertools.combinations(range(len(members)), 2)
+    }
+    worst, contracted = np.max(list(pairs.values()), axis=0)
+    if name == "H1":
+        worst = np.maximum(worst, contracted**3)
+    elif name == "A":
+        worst = np.maximum(worst, pairs[0, 1][1] * pairs[2, 3][1])
+    out[:, near] = _LOSS * worst
+    return out
+
+
+class NearDuplicates:
+    """The near-coincident pairs of one flow; each pair's own flow is computed once, when it is first wanted.
+
+    Args:
+        X: (N, n_0), distinct.
+        computed: the values and errors of all layers of a network, for inputs and sample sets.
+    """
+
+    def __init__(self, mlp: MLP, X: np.ndarray, computed: Callable[[MLP, np.ndarray, SampleSets], Layers]):
+        self._mlp, self._X, self._computed = mlp, X, computed
+        self._found: dict[tuple[int, int], tuple[_Batch, int] | None] = {}
+
+    def mend(
+        self, layer: int, close: np.ndarray, sets: np.ndarray, values: dict, errors: dict
+    ) -> tuple[dict, dict]:
+        """The layer's values and errors, with those of near-coincident pairs in the place of less accurate direct ones.
+
+        Args:
+            close: (N, N), the least `closeness` in the layers below.
+            sets: (k, S), ascending.
+            values, errors: packed tensors, (orbits, S); left as they are.
+        """
+        near = close < _CLOSE
+        places = {
+            (p, q): columns
+            for p, q in itertools.combinations(range(len(sets)), 2)
+            if len(columns := np.flatnonzero(near[sets[p], sets[q]]))
+        }
+        wanted = {
+            pair for places_of, columns in places.items()
+            for pair in map(tuple, sets[list(places_of)][:, columns].T.tolist())
+        }  # fmt: skip
+        self._look_at(sorted(wanted - self._found.keys()))
+        known = {pair: found for pair in sorted(wanted) if (found := self._found[pair])}
+        if not known:
+            return values, errors
+        number = np.full(close.shape, -1)
+        number[tuple(np.array(list(known)).T)] = np.arange(len(known))
+        values, errors = dict(values), dict(errors)
+        for name in _MENDED:
+            found = np.stack(
+                [batch.at(layer)[name][:, :, own] for batch, own in known.values()], axis=-1
+            )  # (2, orbits, pairs)
+            values[name], errors[name] = values[name].copy(), errors[name].copy()
+            for (p, q), columns in places.items():
+                pair = number[sets[p, columns], sets[q, columns]]
+                rows = _orbits_on(name, len(sets), p, q)
+                value, error = found[:, :, pair]
+                better = (pair >= 0) & (error.max(axis=0) < errors[name][rows[:, None], columns].max(axis=0))
+                values[name][rows[:, None], columns[better]] = value[:, better]
+                errors[name][rows[:, None], columns[better]] = error[:, better]
+        return values, errors
+
+    def _look_at(self, pairs: list[tuple[int, int]]) -> None:
+        """Find the families of pairs that are new."""
+        families = {pair: _family(self._mlp, *self._X[list(pair)]) for pair in pairs}
+        self._found |= dict.fromkeys(pairs)
+        members = [(pair, family) for pair, family in families.items() if family]
+        size = _AT_ONCE if all(a.slopes for a in self._mlp.activation) else 1
+        for start in range(0, len(members), size):
+            some = members[start : start + size]
+            batch = _Batch(self._mlp, [family for _, family in some], self._computed)
+            self._found |= {pair: (batch, own) for own, (pair, _) in enumerate(some)}
+
+
+def _orbits_on(name: str, k: int, p: int, q: int) -> np.ndarray:
+    """Where the components of a two-sample set are kept in a set of k whose slots p and q hold the two."""
+    number, members = orbits(name, k)[0], orbits(name, 2)[1]
+    return number[tuple(np.array([p, q])[members])]
+
+
+class _Family(NamedTuple):
+    """Pairs of inputs in a plane: `first` (2,) with each of `others` (nodes, 2), which coincides with it, or is parallel to it, at separation 0.
+
+    At separation t, known up to `off`, the statistics are those of the pair in question, of which `first` is the second if
+    `swapped`. `powers`: of t, by which tensors vanish towards coincidence. For a σ of two pieces G1 and H1 do, as on one sample.
+    """
+
+    first: np.ndarray
+    others: np.ndarray
+    t: float
+    off: float
+    swapped: bool
+    powers: dict[str, int]
+
+
+def _nodes() -> np.ndarray:
+    """Chebyshev's points of the second kind on [0, _REACH], ascending."""
+    return _REACH * np.sin(np.pi / 2 * np.arange(_INTERVALS + 1) / _INTERVALS) ** 2
+
+
+def _family(mlp: MLP, a: np.ndarray, b: np.ndarray) -> _Family | None:
+    """The family in which b moves towards a, or None if b is too far from a for one.
+
+    If nothing but the angle tells the samples apart, or the norms are far apart, b turns to a or to -a. Otherwise b moves in a
+    straight line, so that angle and difference of norms vanish together: with biases the next layer mixes the two. The shorter
+    one stays, for the line to lead away from 0, where a kinked σ is not analytic.
+    """
+    C_b, C_W = np.array(mlp.C_b), mlp.C_W[0]
+    swapped = bool(a @ a > b @ b)
+    a, b = (b, a) if swapped else (a, b)
+    norms = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    sign = -1.0 if C_b[0] == 0 and a @ b < 0 else 1.0
+    # The norm of a with the bias as one more input.
+    size = math.sqrt(norms[0] ** 2 + C_b[0] * mlp.widths[0] / C_W) if C_W > 0 else 0.0
+    if not size:
+        return None
+    t = _nodes()
+    difference = sign * b - a
+    distance = float(np.linalg.norm(difference))
+    axis = a / norms[0] if norms[0] else difference / distance
+    along = difference @ axis
+    # Twice, for what rounding leaves along the axis.
+    across = difference - along * axis
+    across = np.linalg.norm(across - (across @ axis) * axis)
+    first = np.array([norms[0], 0.0])
+    off = 4 * _EPS * distance / size
+    slopes = [x.slopes for x in mlp.activation]
+    even = [pair is not None and pair[0] == -pair[1] for pair in slopes]
+    scales = not C_b.any() and all(slopes)
+    if not scales and distance <= _FARTHEST * size and (sign > 0 or even[0]):
+        direction = np.array([along, across]) / distance
+        return _Family(
+            first,
+            sign * (first + size * t[:, None] * direction),
+            distance / size,
+            off,
+            swapped,
+            {"G1": 3, "H1": 1} if all(slopes) else {},
+        )
+    angle = math.atan2(across, norms[0] + along)
+    if C_b[0] > 0 or angle > _FARTHEST:
+        return None
+    turned = np.stack([np.cos(t), np.sin(t)], axis=1)
+    return _Family(
+        first,
+        sign * norms[1] * turned,
+        angle,
+        off,
+        swapped,
+        {"G1": 4, "H1": 1} if scales and (sign > 0 or all(even)) else {},
+    )
+
+
+class _Batch:
+    """Flows of some families together, each in a plane of its own, as far as they have been asked for."""
+
+    def __init__(self, mlp: MLP, families: list[_Family], computed):
+        self._families = families
+        each, P = _INTERVALS + 2, len(families)
+        X = np.zeros((P, each, P, 2))
+        for i, family in enumerate(families):
+            X[i, :, i] = [family.first, *family.others]
+        start = each * np.arange(P)[:, None]
+        others = start + np.arange(1, each)
+        sets = SampleSets(np.stack([np.broadcast_to(start, others.shape).ravel(), others.ravel()]), each * P)
+        self._layers = computed(mlp, X.reshape(P * each, 2 * P), sets)
+        self._done: list[dict[str, np.ndarray]] = []
+
+    def at(self, layer: int) -> dict[str, np.ndarray]:
+        """Values and errors of each tensor on each pair, (2, orbits, pairs)."""
+        while len(self._done) < layer:
+            values, errors = next(self._layers)
+            self._done.append(
+                {name: self._interpolated(name, values[name], errors[name]) for name in _MENDED}
+            )
+        return self._done[layer - 1]
+
+    def _interpolated(self, name: str, value: np.ndarray, error: np.ndarray) -> np.ndarray:
+        shape = len(value), len(self._families), _INTERVALS + 1
+        value, error = value.reshape(shape), error.astype(float).reshape(shape)
+        found = [
+            _at_separation(value[:, i], error[:, i], family, family.powers.get(name, 0))
+            for i, family in enumerate(self._families)
+        ]
+        exchanged = _orbits_on(name, 2, 1, 0)
+        return np.stack(
+            [f[:, exchanged] if own.swapped else f for own, f in zip(self._families, found, strict=True)],
+            axis=-1,
+        )
+
+
+def _at_separation(value: np.ndarray, error: np.ndarray, family: _Family, power: int) -> np.ndarray:
+    """A tensor and its error (2, orbits) at separation t, from values and errors (orbits, nodes) of one that vanishes as t^power."""
+    t, off = family.t, family.off
+    if not power:
+        return np.stack(_interpolate(value, error, t))
+    # Relative to t^power the nearest nodes have lost the most digits.
+    scale = (t / _nodes()[1:]) ** power
+    found, left = _fit(value[:, 1:] * scale, error[:, 1:] * scale, t)
+    return np.stack([found, left + power * np.abs(found) * off / t + _SMALLEST])
+
+
+def _interpolate(value: np.ndarray, error: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
+    """The polynomial through values (orbits, nodes) at t, and what nodes' errors and the polynomial's degree leave uncertain."""
+    nodes = _nodes()
+    gaps = (nodes[:, None] - nodes) / _REACH + np.eye(len(nodes))
+    away = (t - nodes) / _REACH
+    weights = np.prod(np.where(np.eye(len(nodes), dtype=bool), 1.0, away) / gaps, axis=1)
+    # Divided differences of highest and second highest order, times the polynomial that vanishes at the nodes.
+    last = value @ (1 / np.prod(gaps, axis=1))
+    before = value[:, 1:] @ (1 / np.prod(gaps[1:, 1:], axis=1))
+    left = np.maximum(np.abs(last), np.abs(before)) * np.abs(np.prod(away[1:]))
+    return value @ weights, error @ np.abs(weights) + left
+
+
+def _fit(value: np.ndarray, error: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
+    """The same for polynomials of lower degree, fitted to all nodes but 0 by their errors: of the degree that leaves the least uncertain."""
+    nodes = _nodes()[1:]
+    size = error.max(axis=0)
+    at_nodes = chebvander(2 * nodes / _REACH - 1, _INTERVALS - 2) / size[:, None]
+    at_t = chebvander([2 * t / _REACH - 1], _INTERVALS - 2)[0]
+    fits = []
+    for terms in range(_INTERVALS // 3, _INTERVALS):
+        q, r = np.linalg.qr(at_nodes[:, :terms])
+        fits.append(q @ np.linalg.solve(r.T, at_t[:terms]) / size)
+    found = value @ np.array(fits).T  # (orbits, degrees)
+    change = np.abs(np.diff(found))
+    # The nodes' errors are unrelated.
+    left = 2 * np.sqrt(error**2 @ np.square(fits[2:]).T) + np.maximum(change[:, 1:], change[:, :-1])
+    best = np.argmin(left.max(axis=0))
+    return found[:, 2 + best], left[:, best]
