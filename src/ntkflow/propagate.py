@@ -11,6 +11,7 @@ import numpy as np
 
 from .errors import ComponentError, DataError, NonFiniteError
 from .gaussian import COARSE, FINE, Rule, SampleSets, expectations
+from .mean_kernels import block_of, has_tiles, mean_flow
 from .memory import check_memory
 from .mlp import MLP
 from .recursions import Hyperparameters, Tensors, means, step
@@ -24,7 +25,11 @@ Progress = Callable[[int, int, str], None]
 
 
 def flow(
-    mlp: MLP, X, components: str | Sequence[Sequence[int]] = "all", progress: Progress | None = None
+    mlp: MLP,
+    X,
+    components: str | Sequence[Sequence[int]] = "all",
+    progress: Progress | None = None,
+    X2=None,
 ) -> Flow:
     """The RG flow of the statistics of preactivations and NTK, PDLT chapter 8.
 
@@ -33,26 +38,31 @@ def flow(
         X: (N, n_0) finite inputs.
         components: "all" (every component; time and memory grow as N⁴), "pairs" (those on at most two distinct
             samples, N²), "mean" (G and H alone) or a list of sample sets, each a few sample indices.
-        progress: called as progress(done, total, message) before the first and after each layer.
+        progress: called as progress(done, total, message) before the first and after each layer, or tile.
+        X2: (N2, n_0), with "mean" only: G and H of each layer are then the (N, N2) block between X and X2.
 
     Returns:
         A Flow; `flow[3]` is layer 3. Every array is float64 and comes with an error estimate: the difference from a
         second run through all layers, with coarser integration and metrics changed in their last digits, plus
-        round-off.
+        round-off; for "mean" a bound that is carried from layer to layer.
 
     Raises:
         DataError, ComponentError, MemoryRequestError, NonFiniteError: see their descriptions.
     """
     X = checked_inputs(mlp, X)
     sets = sample_sets(components, len(X))
+    if X2 is not None and sets is not None:
+        raise ComponentError('X2 goes with components="mean" only; for a block of tensors use flow[-1].block(…)')
+    X2 = None if X2 is None else checked_inputs(mlp, X2, "X2")
     _check_memory(mlp, len(X), sets)
-    distinct, index = _distinct_rows(X)
-    if mlp.C_b[0] == 0 and not np.all(np.any(X, axis=1)) and any(a.kinked for a in mlp.activation):
-        warnings.warn(
-            "an input is zero: a kinked activation takes JAX's value of its derivative at 0", stacklevel=2
-        )
-    grouped = None if sets is None else SampleSets(index[sets], len(distinct))
+    _warn_of_zeros(mlp, X, X2)
     report = progress or (lambda done, total, message: None)
+    if sets is None and has_tiles(mlp):
+        return mean_flow(mlp, X, X2, report)
+    if X2 is not None:
+        return block_of(flow(mlp, np.concatenate([X, X2]), components, progress), X, X2)
+    distinct, index = _distinct_rows(X)
+    grouped = None if sets is None else SampleSets(index[sets], len(distinct))
     total = 2 * (mlp.depth - 1)
     report(0, total, "fine integration")
     # What overflows is found and named after each layer.
@@ -75,6 +85,14 @@ def flow(
     return Flow(mlp, X, components if isinstance(components, str) else [list(s) for s in components], layers)
 
 
+def _warn_of_zeros(mlp: MLP, *inputs: np.ndarray | None) -> None:
+    zero = any(X is not None and not np.all(np.any(X, axis=1)) for X in inputs)
+    if zero and mlp.C_b[0] == 0 and any(a.kinked for a in mlp.activation):
+        warnings.warn(
+            "an input is zero: a kinked activation takes JAX's value of its derivative at 0", stacklevel=3
+        )
+
+
 def _warn_of_errors(layers: list[LayerStatistics]) -> None:
     poor = [
         f"{name} of layer {s.layer}" for s in layers for name in s.values
@@ -88,22 +106,22 @@ def _warn_of_errors(layers: list[LayerStatistics]) -> None:
         )
 
 
-def checked_inputs(mlp: MLP, X) -> np.ndarray:
-    """X as (N, n_0) float64; DataError if it is not of that form, or not finite."""
+def checked_inputs(mlp: MLP, X, name: str = "X") -> np.ndarray:
+    """X as (N, n_0) float64; DataError, which calls it `name`, if it is not of that form, or not finite."""
     try:
         X = np.asarray(X)
     except ValueError as error:
-        raise DataError(f"X must be an array of numbers: {error}") from error
+        raise DataError(f"{name} must be an array of numbers: {error}") from error
     if X.dtype.kind not in "iuf":
-        raise DataError(f"X must be an array of real numbers, not of {X.dtype}")
+        raise DataError(f"{name} must be an array of real numbers, not of {X.dtype}")
     X = X.astype(np.float64)
     if X.ndim != 2 or X.size == 0:
-        raise DataError(f"X must have shape (N, n_0) with N ≥ 1, not {X.shape}")
+        raise DataError(f"{name} must have shape (N, n_0) with N ≥ 1, not {X.shape}")
     if X.shape[1] != mlp.widths[0]:
-        raise DataError(f"X has {X.shape[1]} columns but the network's n_0 is {mlp.widths[0]}")
+        raise DataError(f"{name} has {X.shape[1]} columns but the network's n_0 is {mlp.widths[0]}")
     bad = np.argwhere(~np.isfinite(X))
     if len(bad):
-        raise DataError(f"X must be finite; X[{bad[0][0]}, {bad[0][1]}] is {X[tuple(bad[0])]}")
+        raise DataError(f"{name} must be finite; {name}[{bad[0][0]}, {bad[0][1]}] is {X[tuple(bad[0])]}")
     return X
 
 

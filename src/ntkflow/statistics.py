@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
@@ -30,7 +30,7 @@ _SPLIT = ("bias_contributions", "weight_contributions")
 _ROUNDOFF = 1e-11
 
 
-def natural_scale(values: dict[str, np.ndarray], name: str) -> float:
+def natural_scale(values: Mapping[str, np.ndarray], name: str) -> float:
     """The size of the products of G and H that a tensor is made of."""
     G, H = (float(np.abs(values[kernel]).max()) for kernel in ("G", "H"))
     return {"G": G, "G1": G, "V": G * G, "D": G * H, "F": G * H, "A": H * H, "B": H * H}.get(name, H)
@@ -50,8 +50,8 @@ class LayerStatistics:
     width: int
     fan_in: int
     sets: np.ndarray | None
-    values: dict[str, np.ndarray]
-    errors: dict[str, np.ndarray]
+    values: Mapping[str, np.ndarray]
+    errors: Mapping[str, np.ndarray]
 
     NAMES: ClassVar = (*_MEANS, *_SPLIT, *TENSORS)
     ELSEWHERE: ClassVar = 'is not held by this flow; ask for components="pairs" or "all"'
@@ -63,7 +63,7 @@ class LayerStatistics:
             return self.error(name.removesuffix("_err"))
         raise AttributeError(name)
 
-    def _get(self, table: dict[str, np.ndarray], name: str) -> np.ndarray:
+    def _get(self, table: Mapping[str, np.ndarray], name: str) -> np.ndarray:
         if name not in self.NAMES:
             raise ComponentError(f"there is no tensor {name!r}; tensors are {', '.join(self.NAMES)}")
         if name not in table:
@@ -92,8 +92,9 @@ class LayerStatistics:
             raise ComponentError(
                 f"no component {name}{samples}: {', '.join(_MEANS)} take two samples, {', '.join(TENSORS)} four"
             )
-        if not all(0 <= a < len(self.G) for a in samples):
-            raise ComponentError(f"{name}{samples}: samples are 0 … {len(self.G) - 1}")
+        limits = self.G.shape if rank == 2 else (len(self.G),) * 4
+        if not all(0 <= a < limit for a, limit in zip(samples, limits, strict=True)):
+            raise ComponentError(f"{name}{samples}: samples are 0 … {max(limits) - 1}")
         missing = f"{name}{samples} is not held; add the set {tuple(sorted(set(samples)))} to components"
         if rank == 2:
             value = float(self._get(self.values, name)[samples])
@@ -230,18 +231,24 @@ class Layered(Generic[Statistics]):
 
 @dataclass(frozen=True, eq=False)
 class Flow(Layered[LayerStatistics]):
-    """What the theory says of each layer: `flow[1]` … `flow[L]`, `flow[-1]` the last."""
+    """What the theory says of each layer: `flow[1]` … `flow[L]`, `flow[-1]` the last.
+
+    With inputs `X2` too, G and H are the block between X (rows) and X2 (columns).
+    """
 
     mlp: MLP
     X: np.ndarray
     components: str | list
     layers: list[LayerStatistics]
+    X2: np.ndarray | None = None
 
     def equals(self, other: Flow) -> bool:
         """Whether network, inputs, components and every number are the same."""
         return (
             self.mlp.to_spec() == other.mlp.to_spec()
             and np.array_equal(self.X, other.X)
+            and (self.X2 is None) == (other.X2 is None)
+            and (self.X2 is None or np.array_equal(self.X2, other.X2))
             and self.components == other.components
             and all(
                 a.keys() == b.keys() and all(np.array_equal(a[n], b[n], equal_nan=True) for n in a)
@@ -253,6 +260,8 @@ class Flow(Layered[LayerStatistics]):
     def to_xarray(self) -> xr.Dataset:
         """Every array with named dimensions, stacked over `layer`; the specification in the attributes."""
         data: dict[str, tuple] = {"X": (("sample", "input"), self.X)}
+        if self.X2 is not None:
+            data["X2"] = (("sample2", "input"), self.X2)
         L = len(self)
         for name in self.layers[0].values:
             for suffix, tables in (("", [s.values for s in self]), ("_error", [s.errors for s in self])):
@@ -314,7 +323,8 @@ class Flow(Layered[LayerStatistics]):
                     {n: at(n) for n in names}, {n: at(f"{n}_error") for n in names},
                 )
             )  # fmt: skip
-        return cls(mlp, dataset["X"].values, components, layers)
+        X2 = dataset["X2"].values if "X2" in dataset else None
+        return cls(mlp, dataset["X"].values, components, layers, X2)
 
     def save(self, path, overwrite: bool = False) -> None:
         """Write NetCDF (`.nc`) or Zarr (`.zarr`); FileError if it can't, or exists and `overwrite` is not set."""
@@ -335,7 +345,8 @@ def _check_arrays(dataset: xr.Dataset, mlp: MLP, components) -> None:
         raise FileError(f"this is not a flow, or it is damaged: {missing[0]} is missing")
     for name in names:
         array = dataset[name]
-        expected = {"layer": mlp.depth, "alpha1": dataset.sizes["sample"], "alpha2": dataset.sizes["sample"]}
+        N, N2 = dataset.sizes["sample"], dataset.sizes["sample2" if "X2" in dataset else "sample"]
+        expected = {"layer": mlp.depth, "alpha1": N, "alpha2": N2}
         sizes = {dim: array.sizes[dim] for dim in expected if dim in array.sizes}
         if (
             array.dtype.kind != "f"

@@ -96,8 +96,8 @@ def tail(rows: Coefficients, cols: Coefficients, correlation: jax.Array) -> jax.
     return jnp.abs(correlation) ** start * both
 
 
-def norms(activation: Activation, variance: np.ndarray, rule_reach: float, nodes: int, order: int):
-    """√⟨(σ^(k))²⟩, k = 0 … order, on samples with these variances (I,): (order + 1, I)."""
-    u, psi = line_basis(rule_reach, nodes, 1)
+def mean_squares(activation: Activation, variance, reach: float, nodes: int, order: int) -> jax.Array:
+    """⟨(σ^(k))²⟩, k = 0 … order, on samples with these variances (I,): (order + 1, I)."""
+    u, psi = line_basis(reach, nodes, 1)
     values = jnp.stack(activation.derivatives(jnp.sqrt(variance)[:, None] * u, order))
-    return jnp.sqrt(jnp.maximum(values**2 @ psi[:, 0], 0.0))
+    return values**2 @ psi[:, 0]

@@ -59,13 +59,13 @@ def samples(activation: Activation, variance, label, sign, line=LINE) -> Samples
     return Samples(variance, label, sign, series)
 
 
-def next_variance(activation: Activation, h: Hyperparameters, own: Samples):
-    """G_αα of the next layer, (I,)."""
+def own_expectations(activation: Activation, own: Samples) -> Expectations:
+    """⟨σ²⟩ and ⟨σ'²⟩ of each sample, (I,)."""
     form = closed_form(activation)
     if form is not None:
-        return means.G(h, Expectations(*form(own.variance, own.variance, own.variance)))
+        return Expectations(*form(own.variance, own.variance, own.variance))
     assert own.coefficients is not None
-    return means.G(h, Expectations(*own.coefficients.mean_squares))
+    return Expectations(*own.coefficients.mean_squares)
 
 
 def _geometric_mean(a, b):
@@ -98,9 +98,3 @@ def integrate(activation: Activation, rows: Samples, cols: Samples, G, shorten: 
         for square, table in zip(f.mean_squares, mehler(f, g, correlation, chunks), strict=True)
     )
     return Expectations(Phi, dPhi), tail(f, g, correlation)
-
-
-def next_layer(activation: Activation, h: Hyperparameters, rows: Samples, cols: Samples, G, H, shorten=True):
-    """(G', H', Φ', tail) of the next layer on a tile, PDLT (8.22), (8.63)."""
-    e, left = integrate(activation, rows, cols, G, shorten)
-    return means.G(h, e), means.H(h, e, H), e.dPhi, left

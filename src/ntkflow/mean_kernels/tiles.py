@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..activations import Activation
 from ..errors import NonFiniteError
-from ..gaussian import FINE, expectations
+from ..gaussian import COARSE, FINE, Rule, expectations
 from ..mlp import MLP
 from ..recursions import means
 from .classes import labels
@@ -25,7 +25,7 @@ from .core import (
     Samples,
     first_layer,
     integrate,
-    next_variance,
+    own_expectations,
     samples,
 )
 
@@ -36,27 +36,28 @@ _PAIRS = 32  # that the host's cubature takes at a time
 _first_layer = jax.jit(lambda h, X1, X2: first_layer(h, X1 @ X2.T / X1.shape[1]))
 _integrate = jax.jit(integrate, static_argnums=0)
 _samples = jax.jit(samples, static_argnums=(0, 4))
-_next_variance = jax.jit(next_variance, static_argnums=0)
+_own_expectations = jax.jit(own_expectations, static_argnums=0)
 
 
-@jax.jit
-def _means(h, e, H):
-    return means.G(h, e), means.H(h, e, H)
-
-
-@jax.jit
-def _largest(tail):
-    return tail.max()
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _next_layer(activation: Activation, keep: bool, h, rows: Samples, cols: Samples, G, H):
+    """(G', H', the largest tail, and if `keep` the expectations) on a tile."""
+    e, tail = integrate(activation, rows, cols, G)
+    return means.G(h, e), means.H(h, e, H), None if tail is None else tail.max(), e if keep else None
 
 
 @dataclass(frozen=True)
 class Block:
-    """Samples start … stop - 1, filled up with the last one to `SIDE` or all blocks' common size."""
+    """Samples start … stop - 1, filled up with the last one to all blocks' common size.
+
+    `layers` and `own` are of each hidden layer; `own` holds ⟨σ²⟩ and ⟨σ'²⟩ of each sample.
+    """
 
     start: int
     stop: int
     X: np.ndarray
     layers: list[Samples]
+    own: list[Expectations]
 
     @property
     def here(self) -> slice:
@@ -65,13 +66,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Tile:
-    """G and H of every layer (each (I, J)), Φ and Φ' from every hidden layer, and what their series left out."""
+    """G and H of every layer, (I, J) each; Φ and Φ' of every hidden layer if kept; the largest error of their integrals
+    relative to √(⟨f²⟩⟨g²⟩), 0 for closed forms."""
 
     rows: slice
     cols: slice
     G: list[np.ndarray]
     H: list[np.ndarray]
-    expectations: list[Expectations]
+    expectations: list[Expectations | None]
     tails: list[float]
 
 
@@ -103,14 +105,17 @@ class Tiles:
         square = np.einsum("an,an->a", X, X) / X.shape[1]
         variance = [means.G(self.h[0], Expectations(square[i], square[i])) for i in index]
         layers: list[list[Samples]] = [[] for _ in index]
+        owns: list[list[Expectations]] = [[] for _ in index]
         for activation, (label, sign), h in zip(self.mlp.activation, by_layer, self.h[1:], strict=True):
             for b, i in enumerate(index):
-                own = _samples(activation, variance[b], label[i], sign[i], LINE)
-                variance[b] = np.asarray(_next_variance(activation, h, own))
-                layers[b].append(own)
+                samples = _samples(activation, variance[b], label[i], sign[i], LINE)
+                own = Expectations(*map(np.asarray, _own_expectations(activation, samples)))
+                variance[b] = means.G(h, own)
+                layers[b].append(samples)
+                owns[b].append(own)
         return [
-            Block(start, min(start + side, N), X[i], mine)
-            for start, i, mine in zip(starts, index, layers, strict=True)
+            Block(start, min(start + side, N), X[i], mine, own)
+            for start, i, mine, own in zip(starts, index, layers, owns, strict=True)
         ]
 
     @property
@@ -123,55 +128,62 @@ class Tiles:
         ]
 
     def all(
-        self,
-        pairs: list[tuple[Block, Block]],
-        use: Callable[[Tile], object],
-        report: Callable[[int], None] = lambda done: None,
+        self, use: Callable[[Tile], object], keep: bool = False, pairs: list[tuple[Block, Block]] | None = None
     ) -> None:
-        """Call `use` with every tile, from several threads; XLA itself does not split a tile between cores."""
+        """Call `use` with each tile (of `pairs` if given), from as many threads as there are cores."""
 
         def work(pair):
             # JAX's setting belongs to the thread.
             with jax.enable_x64(True), np.errstate(all="ignore"):
-                use(self.tile(*pair))
+                use(self.tile(*pair, keep))
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            for done, _ in enumerate(pool.map(work, pairs), start=1):
-                report(done)
+            for _ in pool.map(work, self.pairs if pairs is None else pairs):
+                pass
 
-    def tile(self, rows: Block, cols: Block) -> Tile:
+    def tile(self, rows: Block, cols: Block, keep: bool = False) -> Tile:
         """All layers of one tile; NonFiniteError where G or H overflows."""
         G, H = _first_layer(self.h[0], rows.X, cols.X)
-        tables, found, tails = [(G, H)], [], []
+        tables, kept, tails = [(G, H)], [], []
         for layer, activation in enumerate(self.mlp.activation):
-            e, tail = self._expectations(activation, layer, rows, cols, G)
-            G, H = _means(self.h[layer + 1], e, H)
+            samples, h = (rows.layers[layer], cols.layers[layer]), self.h[layer + 1]
+            G_next, H_next, tail, e = _next_layer(activation, keep, h, *samples, G, H)
+            tail = 0.0 if tail is None else float(tail)
+            if not tail <= CONVERGED:
+                e, tail = self._slowly(activation, layer, rows, cols, np.asarray(G))
+                G_next, H_next = means.G(h, e), means.H(h, e, np.asarray(H))
+            G, H = G_next, H_next
             tables.append((G, H))
-            found.append(e)
             tails.append(tail)
+            kept.append(e)
         I, J = rows.stop - rows.start, cols.stop - cols.start
-        cut = [[np.asarray(x)[:I, :J] for x in pair] for pair in tables]
-        for layer, pair in enumerate(cut, start=1):
+        found = [tuple(np.asarray(x)[:I, :J] for x in pair) for pair in tables]
+        for layer, pair in enumerate(found, start=1):
             for name, x in zip("GH", pair, strict=True):
                 if not np.all(np.isfinite(x)):
-                    raise NonFiniteError(
-                        f"layer {layer}: {name} overflows or is not a number; scale X or C_W"
-                    )
-        return Tile(rows.here, cols.here, [G for G, _ in cut], [H for _, H in cut], found, tails)
+                    raise NonFiniteError(f"layer {layer}: {name} overflows or is not a number; scale X or C_W")
+        cut = [None if e is None else Expectations(e.Phi[:I, :J], e.dPhi[:I, :J]) for e in kept]
+        return Tile(rows.here, cols.here, [G for G, _ in found], [H for _, H in found], cut, tails)
 
-    def _expectations(self, activation: Activation, layer: int, rows: Block, cols: Block, G):
-        e, tail = _integrate(activation, rows.layers[layer], cols.layers[layer], G)
-        if tail is None:
-            return e, 0.0
-        left = float(_largest(tail))
-        if left <= CONVERGED:
-            return e, left
-        e, tail = _integrate(activation, *(self._long(layer, block.start, block is rows) for block in (rows, cols)), G)
-        hard = np.argwhere(~(np.asarray(tail) <= CONVERGED))
-        left = float(np.max(np.where(np.asarray(tail) <= CONVERGED, tail, 0.0)))
-        if len(hard) and np.all(np.isfinite(G)):
-            e = _by_cubature(activation, rows.layers[layer], cols.layers[layer], np.asarray(G), e, hard)
-        return e, left
+    def _slowly(self, activation: Activation, layer: int, rows: Block, cols: Block, G: np.ndarray):
+        """Φ, Φ' and their error by a longer series, and by cubature where that has not converged either."""
+        one, two = self._long(layer, rows.start, True), self._long(layer, cols.start, self.symmetric)
+        e, tail = _integrate(activation, one, two, G)
+        Phi, dPhi, tail = np.array(e.Phi), np.array(e.dPhi), np.asarray(tail)
+        hard = ~(tail <= CONVERGED) & np.isfinite(G)
+        left = float(np.max(np.where(hard, 0.0, tail)))
+        if np.any(hard):
+            i, j = np.nonzero(hard)
+            G11, G22 = np.asarray(one.variance)[i], np.asarray(two.variance)[j]
+            fine, coarse = (_by_cubature(activation, G11, G22, G[hard], rule) for rule in (FINE, COARSE))
+            Phi[hard], dPhi[hard] = fine
+            for mine, other, squares, others in zip(
+                fine, coarse, rows.own[layer], cols.own[layer], strict=True
+            ):
+                scale = np.sqrt(squares[i] * others[j])
+                error = np.abs(mine - other) / np.where(scale > 0, scale, 1.0)
+                left = max(left, float(error.max()))
+        return Expectations(Phi, dPhi), left
 
     def _long_samples(self, layer: int, start: int, of_rows: bool) -> Samples:
         blocks = self.rows if of_rows else self.cols
@@ -179,43 +191,25 @@ class Tiles:
         return _samples(self.mlp.activation[layer], own.variance, own.label, own.sign, LONG_LINE)
 
 
-def _by_cubature(activation: Activation, rows: Samples, cols: Samples, G, e: Expectations, hard) -> Expectations:
-    """Φ and Φ' with the pairs `hard` (M, 2) by the host's integrals, which are slower and always converge."""
-    Phi, dPhi = np.array(e.Phi), np.array(e.dPhi)
-    for start in range(0, len(hard), _PAIRS):
-        i, j = hard[start : start + _PAIRS].T
-        n = len(i)
-        metric, ratio = np.zeros((2 * n, 2 * n)), np.full((2 * n, 2 * n), np.nan)
+def _by_cubature(activation: Activation, G11: np.ndarray, G22: np.ndarray, G12: np.ndarray, rule: Rule):
+    """Φ and Φ' of M pairs, (M,) each, by the host's integrals, which are slower and converge for all."""
+    Phi, dPhi = np.empty_like(G12), np.empty_like(G12)
+    for start in range(0, len(G12), _PAIRS):
+        some = slice(start, start + _PAIRS)
+        n = len(G12[some])
         one, two = np.arange(n), np.arange(n, 2 * n)
-        metric[one, one], metric[two, two] = np.asarray(rows.variance)[i], np.asarray(cols.variance)[j]
-        metric[one, two] = metric[two, one] = G[i, j]
+        # Pairs are kept apart by a metric that couples no others.
+        metric, ratio = np.zeros((2 * n, 2 * n)), np.full((2 * n, 2 * n), np.nan)
+        metric[one, one], metric[two, two] = G11[some], G22[some]
+        metric[one, two] = metric[two, one] = G12[some]
         np.fill_diagonal(ratio, 1.0)
-        found = expectations(activation, metric, ratio, None, FINE)
-        Phi[i, j], dPhi[i, j] = found.Phi[one, two], found.dPhi[one, two]
-    return Expectations(Phi, dPhi)
+        found = expectations(activation, metric, ratio, None, rule)
+        Phi[some], dPhi[some] = found.Phi[one, two], found.dPhi[one, two]
+    return Phi, dPhi
 
 
-def symmetric_fill(out: np.ndarray, tile: Tile, values: np.ndarray, symmetric: bool) -> None:
-    """Put a tile's values, and below the diagonal their mirror image, where they belong."""
+def place(out: np.ndarray, tile: Tile, values: np.ndarray, symmetric: bool) -> None:
+    """Put a tile's values, and below the diagonal their mirror image, where they belong in `out` (N, N2)."""
     out[tile.rows, tile.cols] = values
     if symmetric and tile.rows != tile.cols:
         out[tile.cols, tile.rows] = values.T
-
-
-def own_kernels(tiles: Tiles, blocks: list[Block]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(⟨σ²⟩, ⟨σ'²⟩) of every sample for each hidden layer, (N,) each."""
-    for layer, activation in enumerate(tiles.mlp.activation):
-        parts = []
-        for block in blocks:
-            own = block.layers[layer]
-            if own.coefficients is None:
-                from ..gaussian.closed_forms import closed_form
-
-                form = closed_form(activation)
-                assert form is not None
-                v = own.variance
-                parts.append(np.stack(form(v, v, v))[:, : block.stop - block.start])
-            else:
-                parts.append(np.asarray(own.coefficients.mean_squares)[:, : block.stop - block.start])
-        Phi, dPhi = np.concatenate(parts, axis=1)
-        yield Phi, dPhi
