@@ -36,8 +36,9 @@ from .finite import (
     tensorial,
     train,
 )
+from .mean_kernels import kernels, open_kernels
 from .mlp import MLP
-from .propagate import flow
+from .propagate import flow, store_kernels
 from .sampling import Ensemble, LayerEstimates, OutputNTK, draw_key, ensemble, output_ntk
 from .statistics import Flow, LayerStatistics
 from .verify import Verification, verify
@@ -77,16 +78,19 @@ __all__ = [
     "init",
     "interlayer_ntk",
     "jacobian",
+    "kernels",
     "mse",
     "ntk",
     "ntk_by_definition",
     "ntk_contributions",
     "ntk_layers",
     "ntk_trace",
+    "open_kernels",
     "output_ntk",
     "plain",
     "predicted_change",
     "predicted_loss_change",
+    "store_kernels",
     "tensorial",
     "train",
     "verify",

@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import ComponentError, DataError, NonFiniteError
 from .gaussian import COARSE, FINE, Rule, SampleSets, expectations
-from .mean_kernels import block_of, has_tiles, mean_flow
+from .mean_kernels import block_of, has_tiles, mean_flow, write_kernels
 from .memory import check_memory
 from .mlp import MLP
 from .recursions import Hyperparameters, Tensors, means, step
@@ -52,7 +52,9 @@ def flow(
     X = checked_inputs(mlp, X)
     sets = sample_sets(components, len(X))
     if X2 is not None and sets is not None:
-        raise ComponentError('X2 goes with components="mean" only; for a block of tensors use flow[-1].block(…)')
+        raise ComponentError(
+            'X2 goes with components="mean" only; for a block of tensors use flow[-1].block(…)'
+        )
     X2 = None if X2 is None else checked_inputs(mlp, X2, "X2")
     _check_memory(mlp, len(X), sets)
     _warn_of_zeros(mlp, X, X2)
@@ -83,6 +85,41 @@ def flow(
         )
     _warn_of_errors(layers)
     return Flow(mlp, X, components if isinstance(components, str) else [list(s) for s in components], layers)
+
+
+def store_kernels(
+    mlp: MLP,
+    X,
+    path,
+    X2=None,
+    tile: int = 1024,
+    layers: str = "all",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+):
+    """G and H of every layer, as `flow(…, components="mean")` has them, written to a Zarr store tile by tile.
+
+    Args:
+        mlp, X, X2: as for `flow`.
+        path: ends in `.zarr`; written whole or not at all.
+        tile: about how many rows and columns are computed and written at a time: memory is 32 L tile² bytes, and for an
+            activation without a closed form 3 kB a sample and layer.
+        layers: "all" or "last".
+        overwrite: whether to replace a store that exists.
+        progress: called as progress(done, total, message) after each tile.
+
+    Returns:
+        What `open_kernels(path)` returns: an xarray Dataset that reads from disk what is indexed.
+
+    Raises:
+        DataError, ComponentError, ActivationError, NonFiniteError, FileError: see their descriptions.
+    """
+    X = checked_inputs(mlp, X)
+    X2 = None if X2 is None else checked_inputs(mlp, X2, "X2")
+    _warn_of_zeros(mlp, X, X2)
+    return write_kernels(
+        mlp, X, path, X2, tile, layers, overwrite, progress or (lambda done, total, message: None)
+    )
 
 
 def _warn_of_zeros(mlp: MLP, *inputs: np.ndarray | None) -> None:

@@ -38,21 +38,32 @@ class RelativeErrors:
     eta: np.ndarray
     kinks: np.ndarray
 
-    def of_kinks(self, layer: int, G: np.ndarray, variance: np.ndarray, variance2: np.ndarray) -> np.ndarray:
-        """What hidden layer `layer` (from 0) adds to η, (N, N2), from its G; 0 at ρ = ±1 exactly."""
-        scale = np.sqrt(np.multiply.outer(variance, variance2))
-        rho = np.divide(G, scale, out=np.zeros_like(G), where=scale > 0)
-        left = 1 - rho * rho
+    def of_kinks(
+        self, layer: int, G: np.ndarray, variance: tuple[np.ndarray, np.ndarray], parallel: np.ndarray
+    ) -> np.ndarray:
+        """What hidden layer `layer` (from 0) adds to η, (N, N2), from its G and G_αα; nothing for parallel samples."""
+        scale = np.multiply.outer(*variance)
+        square = np.divide(G * G, scale, out=np.zeros_like(G), where=scale > 0)
+        return np.where(parallel, 0.0, self._shift(layer, square))
+
+    def of_kinks_at_most(self, squares: np.ndarray) -> np.ndarray:
+        """The largest of `of_kinks` of each hidden layer, (L - 1,), from the largest ρ² of samples not parallel."""
+        return np.array([self._shift(layer, square) for layer, square in enumerate(squares)])
+
+    def _shift(self, layer: int, square: np.ndarray) -> np.ndarray:
+        """How much errors of the correlation change ⟨σ'1σ'2⟩ / ⟨σ'²⟩ where ρ² = `square`."""
         shift = 2 * self.epsilon[layer]
-        change = np.minimum(2 * shift / np.sqrt(np.maximum(left, 1e-300)), 2 * np.sqrt(shift))
-        return self.kinks[layer] * np.where(left > 1e-15, change, 0.0)
+        sine = np.sqrt(np.maximum(1 - square, 1e-300))
+        return self.kinks[layer] * np.minimum(2 * shift / sine, 2 * np.sqrt(shift))
 
 
 def relative_errors(mlp: MLP, blocks: Sequence[Block], tails: Sequence[float]) -> RelativeErrors:
     """Of every layer, from each sample's own integrals; `tails` are the integrals' errors, one a hidden layer."""
     start = _EPS * (4 + np.sqrt(mlp.widths[0]))
     epsilon, eta, kinks = [start], [start], []
-    variance = [np.asarray(b.layers[0].variance)[: b.stop - b.start] for b in blocks] if mlp.activation else []
+    variance = (
+        [np.asarray(b.layers[0].variance)[: b.stop - b.start] for b in blocks] if mlp.activation else []
+    )
     v = np.concatenate(variance) if variance else np.zeros(0)
     for layer, activation in enumerate(mlp.activation):
         own = [b.own[layer] for b in blocks]

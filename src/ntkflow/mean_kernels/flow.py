@@ -125,7 +125,9 @@ class _Kernels:
         rows, cols = self._own_G
         for layer in range(ell):
             if self._relative.kinks[layer] > 0:
-                found += self._relative.of_kinks(layer, self.G[layer], rows[layer], cols[layer])
+                variance = rows[layer], cols[layer]
+                parallel = np.equal.outer(*(side[layer] for side in self.tiles.labels))
+                found += self._relative.of_kinks(layer, self.G[layer], variance, parallel)
         return found
 
     @functools.cached_property
@@ -202,7 +204,5 @@ def block_of(whole: Flow, X: np.ndarray, X2: np.ndarray) -> Flow:
     def cut(table: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: value[..., :N, N:] for name, value in table.items()}
 
-    layers = [
-        LayerStatistics(s.layer, s.width, s.fan_in, None, cut(s.values), cut(s.errors)) for s in whole
-    ]
+    layers = [LayerStatistics(s.layer, s.width, s.fan_in, None, cut(s.values), cut(s.errors)) for s in whole]
     return Flow(whole.mlp, X, "mean", layers, X2)

@@ -85,14 +85,13 @@ class Tiles:
 
     def __init__(self, mlp: MLP, X: np.ndarray, X2: np.ndarray | None):
         self.mlp = mlp
-        self.h = [
-            Hyperparameters(*h) for h in zip(mlp.C_b, mlp.C_W, mlp.lambda_b, mlp.lambda_W, strict=True)
-        ]
+        self.h = [Hyperparameters(*h) for h in zip(mlp.C_b, mlp.C_W, mlp.lambda_b, mlp.lambda_W, strict=True)]
         everything = X if X2 is None else np.concatenate([X, X2])
         by_layer = labels(mlp, everything)
         first = [(label[: len(X)], sign[: len(X)]) for label, sign in by_layer]
         second = [(label[len(X) :], sign[len(X) :]) for label, sign in by_layer]
         self.symmetric = X2 is None
+        self.labels = [[label for label, _ in side] for side in (first, second if X2 is not None else first)]
         self.rows = self._blocks(X, first)
         self.cols = self.rows if X2 is None else self._blocks(X2, second)
         self._long = functools.lru_cache(maxsize=64)(self._long_samples)
@@ -128,7 +127,10 @@ class Tiles:
         ]
 
     def all(
-        self, use: Callable[[Tile], object], keep: bool = False, pairs: list[tuple[Block, Block]] | None = None
+        self,
+        use: Callable[[Tile], object],
+        keep: bool = False,
+        pairs: list[tuple[Block, Block]] | None = None,
     ) -> None:
         """Call `use` with each tile (of `pairs` if given), from as many threads as there are cores."""
 
@@ -161,7 +163,9 @@ class Tiles:
         for layer, pair in enumerate(found, start=1):
             for name, x in zip("GH", pair, strict=True):
                 if not np.all(np.isfinite(x)):
-                    raise NonFiniteError(f"layer {layer}: {name} overflows or is not a number; scale X or C_W")
+                    raise NonFiniteError(
+                        f"layer {layer}: {name} overflows or is not a number; scale X or C_W"
+                    )
         cut = [None if e is None else Expectations(e.Phi[:I, :J], e.dPhi[:I, :J]) for e in kept]
         return Tile(rows.here, cols.here, [G for G, _ in found], [H for _, H in found], cut, tails)
 
