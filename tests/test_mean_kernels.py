@@ -1,5 +1,6 @@
 """The infinite-width mean alone: against naive recursions, the golden numbers, and itself by other routes."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -45,8 +46,8 @@ def plane(sigma, a, c, b):
     cuts = np.unique(np.mod([np.pi / 2, -np.pi / 2, phi + np.pi / 2, phi - np.pi / 2, 0.0], 2 * np.pi))
     cuts = np.append(cuts, cuts[0] + 2 * np.pi)
     x, w = np.polynomial.legendre.leggauss(60)
-    theta = np.concatenate([(lo + hi + (hi - lo) * x) / 2 for lo, hi in zip(cuts, cuts[1:], strict=False)])
-    weights = np.concatenate([(hi - lo) * w / 2 for lo, hi in zip(cuts, cuts[1:], strict=False)])
+    theta = np.concatenate([(lo + hi + (hi - lo) * x) / 2 for lo, hi in itertools.pairwise(cuts)])
+    weights = np.concatenate([(hi - lo) * w / 2 for lo, hi in itertools.pairwise(cuts)])
     r, r_weights = 5 + 5 * x, 5 * w * (5 + 5 * x) * np.exp(-((5 + 5 * x) ** 2) / 2) / (2 * np.pi)
     z1 = np.sqrt(a) * np.cos(theta)[:, None] * r
     z2 = np.sqrt(b) * np.cos(theta - phi)[:, None] * r
@@ -129,7 +130,7 @@ def test_steep_activations_and_close_inputs(activation):
     """Where the short series has not converged: variances up to 100, ρ up to 1 - 1e-6; erf's closed form tells how it should be."""
     sigma = activation
     if activation == "erf":
-        sigma = lambda z: jax.scipy.special.erf(z)  # noqa: E731  # a callable: by series
+        sigma = lambda z: jax.scipy.special.erf(z)  # a callable: by series
     close = np.vstack([X[:2], X[0] + 1e-3 * X[1]])
     for C_W in (3.0, 30.0, 100.0):
         found = ntkflow.flow(ntkflow.MLP((5, 4, 4, 2), sigma, 0.1, C_W), close, "mean")
