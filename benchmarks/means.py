@@ -9,8 +9,8 @@ neighbouring calls. The kernels of the last layer must agree before times are pr
 the last.
 
 tanh, silu and softplus have no closed form: there neural-tangents integrates numerically, with `deg` nodes in each
-direction. The smallest deg is taken whose kernels of 40 of the inputs agree with ours to ACCURACY, far less than what ours
-are computed to. Where it is too slow at N it is timed on fewer inputs, and scaled by the square of their number.
+direction. The smallest deg is taken whose kernels of 40 of the inputs agree with ours to ACCURACY; ours are computed to
+1e-14 all the same. Where it is too slow at N it is timed on fewer inputs, and scaled by the square of their number.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from peers import python_of
 
 ANALYTIC = ("erf", "relu", "gelu")
 NUMERICAL = ("tanh", "silu", "softplus")
-ACCURACY = 1e-10
+ACCURACY = 1e-6
 DEGREES = (10, 16, 25, 40, 64, 100, 160)
 WIDTHS = (64, 64, 64, 64, 64)
 C_W, C_b = 1.44, 0.09
@@ -116,7 +116,9 @@ class Server:
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> float:
-    return max(float(np.abs(x - y).max() / np.abs(y).max()) for x, y in zip(a, b, strict=True))
+    """Between different inputs: an input's own relu kernel is off by 1e-8 in neural-tangents, where 1 - ρ² is round-off."""
+    apart = ~np.eye(a.shape[-1], dtype=bool)
+    return max(float(np.abs(x - y)[apart].max() / np.abs(y).max()) for x, y in zip(a, b, strict=True))
 
 
 def degree(name: str, ours: Server, folder: str) -> int:
@@ -137,7 +139,7 @@ def compare(name: str, N: int, folder: str) -> None:
         with Server(python_of("neural-tangents"), "nt", name, str(deg)) as theirs:
             first_theirs = theirs(size)
             apart = difference(theirs.kernels(size, folder), ours.kernels(size, folder))
-            assert apart <= max(ACCURACY, 1e-12), (name, apart)
+            assert apart <= (ACCURACY if deg else 1e-12), (name, apart)
             times = [(ours(N), theirs(size) * (N / size) ** 2) for _ in range(calls)]
     mine, other = (statistics.median(column) for column in zip(*times, strict=True))
     ratio = statistics.median(a / b for a, b in times)

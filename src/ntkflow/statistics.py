@@ -247,8 +247,7 @@ class Flow(Layered[LayerStatistics]):
         return (
             self.mlp.to_spec() == other.mlp.to_spec()
             and np.array_equal(self.X, other.X)
-            and (self.X2 is None) == (other.X2 is None)
-            and (self.X2 is None or np.array_equal(self.X2, other.X2))
+            and _equal(self.X2, other.X2)
             and self.components == other.components
             and all(
                 a.keys() == b.keys() and all(np.array_equal(a[n], b[n], equal_nan=True) for n in a)
@@ -334,6 +333,10 @@ class Flow(Layered[LayerStatistics]):
     def load(cls, path, activation=None) -> Flow:
         """Read what `save` wrote; FileError if it is missing, unreadable or not a flow."""
         return cls.from_xarray(storage.read(path), activation)
+
+
+def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    return a is b if a is None or b is None else np.array_equal(a, b)
 
 
 def _check_arrays(dataset: xr.Dataset, mlp: MLP, components) -> None:

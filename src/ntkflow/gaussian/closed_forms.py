@@ -139,7 +139,11 @@ def _waves(G11, G12, G22):
 
 
 def _cos(activation: Activation) -> ClosedForm:
-    return lambda G11, G12, G22: _waves(G11, G12, G22)[::-1]
+    def integrate(G11, G12, G22):
+        sines, cosines = _waves(G11, G12, G22)
+        return cosines, sines
+
+    return integrate
 
 
 def _exp(activation: Activation) -> ClosedForm:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,10 @@ LONG_LINE = (13.0, 640, 1024)
 class Hyperparameters(NamedTuple):
     """Of one layer; numbers or traced scalars."""
 
-    C_b: jax.Array
-    C_W: jax.Array
-    lambda_b: jax.Array
-    lambda_W: jax.Array
+    C_b: Any
+    C_W: Any
+    lambda_b: Any
+    lambda_W: Any
 
 
 class Samples(NamedTuple):
@@ -34,17 +34,17 @@ class Samples(NamedTuple):
         coefficients: of Mehler's series; None where there is a closed form.
     """
 
-    variance: jax.Array
-    label: jax.Array
-    sign: jax.Array
+    variance: Any
+    label: Any
+    sign: Any
     coefficients: Coefficients | None
 
 
 class Expectations(NamedTuple):
-    """What `recursions.means` reads."""
+    """What `recursions.means` reads: NumPy's or JAX's arrays."""
 
-    Phi: jax.Array
-    dPhi: jax.Array
+    Phi: Any
+    dPhi: Any
 
 
 def first_layer(h: Hyperparameters, product: jax.Array):

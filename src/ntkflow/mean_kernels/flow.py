@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
@@ -44,7 +45,7 @@ def mean_flow(
 ) -> Flow:
     """G and H of every layer, (N, N) or between X and X2 (N, N2).
 
-    Memory: 16 L N N2 bytes; error estimates and `bias_contributions` and `weight_contributions`, which take ℓ times as
+    Memory: 16 L N N2 bytes, half as much for those of N × N that are not read; error estimates and `bias_contributions` and `weight_contributions`, which take ℓ times as
     much, are computed when they are first read.
 
     Raises:
@@ -52,7 +53,7 @@ def mean_flow(
     """
     shape = (mlp.depth, len(X), len(X if X2 is None else X2))
     check_memory(
-        16.0 * np.prod([float(n) for n in shape]),
+        16 * math.prod(shape),
         f"the kernels of {shape[1]} × {shape[2]} samples",
         "ntkflow.store_kernels, which writes them to disk by tiles",
     )
@@ -68,31 +69,37 @@ def mean_flow(
 
 
 class _Kernels:
+    """Tiles as they were computed, put together to tables when these are read."""
+
     def __init__(self, mlp: MLP, X, X2, shape: tuple[int, int, int], report):
-        self.tiles = tiles = Tiles(mlp, X, X2)
-        self.G, self.H = np.empty(shape), np.empty(shape)
-        self.tails = np.zeros(max(mlp.depth - 1, 0))
-        self.tails_lock = threading.Lock()
-        pairs = tiles.pairs
-        total, done = len(pairs), [0]
+        self.tiles, self.shape = Tiles(mlp, X, X2), shape[1:]
+        self.computed: list[Tile] = []
+        total = len(self.tiles.pairs)
         report(0, total, "tiles")
+        lock = threading.Lock()
 
         def keep(tile: Tile) -> None:
-            for ell in range(mlp.depth):
-                place(self.G[ell], tile, tile.G[ell], tiles.symmetric)
-                place(self.H[ell], tile, tile.H[ell], tiles.symmetric)
-            with self.tails_lock:
-                np.maximum(self.tails, tile.tails, out=self.tails)
-                done[0] += 1
-                report(done[0], total, "tiles")
+            with lock:
+                self.computed.append(tile)
+                report(len(self.computed), total, "tiles")
 
-        tiles.all(keep)
+        self.tiles.all(keep)
+        self.tails = np.max([tile.tails for tile in self.computed], axis=0, initial=0.0).tolist()
+        self.G, self.H = (functools.cache(functools.partial(self._table, name)) for name in "GH")
+
+    def _table(self, name: str, ell: int) -> np.ndarray:
+        out = np.empty(self.shape)
+        for tile in self.computed:
+            tables = getattr(tile, name)
+            place(out, tile, tables[ell], self.tiles.symmetric)
+            tables[ell] = None
+        return out
 
     def values(self, ell: int) -> Deferred:
         return Deferred(
             {
-                "G": lambda: self.G[ell],
-                "H": lambda: self.H[ell],
+                "G": lambda: self.G(ell),
+                "H": lambda: self.H(ell),
                 "bias_contributions": lambda: self._contributions[ell][0],
                 "weight_contributions": lambda: self._contributions[ell][1],
             }
@@ -117,17 +124,17 @@ class _Kernels:
         tiles = self.tiles
         blocks = tiles.rows if tiles.symmetric else tiles.rows + tiles.cols
         with jax.enable_x64(True), np.errstate(all="ignore"):
-            return relative_errors(tiles.mlp, blocks, self.tails.tolist())
+            return relative_errors(tiles.mlp, blocks, self.tails)
 
     def _eta(self, ell: int) -> np.ndarray:
         """(N, N2)."""
-        found = np.full(self.G.shape[1:], self._relative.eta[ell])
+        found = np.full(self.shape, self._relative.eta[ell])
         rows, cols = self._own_G
         for layer in range(ell):
             if self._relative.kinks[layer] > 0:
                 variance = rows[layer], cols[layer]
                 parallel = np.equal.outer(*(side[layer] for side in self.tiles.labels))
-                found += self._relative.of_kinks(layer, self.G[layer], variance, parallel)
+                found += self._relative.of_kinks(layer, self.G(layer), variance, parallel)
         return found
 
     @functools.cached_property
@@ -154,7 +161,7 @@ class _Kernels:
     @functools.cached_property
     def _contributions(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """(bias, weight) of each layer, (ℓ, N, N2) each: all integrals once more."""
-        tiles, shape = self.tiles, self.G.shape[1:]
+        tiles, shape = self.tiles, self.shape
         tables = [Expectations(np.empty(shape), np.empty(shape)) for _ in tiles.mlp.activation]
 
         def keep(tile: Tile) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -103,15 +103,18 @@ class Tiles:
         index = [np.minimum(np.arange(start, start + side), N - 1) for start in starts]
         square = np.einsum("an,an->a", X, X) / X.shape[1]
         variance = [means.G(self.h[0], Expectations(square[i], square[i])) for i in index]
+        H = [means.H(self.h[0], Expectations(square[i], 0.0), 0.0) for i in index]
+        _check_samples(1, variance, H)
         layers: list[list[Samples]] = [[] for _ in index]
         owns: list[list[Expectations]] = [[] for _ in index]
         for activation, (label, sign), h in zip(self.mlp.activation, by_layer, self.h[1:], strict=True):
             for b, i in enumerate(index):
                 samples = _samples(activation, variance[b], label[i], sign[i], LINE)
                 own = Expectations(*map(np.asarray, _own_expectations(activation, samples)))
-                variance[b] = means.G(h, own)
+                variance[b], H[b] = means.G(h, own), means.H(h, own, H[b])
                 layers[b].append(samples)
                 owns[b].append(own)
+            _check_samples(1 + len(layers[0]), variance, H)
         return [
             Block(start, min(start + side, N), X[i], mine, own)
             for start, i, mine, own in zip(starts, index, layers, owns, strict=True)
@@ -134,10 +137,10 @@ class Tiles:
     ) -> None:
         """Call `use` with each tile (of `pairs` if given), from as many threads as there are cores."""
 
-        def work(pair):
+        def work(pair: tuple[Block, Block]) -> None:
             # JAX's setting belongs to the thread.
             with jax.enable_x64(True), np.errstate(all="ignore"):
-                use(self.tile(*pair, keep))
+                use(self.tile(pair[0], pair[1], keep))
 
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             for _ in pool.map(work, self.pairs if pairs is None else pairs):
@@ -160,12 +163,8 @@ class Tiles:
             kept.append(e)
         I, J = rows.stop - rows.start, cols.stop - cols.start
         found = [tuple(np.asarray(x)[:I, :J] for x in pair) for pair in tables]
-        for layer, pair in enumerate(found, start=1):
-            for name, x in zip("GH", pair, strict=True):
-                if not np.all(np.isfinite(x)):
-                    raise NonFiniteError(
-                        f"layer {layer}: {name} overflows or is not a number; scale X or C_W"
-                    )
+        for name, x in zip("GH", found[-1], strict=True):
+            _check_finite(self.mlp.depth, name, x)
         cut = [None if e is None else Expectations(e.Phi[:I, :J], e.dPhi[:I, :J]) for e in kept]
         return Tile(rows.here, cols.here, [G for G, _ in found], [H for _, H in found], cut, tails)
 
@@ -193,6 +192,17 @@ class Tiles:
         blocks = self.rows if of_rows else self.cols
         own = blocks[start // (blocks[0].stop - blocks[0].start)].layers[layer]
         return _samples(self.mlp.activation[layer], own.variance, own.label, own.sign, LONG_LINE)
+
+
+def _check_finite(layer: int, name: str, values) -> None:
+    if not np.all(np.isfinite(values)):
+        raise NonFiniteError(f"layer {layer}: {name} overflows or is not a number; scale X or C_W")
+
+
+def _check_samples(layer: int, G: Sequence, H: Sequence) -> None:
+    """No entry is larger than the samples' own; the integrals take products of two of these."""
+    for name, values in (("G", G), ("H", H)):
+        _check_finite(layer, name, np.square(np.stack(values)))
 
 
 def _by_cubature(activation: Activation, G11: np.ndarray, G22: np.ndarray, G12: np.ndarray, rule: Rule):
