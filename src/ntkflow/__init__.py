@@ -36,8 +36,9 @@ from .finite import (
     tensorial,
     train,
 )
+from .mean_kernels import kernels, open_kernels
 from .mlp import MLP
-from .propagate import flow
+from .propagate import flow, store_kernels
 from .sampling import Ensemble, LayerEstimates, OutputNTK, draw_key, ensemble, output_ntk
 from .statistics import Flow, LayerStatistics
 from .traced import TracedLayer, traced_flow
@@ -79,6 +80,7 @@ __all__ = [
     "init",
     "interlayer_ntk",
     "jacobian",
+    "kernels",
     "kinked",
     "mse",
     "ntk",
@@ -86,10 +88,12 @@ __all__ = [
     "ntk_contributions",
     "ntk_layers",
     "ntk_trace",
+    "open_kernels",
     "output_ntk",
     "plain",
     "predicted_change",
     "predicted_loss_change",
+    "store_kernels",
     "tensorial",
     "traced_flow",
     "train",

@@ -71,6 +71,19 @@ def flow_command(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a .zarr by tiles that was stopped.")
     ] = False,
+    data2: Annotated[
+        Path | None,
+        typer.Option("--data2", metavar="X2.npy", help="With mean: kernels between --data and these."),
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="1024",
+            help="With mean: write G and H to a .zarr by tiles, for any number of samples.",
+        ),
+    ] = None,
+    last: Annotated[bool, typer.Option("--last", help="With --tile: the last layer only.")] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FLOW.png", help="Where to save a picture.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
 ) -> None:
@@ -85,11 +98,23 @@ def flow_command(
             )
         if plot is not None:
             _check_picture(plot, force)
+        if tile is None and last:
+            raise DataError("--last needs --tile")
+        if tile is not None and (components != Components.mean or plot is not None):
+            raise DataError("--tile needs --components mean, and no --plot")
         mlp = ntkflow.MLP.from_toml(spec)
         X = _load_inputs(data)
+        X2 = None if data2 is None else _load_inputs(data2)
+        if tile is not None:
+            with progress_bar() as report:
+                layers = "last" if last else "all"
+                ntkflow.store_kernels(mlp, X, output, X2, tile, layers, overwrite=force, progress=report)
+            return
         tiles = {"store": output, "memory": _bytes(memory or "1GiB"), "resume": resume} if by_tiles else {}
         with progress_bar() as report:
-            result = ntkflow.flow(mlp, X, components=components.value, progress=report, rtol=rtol, **tiles)
+            result = ntkflow.flow(
+                mlp, X, components=components.value, progress=report, X2=X2, rtol=rtol, **tiles
+            )
         if not by_tiles:
             result.save(output, overwrite=force)
         if plot is not None:

@@ -13,6 +13,7 @@ from .coinciding import distinct_rows, kernel_tables
 from .components import Layout, sample_sets
 from .errors import ComponentError, DataError
 from .gaussian import SampleSets
+from .mean_kernels import block_of, has_tiles, mean_flow, write_kernels
 from .memory import check_memory
 from .mlp import MLP
 from .near_duplicates import NearDuplicates
@@ -26,7 +27,7 @@ Progress = Callable[[int, int, str], None]
 
 def flow(
     mlp: MLP, X, components: str | Sequence[Sequence[int]] = "all", progress: Progress | None = None, *,
-    rtol: float = 1e-6, store=None, memory: int = 2**30, resume: bool = False,
+    X2=None, rtol: float = 1e-6, store=None, memory: int = 2**30, resume: bool = False,
 ) -> Flow:  # fmt: skip
     """The RG flow of the statistics of preactivations and NTK, PDLT chapter 8.
 
@@ -36,6 +37,7 @@ def flow(
         components: "all" (every component; time and memory grow as N⁴), "pairs" (those on at most two distinct
             samples, N²), "mean" (G and H alone) or a list of sample sets, each a few sample indices.
         progress: called as progress(done, total, message) before the first and after each layer, or tile.
+        X2: (N2, n_0), with "mean" only: G and H of each layer are then the (N, N2) block between X and X2.
         rtol: the accuracy wanted, relative to the products of G and H that a tensor is made of, between 0 and 1. What costs
             little is computed to round-off anyway; where error estimates exceed rtol, a warning names the tensors.
         store: with "all", a path ending in `.zarr` where tiles of the tensors are written as they come: for N so large
@@ -46,7 +48,7 @@ def flow(
     Returns:
         A Flow; `flow[3]` is layer 3. Every array is float64 and comes with an error estimate: the difference from a
         second run through all layers, with coarser integration and metrics changed in their last digits, plus
-        round-off.
+        round-off; for "mean" a bound that is carried from layer to layer.
 
     Raises:
         DataError, ComponentError, MemoryRequestError, NonFiniteError: see their descriptions.
@@ -56,10 +58,12 @@ def flow(
     if isinstance(rtol, bool) or not isinstance(rtol, int | float) or not 0 < rtol < 1:
         raise DataError(f"rtol must be a number between 0 and 1, not {rtol!r}")
     asked = sample_sets(components, len(X))
-    if mlp.C_b[0] == 0 and not np.all(np.any(X, axis=1)) and any(a.kinked for a in mlp.activation):
-        warnings.warn(
-            "an input is zero: a kinked activation takes JAX's value of its derivative at 0", stacklevel=2
+    if X2 is not None and asked is not None:
+        raise ComponentError(
+            'X2 goes with components="mean" only; for a block of tensors use flow[-1].block(…)'
         )
+    X2 = None if X2 is None else checked_inputs(mlp, X2, "X2")
+    _warn_of_zeros(mlp, X, X2)
     report = progress or (lambda done, total, message: None)
     if store is not None:
         if components != "all":
@@ -68,10 +72,57 @@ def flow(
     else:
         if resume:
             raise DataError("resume needs a store")
+        if asked is None and has_tiles(mlp):
+            return mean_flow(mlp, X, X2, report)
+        if X2 is not None:
+            return block_of(flow(mlp, np.concatenate([X, X2]), components, progress, rtol=rtol), X, X2)
         result, poor = _flow(mlp, X, components, asked, rtol, report)
     if poor:
         warnings.warn(warning_of_errors(poor, rtol), stacklevel=2)
     return result
+
+
+def store_kernels(
+    mlp: MLP,
+    X,
+    path,
+    X2=None,
+    tile: int = 1024,
+    layers: str = "all",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+):
+    """G and H of every layer, as `flow(…, components="mean")` has them, written to a Zarr store tile by tile.
+
+    Args:
+        mlp, X, X2: as for `flow`.
+        path: ends in `.zarr`; written whole or not at all.
+        tile: about how many rows and columns are computed and written at a time: memory is 32 L tile² bytes, and for an
+            activation without a closed form 3 kB a sample and layer.
+        layers: "all" or "last".
+        overwrite: whether to replace a store that exists.
+        progress: called as progress(done, total, message) after each tile.
+
+    Returns:
+        What `open_kernels(path)` returns: an xarray Dataset that reads from disk what is indexed.
+
+    Raises:
+        DataError, ComponentError, ActivationError, NonFiniteError, FileError: see their descriptions.
+    """
+    X = checked_inputs(mlp, X)
+    X2 = None if X2 is None else checked_inputs(mlp, X2, "X2")
+    _warn_of_zeros(mlp, X, X2)
+    return write_kernels(
+        mlp, X, path, X2, tile, layers, overwrite, progress or (lambda done, total, message: None)
+    )
+
+
+def _warn_of_zeros(mlp: MLP, *inputs: np.ndarray | None) -> None:
+    zero = any(X is not None and not np.all(np.any(X, axis=1)) for X in inputs)
+    if zero and mlp.C_b[0] == 0 and any(a.kinked for a in mlp.activation):
+        warnings.warn(
+            "an input is zero: a kinked activation takes JAX's value of its derivative at 0", stacklevel=3
+        )
 
 
 def _flow(
@@ -113,22 +164,22 @@ def _expanded(name: str, packed: np.ndarray, layout: Layout):
     return tensor if tensor.dtype == float else functools.partial(tensor.astype, float)
 
 
-def checked_inputs(mlp: MLP, X) -> np.ndarray:
-    """X as (N, n_0) float64; DataError if it is not of that form, or not finite."""
+def checked_inputs(mlp: MLP, X, name: str = "X") -> np.ndarray:
+    """X as (N, n_0) float64; DataError, which calls it `name`, if it is not of that form, or not finite."""
     try:
         X = np.asarray(X)
     except ValueError as error:
-        raise DataError(f"X must be an array of numbers: {error}") from error
+        raise DataError(f"{name} must be an array of numbers: {error}") from error
     if X.dtype.kind not in "iuf":
-        raise DataError(f"X must be an array of real numbers, not of {X.dtype}")
+        raise DataError(f"{name} must be an array of real numbers, not of {X.dtype}")
     X = X.astype(np.float64)
     if X.ndim != 2 or X.size == 0:
-        raise DataError(f"X must have shape (N, n_0) with N ≥ 1, not {X.shape}")
+        raise DataError(f"{name} must have shape (N, n_0) with N ≥ 1, not {X.shape}")
     if X.shape[1] != mlp.widths[0]:
-        raise DataError(f"X has {X.shape[1]} columns but the network's n_0 is {mlp.widths[0]}")
+        raise DataError(f"{name} has {X.shape[1]} columns but the network's n_0 is {mlp.widths[0]}")
     bad = np.argwhere(~np.isfinite(X))
     if len(bad):
-        raise DataError(f"X must be finite; X[{bad[0][0]}, {bad[0][1]}] is {X[tuple(bad[0])]}")
+        raise DataError(f"{name} must be finite; {name}[{bad[0][0]}, {bad[0][1]}] is {X[tuple(bad[0])]}")
     return X
 
 

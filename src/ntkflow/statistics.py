@@ -106,8 +106,9 @@ class LayerStatistics:
             raise ComponentError(
                 f"no component {name}{samples}: {', '.join(_MEANS)} take two samples, {', '.join(TENSORS)} four"
             )
-        if not all(0 <= a < len(self.G) for a in samples):
-            raise ComponentError(f"{name}{samples}: samples are 0 … {len(self.G) - 1}")
+        limits = self.G.shape if rank == 2 else (len(self.G),) * 4
+        if not all(0 <= a < limit for a, limit in zip(samples, limits, strict=True)):
+            raise ComponentError(f"{name}{samples}: samples are 0 … {max(limits) - 1}")
         missing = f"{name}{samples} is not held; add the set {tuple(sorted(set(samples)))} to components"
         if rank == 2:
             self._check_held(name)
@@ -248,18 +249,23 @@ class Layered(Generic[Statistics]):
 
 @dataclass(frozen=True, eq=False)
 class Flow(Layered[LayerStatistics]):
-    """What the theory says of each layer: `flow[1]` … `flow[L]`, `flow[-1]` the last."""
+    """What the theory says of each layer: `flow[1]` … `flow[L]`, `flow[-1]` the last.
+
+    With inputs `X2` too, G and H are the block between X (rows) and X2 (columns).
+    """
 
     mlp: MLP
     X: np.ndarray
     components: str | list
     layers: list[LayerStatistics]
+    X2: np.ndarray | None = None
 
     def equals(self, other: Flow) -> bool:
         """Whether network, inputs, components and every number are the same."""
         return (
             self.mlp.to_spec() == other.mlp.to_spec()
             and np.array_equal(self.X, other.X)
+            and _equal(self.X2, other.X2)
             and self.components == other.components
             and all(
                 a.keys() == b.keys() and all(np.array_equal(a[n], b[n], equal_nan=True) for n in a)
@@ -271,6 +277,8 @@ class Flow(Layered[LayerStatistics]):
     def to_xarray(self) -> xr.Dataset:
         """Every array with named dimensions, stacked over `layer`; the specification in the attributes."""
         data: dict[str, tuple] = {"X": (("sample", "input"), self.X)}
+        if self.X2 is not None:
+            data["X2"] = (("sample2", "input"), self.X2)
         L = len(self)
         for name in self.layers[0].values:
             for suffix, tables in (("", [s.values for s in self]), ("_error", [s.errors for s in self])):
@@ -342,7 +350,8 @@ class Flow(Layered[LayerStatistics]):
             )
             for ell in range(1, mlp.depth + 1)
         ]  # fmt: skip
-        return cls(mlp, dataset["X"].values, components, layers)
+        X2 = dataset["X2"].values if "X2" in dataset else None
+        return cls(mlp, dataset["X"].values, components, layers, X2)
 
     def save(self, path, overwrite: bool = False) -> None:
         """Write NetCDF (`.nc`) or Zarr (`.zarr`); FileError if it can't, or exists and `overwrite` is not set."""
@@ -357,6 +366,10 @@ class Flow(Layered[LayerStatistics]):
         return cls.from_xarray(storage.read(path), activation)
 
 
+def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    return a is b if a is None or b is None else np.array_equal(a, b)
+
+
 def _check_arrays(dataset: xr.Dataset, mlp: MLP, components) -> None:
     """FileError unless every array is there, numeric and of the shape that the specification gives it."""
     names = ["G", "H", *_SPLIT] if components == "mean" else [*_MEANS, *_SPLIT, *TENSORS]
@@ -366,7 +379,8 @@ def _check_arrays(dataset: xr.Dataset, mlp: MLP, components) -> None:
         raise FileError(f"this is not a flow, or it is damaged: {missing[0]} is missing")
     for name in names:
         array = dataset[name]
-        expected = {"layer": mlp.depth, "alpha1": dataset.sizes["sample"], "alpha2": dataset.sizes["sample"]}
+        N, N2 = dataset.sizes["sample"], dataset.sizes["sample2" if "X2" in dataset else "sample"]
+        expected = {"layer": mlp.depth, "alpha1": N, "alpha2": N2}
         sizes = {dim: array.sizes[dim] for dim in expected if dim in array.sizes}
         if (
             array.dtype.kind != "f"

@@ -46,7 +46,9 @@ class LayerSummary:
 
 
 def layer_summary(flow: Flow) -> list[LayerSummary]:
-    """The summary of every layer of `flow`, from the first to the last."""
+    """The summary of every layer of `flow`, from the first to the last; ComponentError for a train/test block."""
+    if flow.X2 is not None:
+        raise ComponentError("the kernels between X and X2 have no diagonal to average over")
     return [_summarize(statistics) for statistics in flow]
 
 

@@ -12,8 +12,9 @@ from .components import Layout, sample_sets
 from .errors import DataError
 from .gaussian import SampleSets
 from .gaussian.traced import traced_expectations
+from .mean_kernels import kernels
 from .mlp import MLP
-from .recursions import Hyperparameters, first_layer, means, packed_step
+from .recursions import Hyperparameters, Tensors, first_layer, means, packed_step
 from .recursions.symmetry import SYMMETRIES
 
 
@@ -64,18 +65,20 @@ def traced_flow(
     )
     N = len(X)
     asked = sample_sets(components, N)
-    layout = None if asked is None else Layout(asked, np.arange(N))
-    sets = None if layout is None else SampleSets(layout.closed, N)
+    if asked is None:
+        G, H = kernels(mlp, X, C_b=C_b, C_W=C_W, lambda_b=lambda_b, lambda_W=lambda_W)
+        return [TracedLayer(*one) for one in zip(G, H, strict=True)]
+    layout = Layout(asked, np.arange(N))
+    sets = SampleSets(layout.closed, N)
     product = X @ X.T / mlp.widths[0]
     G, H = C_b[0] + C_W[0] * product, lambda_b[0] + lambda_W[0] * product
-    tensors = None if sets is None else first_layer(*sets.sets.shape)
+    tensors = first_layer(*sets.sets.shape)
     layers = [_layer(G, H, tensors, layout)]
     for below in range(1, mlp.depth):
         r = mlp.widths[below] / mlp.widths[below - 1]
         h = Hyperparameters(C_b[below], C_W[below], lambda_b[below], lambda_W[below], r)
         e = traced_expectations(mlp.activation[below - 1], G, sets)
-        if tensors is not None and sets is not None:
-            tensors = packed_step(h, e, H, sets.sets, sets.rows, tensors, k=sets.k)
+        tensors = packed_step(h, e, H, sets.sets, sets.rows, tensors, k=sets.k)
         G, H = means.G(h, e), means.H(h, e, H)
         layers.append(_layer(G, H, tensors, layout))
     return layers
@@ -88,9 +91,7 @@ def _per_layer(name: str, value, depth: int):
     return jnp.broadcast_to(value, (depth,))
 
 
-def _layer(G, H, tensors, layout: Layout | None) -> TracedLayer:
-    if tensors is None or layout is None:
-        return TracedLayer(G, H)
+def _layer(G, H, tensors: Tensors, layout: Layout) -> TracedLayer:
     expanded = {}
     for name in SYMMETRIES:
         packed = getattr(tensors, name)

@@ -28,9 +28,9 @@ _GRID = Grid(FINE.reach, 84, 64)
 _slot_moments = jax.jit(slot_moments, static_argnums=0)
 
 
-def traced_expectations(activation: Activation, G, sets: SampleSets | None) -> Expectations:
+def traced_expectations(activation: Activation, G, sets: SampleSets) -> Expectations:
     """`expectations` on a metric G (N, N) that may be traced; ActivationError for a σ that has a kink and is not piecewise linear."""
-    k, wide = (0, np.zeros((0, 4), int)) if sets is None else (sets.k, sets.wide)
+    k, wide = sets.k, sets.wide
     if activation.slopes:
         return _piecewise_linear(activation, G, k)._replace(
             wide=_piecewise_linear_moments(activation, G, wide)
@@ -54,7 +54,7 @@ def _piecewise_linear(activation: Activation, G, k: int) -> Expectations:
         **{name: jnp.stack(one) if isinstance(one, list) else one for name, one in tables.items()},
         pairs={
             request: pair_moment(*request, activation.slopes, at_zero(activation), *metric)
-            for request in (pair_requests(k) if k else [])
+            for request in pair_requests(k)
         },
         wide=None,
     )
@@ -88,7 +88,7 @@ def _smooth(activation: Activation, G, wide, k: int) -> Expectations:
         **tables,
         Phi=on_pairs((0,), (0,)),
         dPhi=on_pairs((1,), (1,)),
-        pairs={request: on_pairs(*request) for request in (pair_requests(k) if k else [])},
+        pairs={request: on_pairs(*request) for request in pair_requests(k)},
         wide=moments(activation, G[wide[:, :, None], wide[:, None, :]], 1, _GRID),
     )
 

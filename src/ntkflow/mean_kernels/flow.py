@@ -1,0 +1,199 @@
+"""`flow(…, components="mean")`: G and H of every layer in memory; the rest is computed when it is asked for."""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from ..lazy import Tables
+from ..memory import check_memory
+from ..mlp import MLP
+from ..recursions import means
+from ..statistics import Flow, LayerStatistics
+from .core import Expectations
+from .errors import RelativeErrors, relative_errors
+from .tiles import Block, Tile, Tiles, place
+
+
+def has_tiles(mlp: MLP) -> bool:
+    """Whether every activation has a closed form or a Hermite series: not one that is only smooth on each side of 0."""
+    return all(a.slopes is not None or not a.kinked for a in mlp.activation)
+
+
+def mean_flow(
+    mlp: MLP, X: np.ndarray, X2: np.ndarray | None, report: Callable[[int, int, str], None]
+) -> Flow:
+    """G and H of every layer, (N, N) or between X and X2 (N, N2).
+
+    Memory: 16 L N N2 bytes, half as much for those of N × N that are not read; error estimates and `bias_contributions` and `weight_contributions`, which take ℓ times as
+    much, are computed when they are first read.
+
+    Raises:
+        MemoryRequestError, NonFiniteError: see their descriptions.
+    """
+    shape = (mlp.depth, len(X), len(X if X2 is None else X2))
+    check_memory(
+        16 * math.prod(shape),
+        f"the kernels of {shape[1]} × {shape[2]} samples",
+        "ntkflow.store_kernels, which writes them to disk by tiles",
+    )
+    with jax.enable_x64(True), np.errstate(all="ignore"):
+        kernels = _Kernels(mlp, X, X2, shape, report)
+    layers = [
+        LayerStatistics(
+            ell + 1, mlp.widths[ell + 1], mlp.widths[ell], None, kernels.values(ell), kernels.errors(ell)
+        )
+        for ell in range(mlp.depth)
+    ]
+    return Flow(mlp, X, "mean", layers, X2)
+
+
+class _Kernels:
+    """Tiles as they were computed, put together to tables when these are read."""
+
+    def __init__(self, mlp: MLP, X, X2, shape: tuple[int, int, int], report):
+        self.tiles, self.shape = Tiles(mlp, X, X2), shape[1:]
+        self.computed: list[Tile] = []
+        total = len(self.tiles.pairs)
+        report(0, total, "tiles")
+        lock = threading.Lock()
+
+        def keep(tile: Tile) -> None:
+            with lock:
+                self.computed.append(tile)
+                report(len(self.computed), total, "tiles")
+
+        self.tiles.all(keep)
+        self.tails = np.max([tile.tails for tile in self.computed], axis=0, initial=0.0).tolist()
+        self.G, self.H = (functools.cache(functools.partial(self._table, name)) for name in "GH")
+
+    def _table(self, name: str, ell: int) -> np.ndarray:
+        out = np.empty(self.shape)
+        for tile in self.computed:
+            tables = getattr(tile, name)
+            place(out, tile, tables[ell], self.tiles.symmetric)
+            tables[ell] = None
+        return out
+
+    def values(self, ell: int) -> Tables:
+        return Tables(
+            {
+                "G": lambda: self.G(ell),
+                "H": lambda: self.H(ell),
+                "bias_contributions": lambda: self._contributions[ell][0],
+                "weight_contributions": lambda: self._contributions[ell][1],
+            }
+        )
+
+    def errors(self, ell: int) -> Tables:
+        def split(which: int) -> np.ndarray:
+            rows, cols = (side[ell][which] for side in self._own_contributions)
+            return self._eta(ell) * np.sqrt(rows[:, :, None] * cols[:, None, :])
+
+        return Tables(
+            {
+                "G": lambda: self._relative.epsilon[ell] * _outer(*(side[ell] for side in self._own_G)),
+                "H": lambda: self._eta(ell) * _outer(*(self._own_H(side, ell) for side in (0, 1))),
+                "bias_contributions": lambda: split(0),
+                "weight_contributions": lambda: split(1),
+            }
+        )
+
+    @functools.cached_property
+    def _relative(self) -> RelativeErrors:
+        tiles = self.tiles
+        blocks = tiles.rows if tiles.symmetric else tiles.rows + tiles.cols
+        with jax.enable_x64(True), np.errstate(all="ignore"):
+            return relative_errors(tiles.mlp, blocks, self.tails)
+
+    def _eta(self, ell: int) -> np.ndarray:
+        """(N, N2)."""
+        found = np.full(self.shape, self._relative.eta[ell])
+        rows, cols = self._own_G
+        for layer in range(ell):
+            if self._relative.kinks[layer] > 0:
+                variance = rows[layer], cols[layer]
+                parallel = np.equal.outer(*(side[layer] for side in self.tiles.labels))
+                found += self._relative.of_kinks(layer, self.G(layer), variance, parallel)
+        return found
+
+    @functools.cached_property
+    def _own_expectations(self) -> list[list[Expectations]]:
+        """Of the rows' and the columns' samples, for each hidden layer."""
+        return [own_expectations(self.tiles.mlp, blocks) for blocks in (self.tiles.rows, self.tiles.cols)]
+
+    @functools.cached_property
+    def _own_G(self) -> list[list[np.ndarray]]:
+        return [own_G(self.tiles, blocks) for blocks in (self.tiles.rows, self.tiles.cols)]
+
+    def _own_H(self, side: int, ell: int) -> np.ndarray:
+        bias, weight = self._own_contributions[side][ell]
+        return bias.sum(axis=0) + weight.sum(axis=0)
+
+    @functools.cached_property
+    def _own_contributions(self) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+        h = self.tiles.h
+        return [
+            _contributions(h, (G[0] - h[0].C_b) / h[0].C_W if h[0].C_W else 0 * G[0], e)
+            for G, e in zip(self._own_G, self._own_expectations, strict=True)
+        ]
+
+    @functools.cached_property
+    def _contributions(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(bias, weight) of each layer, (ℓ, N, N2) each: all integrals once more."""
+        tiles, shape = self.tiles, self.shape
+        tables = [Expectations(np.empty(shape), np.empty(shape)) for _ in tiles.mlp.activation]
+
+        def keep(tile: Tile) -> None:
+            for table, e in zip(tables, tile.expectations, strict=True):
+                assert e is not None
+                for out, values in zip(table, e, strict=True):
+                    place(out, tile, np.asarray(values), tiles.symmetric)
+
+        tiles.all(keep, keep=True)
+        X, X2 = (np.concatenate([b.X[: b.stop - b.start] for b in side]) for side in (tiles.rows, tiles.cols))
+        return _contributions(tiles.h, X @ X2.T / X.shape[1], tables)
+
+
+def _contributions(h, product: np.ndarray, expectations) -> list[tuple[np.ndarray, np.ndarray]]:
+    split = means.Contributions([one.lambda_b for one in h], h[0].lambda_W * product)
+    for following, e in zip(h[1:], expectations, strict=True):
+        split.append(following, e)
+    return [(split.of_biases(layer), split.of_weights(layer)) for layer in range(1, len(h) + 1)]
+
+
+def _outer(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.multiply.outer(rows, cols))
+
+
+def own_expectations(mlp: MLP, blocks: list[Block]) -> list[Expectations]:
+    """⟨σ²⟩ and ⟨σ'²⟩ of every sample for each hidden layer, (N,) each."""
+    return [
+        Expectations(*(np.concatenate([b.own[k][f][: b.stop - b.start] for b in blocks]) for f in (0, 1)))
+        for k in range(len(mlp.activation))
+    ]
+
+
+def own_G(tiles: Tiles, blocks: list[Block]) -> list[np.ndarray]:
+    """G_αα of every layer, (N,) each."""
+    X = np.concatenate([b.X[: b.stop - b.start] for b in blocks])
+    square = np.einsum("an,an->a", X, X) / X.shape[1]
+    first = means.G(tiles.h[0], Expectations(square, square))
+    pairs = zip(tiles.h[1:], own_expectations(tiles.mlp, blocks), strict=True)
+    return [first, *(means.G(h, e) for h, e in pairs)]
+
+
+def block_of(whole: Flow, X: np.ndarray, X2: np.ndarray) -> Flow:
+    """The train/test block of a flow of X and X2 together."""
+    N = len(X)
+
+    def cut(table: Tables) -> Tables:
+        return Tables({name: table[name][..., :N, N:] for name in table})
+
+    layers = [LayerStatistics(s.layer, s.width, s.fan_in, None, cut(s.values), cut(s.errors)) for s in whole]
+    return Flow(whole.mlp, X, "mean", layers, X2)

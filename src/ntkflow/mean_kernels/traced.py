@@ -1,0 +1,61 @@
+"""The infinite-width kernels as a function that JAX compiles, vectorises and differentiates."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from ..errors import ActivationError, DataError
+from ..mlp import MLP
+from ..recursions import means
+from .core import Expectations, Hyperparameters, first_layer, integrate, own_expectations, samples
+from .flow import has_tiles
+
+
+def kernels(mlp: MLP, X, X2=None, **hyperparameters) -> tuple[jax.Array, jax.Array]:
+    """G and H of every layer, PDLT (8.22), (8.63), as JAX arrays (L, N, N2) in float64.
+
+    Everything but the network's depth and activations may be traced. Of a σ without a closed form 192 terms of its
+    Hermite series are summed, and nothing watches over the error, as `flow` does: it grows as |ρ| → 1 where σ varies fast
+    on the scale of z.
+
+    Args:
+        X, X2: (N, n_0) and (N2, n_0); X2 is X unless given.
+        hyperparameters: `C_b`, `C_W`, `lambda_b` or `lambda_W` instead of the network's own, a scalar or (L,) each.
+
+    Raises:
+        DataError: JAX's 64-bit mode is off, or a keyword is not a hyperparameter.
+        ActivationError: an activation with a kink is not piecewise linear.
+    """
+    if not jax.config.read("jax_enable_x64"):
+        raise DataError("kernels needs float64: call it with jax.enable_x64(True), or set jax_enable_x64")
+    if not has_tiles(mlp):
+        raise ActivationError("kernels: an activation with a kink must be piecewise linear; use ntkflow.flow")
+    unknown = hyperparameters.keys() - set(Hyperparameters._fields)
+    if unknown:
+        raise DataError(
+            f"unknown hyperparameter {min(unknown)!r}; allowed are {', '.join(Hyperparameters._fields)}"
+        )
+    values = [
+        jnp.broadcast_to(jnp.asarray(hyperparameters.get(name, getattr(mlp, name)), float), (mlp.depth,))
+        for name in Hyperparameters._fields
+    ]
+    h = [Hyperparameters(*(value[ell] for value in values)) for ell in range(mlp.depth)]
+    X = jnp.asarray(X, float)
+    other = X if X2 is None else jnp.asarray(X2, float)
+    # Without X2 the diagonal is known to be at ρ = 1.
+    labels = jnp.arange(len(X)), jnp.arange(len(other)) + (0 if X2 is None else len(X))
+    squares = [jnp.einsum("an,an->a", x, x) / x.shape[1] for x in (X, other)]
+    variances = [means.G(h[0], Expectations(square, square)) for square in squares]
+    G, H = first_layer(h[0], X @ other.T / X.shape[1])
+    found = [(G, H)]
+    for activation, following in zip(mlp.activation, h[1:], strict=True):
+        rows, cols = (
+            samples(activation, variance, label, jnp.ones_like(variance))
+            for variance, label in zip(variances, labels, strict=True)
+        )
+        e, _ = integrate(activation, rows, cols, G, shorten=False)
+        G, H = means.G(following, e), means.H(following, e, H)
+        variances = [means.G(following, own_expectations(activation, side)) for side in (rows, cols)]
+        found.append((G, H))
+    return jnp.stack([G for G, _ in found]), jnp.stack([H for _, H in found])
