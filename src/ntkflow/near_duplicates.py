@@ -35,10 +35,10 @@ Layers = Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
 
 
 def closeness(G: np.ndarray, ratio: np.ndarray) -> np.ndarray:
-    """|sin| of the angle between two preactivations, as far as G tells it; 1 where they are parallel, which is exact: (N, N)."""
+    """|sin| of the angle between two preactivations, as far as G tells it; 1 where they are parallel or vanish, which is exact: (N, N)."""
     own = np.diag(G)[:, None] * np.ones_like(G)
     sine = np.sqrt(np.maximum(sine_squared(own, own.T, G), ROUNDOFF))
-    return np.where(np.isnan(ratio), sine, 1.0)
+    return np.where(np.isnan(ratio) & (own * own.T > 0), sine, 1.0)
 
 
 def cancelled(name: str, close: np.ndarray, sets: np.ndarray | None) -> np.ndarray | float:
