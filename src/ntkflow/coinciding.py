@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from .recursions import means
-from .runs import Kernels, roundoff
+from .runs import Kernels
 from .statistics import Tables
 
 
@@ -25,24 +25,28 @@ def on_all(table: np.ndarray, index: np.ndarray) -> np.ndarray:
     return table if table.shape[-1] == len(index) else table[..., index[:, None], index]
 
 
-def kernel_tables(
-    fine: Kernels, coarse: Kernels, errors: dict[str, np.ndarray], index: np.ndarray
-) -> tuple[Tables, Tables]:
-    """G and H, and how H splits by layers, made when it is looked at: values and errors, on all inputs."""
-    exact, rough, layer = fine.contributions, coarse.contributions, fine.layer
+def kernel_tables(of: Kernels, errors: dict[str, np.ndarray], index: np.ndarray) -> tuple[Tables, Tables]:
+    """G and H, and how H splits by layers, made when it is looked at: values and errors, on all inputs.
+
+    A part of H has twice the largest relative error of H as its own: it is made of the same expectations, or of fewer.
+    """
+    contributions, layer = of.contributions, of.layer
+    assert contributions is not None
+    size = np.sqrt(np.multiply.outer(np.diag(of.H), np.diag(of.H)))
+    relative = 2 * float(np.max(np.divide(errors["H"], size, out=np.zeros_like(size), where=size > 0)))
 
     def value(split):
-        return on_all(split(exact, layer), index)
+        return on_all(split(contributions, layer), index)
 
     def error(split):
-        found = split(exact, layer)
-        return on_all(np.abs(found - split(rough, layer)) + roundoff(layer, np.abs(found).max()), index)
+        own = np.sqrt(np.diagonal(split(contributions, layer), axis1=1, axis2=2))
+        return on_all(relative * own[:, :, None] * own[:, None], index)
 
     splits = {
         "bias_contributions": means.Contributions.of_biases,
         "weight_contributions": means.Contributions.of_weights,
     }
-    values = Tables({"G": on_all(fine.G, index), "H": on_all(fine.H, index)})
+    values = Tables({"G": on_all(of.G, index), "H": on_all(of.H, index)})
     bounds = Tables({name: on_all(errors[name], index) for name in values})
     for name, split in splits.items():
         values[name], bounds[name] = functools.partial(value, split), functools.partial(error, split)

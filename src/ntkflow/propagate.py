@@ -140,13 +140,13 @@ def _flow(
     # What overflows is found and named after each layer.
     with np.errstate(all="ignore"):
         near = NearDuplicates(mlp, distinct, of_pairs(rtol))
-        for fine, coarse, values, errors in estimated(both_runs(mlp, distinct, k, rtol), sets):
+        for fine, values, errors in estimated(both_runs(mlp, distinct, k, rtol), sets):
             layer = fine.layer
             if sets is not None:
                 values, errors = near.mend(layer, fine.close[0], sets.sets, values, errors)
             for name in values:
                 poor += poor_tensor(name, layer, float(errors[name].max()), natural_scale(values, name), rtol)
-            tables = kernel_tables(fine, coarse, errors, index)
+            tables = kernel_tables(fine, errors, index)
             if layout is not None:
                 for table, found in zip(tables, (values, errors), strict=True):
                     table |= {name: _expanded(name, found[name], layout) for name in SYMMETRIES}

@@ -41,7 +41,8 @@ class Kernels(NamedTuple):
     layer: int
     G: np.ndarray
     H: np.ndarray
-    contributions: means.Contributions
+    contributions: means.Contributions | None
+    """None in the coarse run."""
     close: np.ndarray
     """The least `closeness` in the layers below, and in those of them where tensors do not vanish, (2, N, N)."""
     step: Step | None
@@ -65,7 +66,7 @@ def kernels(mlp: MLP, X: np.ndarray, k: int, rule: Rule, nudge: float = 0.0) -> 
     product = X @ X.T / mlp.widths[0]
     G = mlp.C_b[0] + mlp.C_W[0] * product
     H = mlp.lambda_b[0] + mlp.lambda_W[0] * product
-    contributions = means.Contributions(mlp.lambda_b, mlp.lambda_W[0] * product)
+    contributions = None if nudge else means.Contributions(mlp.lambda_b, mlp.lambda_W[0] * product)
     ratio = _parallel_inputs(X, mlp.C_b[0])
     close = np.ones((2, *G.shape))
     yield Kernels(1, G, H, contributions, close, None)
@@ -85,29 +86,35 @@ def kernels(mlp: MLP, X: np.ndarray, k: int, rule: Rule, nudge: float = 0.0) -> 
         try:
             found = integrals(activation, G * (1 + nudge * _symmetric(rng, len(G))), ratio, rule)
             e = on_pairs(found, k)
-            contributions.append(h, e)
+            if contributions is not None:
+                contributions.append(h, e)
             step = Step(h, H, e, found)
             G, H = means.G(h, e), means.H(h, e, H)
         except OverflowError as error:
             raise _overflow(below + 1) from error
         ratio = _parallel_after(activation, ratio, h.C_b)
-        yield Kernels(below + 1, G, H, contributions, close, step)
+        held = [Kernels(below + 1, G, H, contributions, close, step)]
+        # Whoever takes them alone keeps the expectations, which are large.
+        del step, e, found
+        yield held.pop()
 
 
 def layer_values(
-    layers: Iterable[Kernels], sets: SampleSets | None, at_once: int | None = None
+    layers: Iterable[Kernels], sets: SampleSets | None, at_once: int | None = None, in_place: bool = False
 ) -> Iterator[tuple[Kernels, dict[str, np.ndarray]]]:
     """Each layer's kernels, and its values by name: G, H and the packed tensors on `sets`; NonFiniteError if they can't be held.
 
-    `at_once`: sets in one compiled step, by default what suits their number.
+    `at_once`: sets in one compiled step, by default what suits their number. `in_place`: whether a layer's tensors may be
+    written over the last one's, which are then not to be kept.
     """
     tensors = None if sets is None else first_layer(*sets.sets.shape)
     for one in layers:
         values = {"G": one.G, "H": one.H}
         if tensors is not None and sets is not None:
             if one.step is not None:
+                held, one = [one.step], one._replace(step=None)
                 try:
-                    tensors = _tensors(one.step, tensors, sets, at_once)
+                    tensors = _tensors(held, tensors, sets, at_once, tensors if in_place else None)
                 except OverflowError as error:
                     raise _overflow(one.layer) from error
             values |= tensors._asdict()
@@ -128,19 +135,28 @@ def sets_at_once(k: int, S: int) -> int:
     return min(_SETS_AT_ONCE[k], 1 << max(S - 1, 7).bit_length())
 
 
-def _tensors(step: Step, tensors: Tensors, sets: SampleSets, at_once: int | None) -> Tensors:
-    """The next layer's packed tensors, some sets at a time."""
+def _tensors(
+    held: list[Step], tensors: Tensors, sets: SampleSets, at_once: int | None, out: Tensors | None
+) -> Tensors:
+    """The next layer's packed tensors, some sets at a time. `held` is emptied: its expectations may be as large as the tensors."""
+    step = held.pop()
     S = sets.sets.shape[1]
     size = at_once or sets_at_once(sets.k, S)
-    found = Tensors(*(np.empty_like(x) for x in tensors))
-    e = step.e._replace(wide=step.integrals.wide_all(sets.wide))
+    found = out or Tensors(*(np.empty_like(x) for x in tensors))
+    leaves, tree = jax.tree.flatten(step.e._replace(wide=step.integrals.wide_all(sets.wide)))
+    h, H = step.h, step.H
+    del step
     with jax.enable_x64(True):
-        e, H = jax.tree.map(jnp.asarray, (e, step.H))
+        H = jnp.asarray(H)
+        for i, leaf in enumerate(leaves):
+            leaves[i] = jnp.asarray(leaf)
+            del leaf
+        e = tree.unflatten(leaves)
         for start in range(0, S, size):
             # Filled up to one size, so that a step is compiled once.
             some = np.minimum(np.arange(start, start + size), S - 1)
             here = Tensors(*(x[:, some] for x in tensors))
-            new = packed_step(step.h, e, H, sets.sets[:, some], sets.rows[:, some], here, k=sets.k)
+            new = packed_step(h, e, H, sets.sets[:, some], sets.rows[:, some], here, k=sets.k)
             stop = min(start + size, S)
             for whole, part in zip(found, new, strict=True):
                 whole[:, start:stop] = np.asarray(part)[:, : stop - start]
@@ -149,19 +165,20 @@ def _tensors(step: Step, tensors: Tensors, sets: SampleSets, at_once: int | None
 
 def estimated(
     runs: tuple[Iterable[Kernels], Iterable[Kernels]], sets: SampleSets | None, at_once: int | None = None
-) -> Iterator[tuple[Kernels, Kernels, dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """Each layer's fine and coarse kernels, and its values and their errors by name, tensors packed."""
-    for (fine, values), (coarse, others) in zip(
-        *(layer_values(run, sets, at_once) for run in runs), strict=True
-    ):
-        yield fine, coarse, values, errors_of(values, others, fine, sets)
+) -> Iterator[tuple[Kernels, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Each layer's kernels, and its values and their errors by name, tensors packed."""
+    values_of_runs = (
+        layer_values(run, sets, at_once, in_place) for run, in_place in zip(runs, (False, True), strict=True)
+    )
+    for (fine, values), (_, others) in zip(*values_of_runs, strict=True):
+        yield fine, values, errors_of(values, others, fine, sets)
 
 
 def of_pairs(rtol: float) -> Callable:
     """What `NearDuplicates` interpolates: the values and errors of all layers, for a network, inputs and sets of two."""
 
     def computed(mlp: MLP, X: np.ndarray, sets: SampleSets):
-        for *_, values, errors in estimated(both_runs(mlp, X, sets.k, rtol), sets):
+        for _, values, errors in estimated(both_runs(mlp, X, sets.k, rtol), sets):
             yield values, errors
 
     return computed

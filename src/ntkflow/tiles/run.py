@@ -93,7 +93,7 @@ class _Run:
         layers = []
         for fine, coarse in zip(*self.runs, strict=True):
             values, others = ({"G": one.G, "H": one.H} for one in (fine, coarse))
-            tables = kernel_tables(fine, coarse, errors_of(values, others, fine, None), self.index)
+            tables = kernel_tables(fine, errors_of(values, others, fine, None), self.index)
             width, fan_in = self.mlp.widths[fine.layer], self.mlp.widths[fine.layer - 1]
             layers.append(LayerStatistics(fine.layer, width, fan_in, np.arange(len(self.X))[None], *tables))
         return Flow(self.mlp, self.X, "all", layers)
@@ -132,7 +132,7 @@ class _Run:
         at_once = sets_at_once(sets.k, max(self.sets))
         runs = [self._for_tile(run, shared, tile) for run, shared in zip(self.runs, self.shared, strict=True)]
         chunks = {rank: list(self._chunks(tile, asked, owner, rank)) for rank in (2, 4)}
-        for fine, _, values, errors in estimated((runs[0], runs[1]), sets, at_once):
+        for fine, values, errors in estimated((runs[0], runs[1]), sets, at_once):
             values, errors = self.near.mend(fine.layer, fine.close[0], sets.sets, values, errors)
             for name in NAMES:
                 for corner, shape, pieces in chunks[len(_DIMS[name])]:
