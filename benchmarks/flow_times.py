@@ -1,17 +1,21 @@
 """How long `flow` takes on standardised digits: the first call of a fresh process, and later calls.
 
     python benchmarks/flow_times.py            # every case
+    python benchmarks/flow_times.py large      # many samples: minutes
     python benchmarks/flow_times.py growth     # cost against N, L and the hidden width
 
-Each case runs in a process of its own, so that its first call includes all compilation. Before it is timed it must
-agree with a run on permuted inputs to 1e-9.
+Each case runs in a process of its own, so that its first call includes all compilation, and its peak memory is its own. Before
+it is timed it must agree with a run on permuted inputs to 1e-9; large ones with a run on some of the inputs.
 """
 
 import json
+import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -25,6 +29,38 @@ CASES = {
     "N=8 all elu depth 6": {"N": 8, "components": "all", "activation": "elu", "C_W": 1.0},
     "N=200 pairs tanh depth 6": {"N": 200, "components": "pairs", "activation": "tanh", "C_W": 1.0},
     "N=200 pairs relu depth 6": {"N": 200, "components": "pairs", "activation": "relu", "C_W": 2.0},
+}
+LARGE = {
+    "N=1000 pairs tanh depth 10": {
+        "N": 1000,
+        "components": "pairs",
+        "activation": "tanh",
+        "C_W": 1.0,
+        "depth": 10,
+    },
+    "N=1000 pairs relu depth 10": {
+        "N": 1000,
+        "components": "pairs",
+        "activation": "relu",
+        "C_W": 2.0,
+        "depth": 10,
+    },
+    "N=16 all tanh depth 6": {"N": 16, "components": "all", "activation": "tanh", "C_W": 1.0},
+    "N=16 all relu depth 6": {"N": 16, "components": "all", "activation": "relu", "C_W": 2.0},
+    "N=32 all relu depth 6, to a store": {
+        "N": 32,
+        "components": "all",
+        "activation": "relu",
+        "C_W": 2.0,
+        "store": True,
+    },
+    "N=32 all tanh depth 6, to a store": {
+        "N": 32,
+        "components": "all",
+        "activation": "tanh",
+        "C_W": 1.0,
+        "store": True,
+    },
 }
 GROWTH = {
     f"{activation} {components} N={N} depth {depth} width {width}": {
@@ -46,26 +82,32 @@ def digits(N: int) -> np.ndarray:
     return X / np.sqrt(np.mean(X**2))
 
 
-def measure(N, components, activation, C_W, depth=6, width=128) -> dict:
+def measure(N, components, activation, C_W, depth=6, width=128, store=False) -> dict:
     mlp, X = MLP((64, *[width] * (depth - 1), 10), activation, C_W=C_W), digits(N)
+    large = N > (12 if components == "all" else 200)
 
     def timed(X):
-        start = time.perf_counter()
-        result = flow(mlp, X, components)
-        return time.perf_counter() - start, result
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            result = flow(mlp, X, components, **({"store": Path(folder) / "flow.zarr"} if store else {}))
+            return time.perf_counter() - start, result, result[-1].ntk_std()
 
-    first, result = timed(X)
-    order = np.random.default_rng(0).permutation(N)
+    first, result, spread = timed(X)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    errors = 0.0 if large else max(layer.relative_error(name) for layer in result for name in layer.values)
+    order = np.arange(4) if large else np.random.default_rng(0).permutation(N)
     again = flow(mlp, X[order], components)[-1].ntk_std()
-    assert np.allclose(again, result[-1].ntk_std()[np.ix_(order, order)], rtol=1e-9)
-    later = [timed(X)[0] for _ in range(CALLS)]
-    errors = max(layer.relative_error(name) for layer in result for name in layer.values)
-    return {"first": first, "later": statistics.median(later), "error": errors}
+    assert np.allclose(again, spread[np.ix_(order, order)], rtol=1e-9)
+    del result
+    later = [timed(X)[0] for _ in range(0 if store else 2 if large else CALLS)]
+    return {"first": first, "later": statistics.median(later or [np.nan]), "error": errors, "peak": peak}
 
 
 def main() -> None:
-    cases = GROWTH if sys.argv[1:] == ["growth"] else CASES
-    print(f"{'case':44}{'first call, s':>15}{'later, s':>10}{'largest relative error estimate':>34}")
+    cases = {"growth": GROWTH, "large": LARGE}.get("".join(sys.argv[1:]), CASES)
+    print(
+        f"{'case':44}{'first call, s':>15}{'peak, GiB':>11}{'later, s':>10}{'largest relative error estimate':>34}"
+    )
     for name, case in cases.items():
         code = f"import json, flow_times; print(json.dumps(flow_times.measure(**{case!r})))"
         done = subprocess.run(
@@ -74,7 +116,7 @@ def main() -> None:
         if done.returncode:
             sys.exit(done.stderr)
         t = json.loads(done.stdout)
-        print(f"{name:44}{t['first']:15.2f}{t['later']:10.2f}{t['error']:34.1e}")
+        print(f"{name:44}{t['first']:15.2f}{t['peak']:11.2f}{t['later']:10.2f}{t['error']:34.1e}", flush=True)
 
 
 if __name__ == "__main__":
