@@ -26,9 +26,12 @@ TOLERANCE = 1e-8
 _SINGULAR = 1e-12
 _REACH = 9.0  # standard deviations; exp(-u²/2) is 3e-18 there
 _RADIUS = 8.5  # of the ball in three or more dimensions: what is outside is below 1e-10
-_LEVELS = 6
+_LEVELS = 7
 _MOST_POINTS = 2**22
+_MOST_IN_PRODUCT = 2**23
 _SCRAMBLINGS, _SOBOL_POINTS = 16, 2**16
+_SOBOL_HELPS = 1e-5
+_ROUNDOFF = 1e-15
 _AT_ONCE = 2**13
 _POOR = 1e-3
 
@@ -64,7 +67,7 @@ class Variables:
 def whiten(G: np.ndarray, labels: np.ndarray) -> Variables:
     """`Variables` of covariance G (d, d), zero between different labels (d,)."""
     d = len(G)
-    roots, inverses, blocks, start = [], [], [], 0
+    roots, inverses, blocks, start = [np.zeros((d, 0))], [np.zeros((0, d))], [], 0
     for label in dict.fromkeys(labels.tolist()):
         rows = np.flatnonzero(labels == label)
         own = G[np.ix_(rows, rows)]
@@ -84,9 +87,9 @@ def whiten(G: np.ndarray, labels: np.ndarray) -> Variables:
 def expectation(function: Callable, variables: Variables, tolerance: float = TOLERANCE) -> Estimate:
     """⟨h(z, u)⟩ for a JAX function of z (d,) and u (r,) with values of shape (c,).
 
-    Where blocks have at most two variables u: panels cut at z_k = 0, where kinks are at home. Otherwise the trapezoidal rule, and
-    scrambled Sobol points where it does not get to the tolerance. Rules are refined until two in a row agree; their
-    difference is the error, and for Sobol points three standard errors.
+    In one or two dimensions, panels cut at z_k = 0, where kinks are at home. In more, the trapezoidal rule; where that does not get
+    to the tolerance, products of the blocks' panels, and scrambled Sobol points. Rules are refined until two in a row agree: their
+    difference is the error; of Sobol points it is three standard errors. The best of what was tried is returned.
 
     Args:
         tolerance: relative to √⟨h²⟩ of each component.
@@ -94,32 +97,49 @@ def expectation(function: Callable, variables: Variables, tolerance: float = TOL
     Raises:
         ObservableError: h is not finite somewhere.
     """
-    run = _compiled(function, variables)
-    found: Estimate | None = None
-    before = None
-    scale = np.zeros(1)
-    for level in range(_LEVELS):
-        rule = _rule(variables, level)
-        if rule is None:
-            break
-        now, square = run(rule)
-        scale = np.sqrt(square)
-        if before is not None:
-            found = Estimate(now, np.abs(now - before) + 1e-15 * scale)
-        if len(variables.inverse) == 0:
-            return Estimate(now, 1e-15 * scale)
-        if found is not None and np.all(found.error <= tolerance * scale):
-            return found
-        before = now
-    if any(columns.stop - columns.start > 2 for _, columns in variables.blocks) or found is None:
-        sobol, scale = _by_sobol(run, len(variables.inverse))
-        if found is None or np.max(sobol.error) < np.max(found.error):
-            found = sobol
-    if np.any(found.error > _POOR * scale):
+    run, r = _compiled(function, variables), len(variables.inverse)
+    if r == 0:
+        return _refined(run, [lambda level: _panels(variables, 0)] * 2, tolerance)[0]
+    tried: list[tuple[Estimate, np.ndarray]] = []
+    ladders = [functools.partial(_panels, variables)] if r < 3 else [functools.partial(_ball, r)]
+    if r > 2 and all(columns.stop - columns.start < 3 for _, columns in variables.blocks):
+        ladders.append(functools.partial(_panels, variables))
+    for ladder in ladders:
+        found = _refined(run, [ladder] * _LEVELS, tolerance)
+        if found is not None:
+            tried.append(found)
+            if _worst(*found) <= tolerance:
+                return found[0]
+    if r > 2 and min((_worst(*found) for found in tried), default=np.inf) > _SOBOL_HELPS:
+        tried.append(_by_sobol(run, r))
+    best, scale = min(tried, key=lambda found: _worst(*found))
+    if _worst(best, scale) > _POOR:
         warnings.warn(
             "errors above 0.1 % are estimated for a function's expectation: it varies fast, or has kinks or jumps away from 0",
             stacklevel=3,
         )
+    return best
+
+
+def _worst(found: Estimate, scale: np.ndarray) -> float:
+    """The largest error relative to √⟨h²⟩."""
+    return float(np.max(found.error / np.where(scale > 0, scale, 1.0), initial=0.0))
+
+
+def _refined(run, ladder: list[Callable], tolerance: float) -> tuple[Estimate, np.ndarray] | None:
+    """The first of a ladder's rules that agrees with the one before, or its last one, with √⟨h²⟩; None if it has but one."""
+    found, before = None, None
+    for level, rule in enumerate(ladder):
+        points = rule(level)
+        if points is None:
+            break
+        now, square = run(points)
+        scale = np.sqrt(square)
+        if before is not None:
+            found = Estimate(now, np.abs(now - before) + _ROUNDOFF * scale), scale
+            if _worst(*found) <= tolerance:
+                break
+        before = now
     return found
 
 
@@ -159,15 +179,10 @@ def _compiled(function: Callable, variables: Variables):
     return run
 
 
-def _rule(variables: Variables, level: int) -> _Points | None:
-    """The product of the blocks' rules; None where it has too many points."""
-    rules = []
-    for rows, columns in variables.blocks:
-        rule = _block_rule(variables.root[rows, columns], level)
-        if rule is None:
-            return None
-        rules.append(rule)
-    if np.prod([float(len(weights)) for _, weights in rules]) > _MOST_POINTS:
+def _panels(variables: Variables, level: int) -> _Points | None:
+    """The product of the panels of blocks of at most two variables u; None where it has too many points."""
+    rules = [_block_panels(variables.root[rows, columns], level) for rows, columns in variables.blocks]
+    if np.prod([float(len(weights)) for _, weights in rules]) > _MOST_IN_PRODUCT:
         return None
 
     def pieces():
@@ -188,24 +203,22 @@ def _rule(variables: Variables, level: int) -> _Points | None:
     return _Points(pieces)
 
 
-def _block_rule(root: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray] | None:
+def _block_panels(root: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
     """Points (P, r) and weights (P,) for one block with its `root` (d, r)."""
     r = root.shape[1]
     if r == 0:
         return np.zeros((1, 0)), np.ones(1)
     if r == 1:
-        x, w = legendre(24 * 2**level, _REACH)
+        x, w = legendre(12 * 2**level, _REACH)
         w = w * np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
         return np.concatenate([-x[::-1], x])[:, None], np.concatenate([w[::-1], w])
-    if r == 2:
-        kept = root[np.any(root != 0, axis=1)]
-        u, w = wedges(kept[None], _REACH, 8 * 2**level, 20 * 2**level)
-        return u[0].T, w[0]
-    return _ball(r, level)
+    kept = root[np.any(root != 0, axis=1)]
+    u, w = wedges(kept[None], _REACH, 6 * 2**level, 12 * 2**level)
+    return u[0].T, w[0]
 
 
 @functools.lru_cache(maxsize=4)
-def _ball(r: int, level: int) -> tuple[np.ndarray, np.ndarray] | None:
+def _ball(r: int, level: int) -> _Points | None:
     """The trapezoidal rule within |u| < radius; None where it has too many points."""
     step = 0.8 * 2 ** (-level / 2)
     side = (np.arange(-int(_RADIUS / step) - 1, int(_RADIUS / step) + 1) + 0.5) * step
@@ -219,7 +232,7 @@ def _ball(r: int, level: int) -> tuple[np.ndarray, np.ndarray] | None:
         if len(first) > _MOST_POINTS:
             return None
         u, w = np.concatenate([u[first], side[last, None]], axis=1), w[first] * weight[last]
-    return u, w
+    return _Points(lambda: iter([(u, w)]))
 
 
 def _by_sobol(run, r: int) -> tuple[Estimate, np.ndarray]:

@@ -63,20 +63,20 @@ def hermite_4(tensor, u):
     return u @ square @ u - 6 * (u @ inner @ u) + 3 * jnp.trace(inner)
 
 
-def edgeworth(layer: LayerStatistics, z: Z, whitened: Callable) -> Callable:
-    """w(u), the relative correction of the density times n; `whitened` as of `Variables`."""
-    G1 = whitened(cumulants.two(layer, "G1", *outer(z, 2)))
-    kappa = whitened(cumulants.zzzz(layer, *outer(z, 4)))
+def edgeworth(layer: LayerStatistics, z: Z, v: Variables) -> Callable:
+    """w(u), the relative correction of the density times n."""
+    G1 = v.whitened(cumulants.two(layer, "G1", *outer(z, 2)))
+    kappa = v.whitened(cumulants.zzzz(layer, *outer(z, 4)))
     return lambda u: hermite_2(G1, u) / 2 + hermite_4(kappa, u) / 24
 
 
-def given_z(layer: LayerStatistics, z: Z, ntk: NTK, whitened: Callable) -> Callable:
+def given_z(layer: LayerStatistics, z: Z, ntk: NTK, v: Variables) -> Callable:
     """½ κ_zzH·He₂(u) of each element of the NTK, (K,): the mean of ΔĤ given z, times n, less H1."""
     rows = [
-        whitened(cumulants.zzH(layer, *outer(z, 2), NTK(*(int(x[k]) for x in ntk))))
+        v.whitened(cumulants.zzH(layer, *outer(z, 2), NTK(*(int(x[k]) for x in ntk))))
         for k in range(len(ntk.neuron1))
     ]
-    C = np.array(rows).reshape(len(rows), -1)
+    C = np.array(rows).reshape(len(rows), len(v.inverse) ** 2)
     traces = np.array([np.trace(row) for row in rows])
     return lambda u: (C @ jnp.outer(u, u).ravel() - traces) / 2
 
@@ -84,7 +84,7 @@ def given_z(layer: LayerStatistics, z: Z, ntk: NTK, whitened: Callable) -> Calla
 def expect_z(layer: LayerStatistics, f: Callable, z: Z, tolerance: float) -> Expanded:
     """E[f(z)] to order 1/n."""
     v = variables(layer, z)
-    w = edgeworth(layer, z, v.whitened)
+    w = edgeworth(layer, z, v)
     found = expectation(lambda x, u: f(x) * jnp.stack([1.0, w(u)]), v, tolerance)
     return expanded(found, layer.fan_in)
 
@@ -92,7 +92,7 @@ def expect_z(layer: LayerStatistics, f: Callable, z: Z, tolerance: float) -> Exp
 def expect_joint(layer: LayerStatistics, f: Callable, z: Z, ntk: NTK, tolerance: float) -> Expanded:
     """E[f(z, Ĥ)] to order 1/n; f is expanded about the mean of Ĥ to second order."""
     v = variables(layer, z)
-    w, shift = edgeworth(layer, z, v.whitened), given_z(layer, z, ntk, v.whitened)
+    w, shift = edgeworth(layer, z, v), given_z(layer, z, ntk, v)
     H, H1 = cumulants.mean_ntk(layer, "H", ntk), cumulants.mean_ntk(layer, "H1", ntk)
     one, two = (NTK(*(x[k] for x in ntk)) for k in (np.s_[:, None], np.s_[None, :]))
     covariance = cumulants.HH(layer, one, two)
@@ -108,7 +108,7 @@ def expect_joint(layer: LayerStatistics, f: Callable, z: Z, ntk: NTK, tolerance:
 def expect_with_ntk(layer: LayerStatistics, f: Callable, z: Z, ntk: NTK, tolerance: float) -> np.ndarray:
     """n E[f(z) ΔĤ] of each element of the NTK, PDLT (8.71), and its error: (2, K)."""
     v = variables(layer, z)
-    shift = given_z(layer, z, ntk, v.whitened)
+    shift = given_z(layer, z, ntk, v)
     return np.stack(expectation(lambda x, u: f(x) * shift(u), v, tolerance))
 
 

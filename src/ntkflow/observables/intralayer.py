@@ -25,7 +25,7 @@ def covariance(layer: LayerStatistics, f: Callable, z_f: Z, g: Callable, z_g: Z,
     )
     z = Z(*np.array(order).T)
     v = variables(layer, z)
-    w = edgeworth(layer, z, v.whitened)
+    w = edgeworth(layer, z, v)
 
     def terms(x, u):
         a, b = f(x[in_f]), g(x[in_g])

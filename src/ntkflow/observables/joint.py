@@ -155,7 +155,7 @@ class JointDistribution:
 
     def action(self, neurons: int = 1, samples: Sequence[int] | None = None) -> QuarticAction:
         """The log-density of z of some neurons on some samples, by default all: a quartic action, PDLT (4.80)-(4.82)."""
-        return quartic_action(self.layer, self._neurons(neurons), self._samples(samples))
+        return quartic_action(self.layer, self._neurons(neurons), self.samples(samples))
 
     def sample(
         self, key, neurons: int, draws: int, samples: Sequence[int] | None = None
@@ -172,27 +172,21 @@ class JointDistribution:
             ComponentError, ParameterError, DataError: arguments out of range, or tensors that are not held.
             MemoryRequestError: the draws would not fit in memory.
         """
-        m, chosen = self._neurons(neurons), self._samples(samples)
+        m, chosen = self._neurons(neurons), self.samples(samples)
         draws = whole_number(draws, "draws", 1, 2**53, DataError)
         check_memory(32 * draws * (m * len(chosen)) ** 2, f"{draws} draws of the NTK", "fewer draws at a time")
         made = self.sampler(samples)
-        if made.spread > _WIDE or made.missing > _MISSING:
-            warnings.warn(
-                f"layer {self.layer.layer}: 1/n is too large for the truncated expansion: the metric's relative spread over"
-                f" seeds is {made.spread:.2g}, the negative part of a covariance {made.missing:.2g}",
-                stacklevel=2,
-            )
+        warn_of_width(self.layer, made)
         with jax.enable_x64(True):
-            arrays = made.root, made.H, made.K, made.mean, made.shared, made.own
-            return tuple(map(np.asarray, draw(arrays, key_of(key), m, draws)))  # type: ignore[return-value]
+            return tuple(map(np.asarray, draw(made.arrays(), key_of(key), m, draws)))  # type: ignore[return-value]
 
     def sampler(self, samples: Sequence[int] | None = None) -> Sampler:
         """What `sample` draws with, made once for each choice of samples."""
-        return _sampler(self, tuple(self._samples(samples).tolist()))
+        return _sampler(self, tuple(self.samples(samples).tolist()))
 
     def validity(self, neurons: int = 1, samples: Sequence[int] | None = None, draws: int = 20_000) -> Validity:
         """Whether the truncated expansion may be used as a probability distribution of that many neurons; see `Validity`."""
-        m, chosen = self._neurons(neurons), self._samples(samples)
+        m, chosen = self._neurons(neurons), self.samples(samples)
         made, action = self.sampler(samples), self.action(neurons, samples)
         rng = np.random.default_rng(0)
         z = rng.normal(size=(draws, m, made.root.shape[1])) @ made.root.T
@@ -204,7 +198,8 @@ class JointDistribution:
     def _neurons(self, neurons: int) -> int:
         return whole_number(neurons, "neurons", 1, self.layer.width, ComponentError)
 
-    def _samples(self, samples: Sequence[int] | None) -> np.ndarray:
+    def samples(self, samples: Sequence[int] | None) -> np.ndarray:
+        """Indices of samples, by default of all; ComponentError if they are out of range, repeated or none."""
         if samples is None:
             return np.arange(len(self.layer.G))
         chosen = preactivations_at(self.layer, [(0, a) for a in samples]).sample
@@ -216,3 +211,13 @@ class JointDistribution:
 @functools.lru_cache(maxsize=8)
 def _sampler(distribution: JointDistribution, samples: tuple[int, ...]) -> Sampler:
     return sampler(distribution.layer, np.array(samples))
+
+
+def warn_of_width(layer: LayerStatistics, made: Sampler) -> None:
+    """Warn where 1/n is too large for the truncated expansion."""
+    if made.spread > _WIDE or made.missing > _MISSING:
+        warnings.warn(
+            f"layer {layer.layer}: 1/n is too large for the truncated expansion: the metric's relative spread over seeds is"
+            f" {made.spread:.2g}, the negative part of a covariance {made.missing:.2g}",
+            stacklevel=3,
+        )

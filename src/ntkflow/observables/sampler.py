@@ -40,6 +40,10 @@ class Sampler:
     spread: float
     missing: float
 
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """What `draw` takes."""
+        return self.root, self.H, self.K, self.mean, self.shared, self.own
+
 
 def sampler(layer: LayerStatistics, samples: np.ndarray) -> Sampler:
     """The sampler on some samples; ComponentError if the flow does not hold their tensors."""
@@ -80,7 +84,7 @@ def _factor(covariance: np.ndarray) -> tuple[np.ndarray, float]:
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def draw(arrays: tuple, key: jax.Array, neurons: int, draws: int) -> tuple[jax.Array, jax.Array]:
-    """z (draws, m, k) and Ĥ (draws, m, m, k, k); `arrays` of `Sampler` in their order."""
+    """z (draws, m, k) and Ĥ (draws, m, m, k, k); `arrays` as of `Sampler`."""
     root, H, K, mean, shared, own = arrays
     (k, r), m = root.shape, neurons
     keys = jax.random.split(key, 3)
