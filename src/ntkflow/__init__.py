@@ -11,6 +11,7 @@ from .errors import (
     MemoryRequestError,
     NonFiniteError,
     NtkflowError,
+    ObservableError,
     ParameterError,
     SpecError,
 )
@@ -37,6 +38,7 @@ from .finite import (
     train,
 )
 from .mlp import MLP
+from .observables import FirstStep, JointDistribution, interlayer, joint, predict_first_step
 from .propagate import flow
 from .sampling import Ensemble, LayerEstimates, OutputNTK, draw_key, ensemble, output_ntk
 from .statistics import Flow, LayerStatistics
@@ -53,9 +55,11 @@ __all__ = [
     "DataError",
     "Ensemble",
     "FileError",
+    "FirstStep",
     "Flow",
     "History",
     "InteropError",
+    "JointDistribution",
     "LayerEstimates",
     "LayerParameters",
     "LayerStatistics",
@@ -63,6 +67,7 @@ __all__ = [
     "MemoryRequestError",
     "NonFiniteError",
     "NtkflowError",
+    "ObservableError",
     "OutputNTK",
     "ParameterError",
     "SpecError",
@@ -77,8 +82,10 @@ __all__ = [
     "forward",
     "gradient_step",
     "init",
+    "interlayer",
     "interlayer_ntk",
     "jacobian",
+    "joint",
     "mse",
     "ntk",
     "ntk_by_definition",
@@ -87,6 +94,7 @@ __all__ = [
     "ntk_trace",
     "output_ntk",
     "plain",
+    "predict_first_step",
     "predicted_change",
     "predicted_loss_change",
     "tensorial",

@@ -43,7 +43,9 @@ class QuarticAction:
     def relative_density(self, z) -> np.ndarray:
         """The truncated expansion p(z) / p_G(z) = 1 + O(1/n), of z (…, neurons, k); where it is negative, it is no density."""
         T = self._products(z)
-        gaussian = _gaussian_constant(self.metric, self.neurons) - np.tensordot(T, np.linalg.inv(self.metric), 2) / 2
+        gaussian = (
+            _gaussian_constant(self.metric, self.neurons) - np.tensordot(T, np.linalg.inv(self.metric), 2) / 2
+        )
         return 1 + self.log_density(z) - gaussian
 
     def _products(self, z) -> np.ndarray:
@@ -68,11 +70,16 @@ def quartic_action(layer: LayerStatistics, neurons: int, samples: np.ndarray) ->
     G, G1 = (components(layer, name, np.True_, *np.ix_(samples, samples)) for name in ("G", "G1"))
     scale = np.sqrt(np.diag(G))
     if np.any(scale == 0) or np.linalg.eigvalsh(G / np.outer(scale, scale))[0] < _SINGULAR * len(G):
-        raise ComponentError(f"layer {layer.layer} has no action on samples {samples.tolist()}: their metric is singular")
+        raise ComponentError(
+            f"layer {layer.layer} has no action on samples {samples.tolist()}: their metric is singular"
+        )
     raised = np.linalg.inv(G)
     V = components(layer, "V", np.True_, *axes)
     V_up = np.einsum("abcd,ae,bf,cg,dh->efgh", V, raised, raised, raised, raised, optimize=True)
     inner, crossed = np.einsum("abcd,cd->ab", V_up, G), np.einsum("acbd,cd->ab", V_up, G)
     g = raised + (-raised @ G1 @ raised + neurons / 2 * inner + crossed) / n
-    first = -neurons / 2 * np.sum(raised * G1) + (neurons**2 * np.sum(inner * G) + 2 * neurons * np.sum(crossed * G)) / 8
+    first = (
+        -neurons / 2 * np.sum(raised * G1)
+        + (neurons**2 * np.sum(inner * G) + 2 * neurons * np.sum(crossed * G)) / 8
+    )
     return QuarticAction(g, V_up / n, neurons, G, _gaussian_constant(G, neurons) + float(first) / n)

@@ -94,4 +94,3 @@ def correlation(layer: LayerStatistics, first: ZZ | NTK, second: ZZ | NTK) -> fl
         if not variance > 0:
             raise ComponentError(f"{entry} has no correlation: its variance to order 1/n is {variance:.3g}")
     return covariance(layer, first, second) / float(np.sqrt(variances[0] * variances[1]))
-

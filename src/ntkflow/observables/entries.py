@@ -118,7 +118,9 @@ def components(layer: LayerStatistics, name: str, where: np.ndarray, *samples: n
             missing.add(tuple(sorted(set(row))))
     if missing:
         largest = sorted(s for s in missing if not any(set(s) < set(other) for other in missing))
-        listed = ", ".join(map(str, largest[:5])) + (f" and {len(largest) - 5} more" if len(largest) > 5 else "")
+        listed = ", ".join(map(str, largest[:5])) + (
+            f" and {len(largest) - 5} more" if len(largest) > 5 else ""
+        )
         raise ComponentError(
             f"{name} of layer {layer.layer} is not held on the sets of samples {listed}: compute the flow with"
             f' components=[{listed}], or "all"'

@@ -100,7 +100,9 @@ def expect_joint(layer: LayerStatistics, f: Callable, z: Z, ntk: NTK, tolerance:
     def terms(x, u):
         slope, curvature = jax.grad(f, 1)(x, H), jax.hessian(f, 1)(x, H)
         value = f(x, H)
-        return jnp.stack([value, value * w(u) + slope @ (H1 + shift(u)) + jnp.sum(curvature * covariance) / 2])
+        return jnp.stack(
+            [value, value * w(u) + slope @ (H1 + shift(u)) + jnp.sum(curvature * covariance) / 2]
+        )
 
     return expanded(expectation(terms, v, tolerance), layer.fan_in)
 

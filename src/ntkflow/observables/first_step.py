@@ -17,14 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import ComponentError, DataError, MemoryRequestError, ObservableError
+from ..errors import DataError, MemoryRequestError, ObservableError
 from ..finite.descent import checked_eta
 from ..finite.losses import mse
 from ..finite.parameters import as_numpy, key_of, whole_number
 from ..statistics import Flow
 from .joint import JointDistribution, joint, warn_of_width
 from .mse_step import mse_moments
-from .sampler import draw
+from .sampler import draw, metric_spread
 
 _AT_ONCE = 2**23  # numbers of Ĥ under way
 
@@ -52,7 +52,14 @@ class FirstStep:
 
 
 def predict_first_step(
-    flow: Flow, loss: Callable, y, eta: float, *, train: Sequence[int] | None = None, draws: int = 10_000, key=0
+    flow: Flow,
+    loss: Callable,
+    y,
+    eta: float,
+    *,
+    train: Sequence[int] | None = None,
+    draws: int = 10_000,
+    key=0,
 ) -> FirstStep:
     """The first step of tensorial gradient descent on all training samples at once, at the network's real width.
 
@@ -90,8 +97,7 @@ def _analytic(last: JointDistribution, y: np.ndarray, eta: float, train: np.ndar
     layer = last.layer
     if y.shape != (len(train), layer.width):
         raise DataError(f"mse: y must have shape {(len(train), layer.width)}, not {y.shape}")
-    made = last.sampler(train.tolist())
-    warn_of_width(layer, made)
+    warn_of_width(layer, metric_spread(layer, train))
     moments = mse_moments(layer, y.astype(float), train)
     scale = eta / len(train)
     zeros = np.zeros_like(moments.output_mean)
@@ -106,7 +112,7 @@ def _sampled(
     last: JointDistribution, loss: Callable, y: np.ndarray, eta: float, train: np.ndarray, draws: int, key
 ) -> FirstStep:
     made = last.sampler()
-    warn_of_width(last.layer, made)
+    warn_of_width(last.layer, made.spread, made.missing)
     m, N = last.layer.width, len(last.layer.G)
     each = (m * N) ** 2
     if each > _AT_ONCE * 16:
@@ -128,7 +134,9 @@ def _sampled(
         try:
             found = [tuple(map(np.asarray, changes(one))) for one in keys]
         except (TypeError, jax.errors.JAXTypeError) as error:
-            raise ObservableError(f"loss can't be differentiated by JAX: {str(error).splitlines()[0]}") from error
+            raise ObservableError(
+                f"loss can't be differentiated by JAX: {str(error).splitlines()[0]}"
+            ) from error
     loss_change, output_change = (np.concatenate(x)[:draws] for x in zip(*found, strict=True))
     if not (np.all(np.isfinite(loss_change)) and np.all(np.isfinite(output_change))):
         raise ObservableError("the loss or its gradient is not finite on some draws")

@@ -24,12 +24,18 @@ def checked_function(function: Callable, *sizes: int, name: str = "the function"
             shape = jax.eval_shape(function, *(jax.ShapeDtypeStruct((d,), jnp.float64) for d in sizes))
         except Exception as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ObservableError(f"{name} can't be traced by JAX (write it with jax.numpy): {first}") from error
+            raise ObservableError(
+                f"{name} can't be traced by JAX (write it with jax.numpy): {first}"
+            ) from error
         _check_bounds(function, sizes, name)
     if not isinstance(shape, jax.ShapeDtypeStruct) or shape.shape != ():
         found = getattr(shape, "shape", type(shape).__name__)
         raise ObservableError(f"{name} must return a scalar, not {found}")
-    if not (jnp.issubdtype(shape.dtype, jnp.floating) or jnp.issubdtype(shape.dtype, jnp.integer) or shape.dtype == bool):
+    if not (
+        jnp.issubdtype(shape.dtype, jnp.floating)
+        or jnp.issubdtype(shape.dtype, jnp.integer)
+        or shape.dtype == bool
+    ):
         raise ObservableError(f"{name} must return a real number, not {shape.dtype}")
     return lambda *vectors: jnp.asarray(function(*vectors), jnp.float64)
 

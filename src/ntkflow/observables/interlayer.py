@@ -95,7 +95,7 @@ def interlayer(
     if Q is None:
         if len(z_Q.neuron) or K:
             raise ComponentError("below and ntk list what Q takes, but there is no Q")
-        Q = lambda z: 1.0  # noqa: E731
+        Q = lambda z: 1.0
     Q = checked_function(Q, *((len(z_Q.neuron), K) if K else (len(z_Q.neuron),)), name="Q")
     H = cumulants.mean_ntk(under, "H", elements)
     with_h = Q if K else lambda z, h: Q(z)
@@ -120,9 +120,13 @@ def interlayer(
         leading += factor * float(a[0] @ b)
         correction += factor * float(a[0] @ shift.value)
         fluctuation += factor * float(np.sum(a[1:].reshape(-1, count) * covariance.value)) / 2
-        error += factor * float(np.abs(upper.error[0]) @ np.abs(b) + np.abs(a[0]) @ (lower_mean.error + shift.error))
-        error += factor / 2 * float(
-            np.sum(upper.error[1:] * np.abs(covariance.value) + np.abs(a[1:]) * covariance.error)
+        error += factor * float(
+            np.abs(upper.error[0]) @ np.abs(b) + np.abs(a[0]) @ (lower_mean.error + shift.error)
+        )
+        error += (
+            factor
+            / 2
+            * float(np.sum(upper.error[1:] * np.abs(covariance.value) + np.abs(a[1:]) * covariance.error))
         )
     return Interlayer(leading, fluctuation, correction, error)
 
@@ -131,7 +135,9 @@ def _checked_weight(flow: Flow, top: int, weight) -> tuple[int, int]:
     pair = tuple(weight) if isinstance(weight, tuple | list) else (weight,)
     limits = flow.mlp.widths[top], flow.mlp.widths[top - 1]
     numbers = [as_int(x) for x in pair]
-    if len(pair) != 2 or any(x is None or not 0 <= x < limit for x, limit in zip(numbers, limits, strict=True)):
+    if len(pair) != 2 or any(
+        x is None or not 0 <= x < limit for x, limit in zip(numbers, limits, strict=True)
+    ):
         raise ComponentError(
             f"weights: {weight!r} is not a pair (i, j) with i in 0 … {limits[0] - 1} and j in 0 … {limits[1] - 1}"
         )
@@ -163,9 +169,13 @@ def _wick(rows: np.ndarray, forms: list[list[int]], u) -> jax.Array:
     index = np.array(forms, int).reshape(len(forms), -1)
     total = jnp.zeros(len(forms))
     for number in range(index.shape[1] // 2 + 1):
-        matched = [m for m in _pairings(tuple(range(index.shape[1]))) if sum(len(x) == 2 for x in m) == number]
+        matched = [
+            m for m in _pairings(tuple(range(index.shape[1]))) if sum(len(x) == 2 for x in m) == number
+        ]
         singles = np.array([[x[0] for x in m if len(x) == 1] for m in matched], int).reshape(len(matched), -1)
-        pairs = np.array([[x for x in m if len(x) == 2] for m in matched], int).reshape(len(matched), number, 2)
+        pairs = np.array([[x for x in m if len(x) == 2] for m in matched], int).reshape(
+            len(matched), number, 2
+        )
         weight = metric[index[:, pairs[..., 0]], index[:, pairs[..., 1]]].prod(axis=2)
         total += jnp.sum(weight * jnp.prod(linear[index[:, singles]], axis=2), axis=1)
     return total
@@ -194,14 +204,18 @@ class _Lower:
     H: np.ndarray
     tolerance: float
 
-    def __call__(self, neurons: list[int], samples: list[list[int]], z_O: Z, C_W: float) -> tuple[Estimate, Estimate, Estimate]:
+    def __call__(
+        self, neurons: list[int], samples: list[list[int]], z_O: Z, C_W: float
+    ) -> tuple[Estimate, Estimate, Estimate]:
         """⟨R⟩ and its correction for each list of samples that go with the σ's `neurons`, (slots,); Cov(Ĝ'_kl, R) for pairs of entries of O, (pairs, slots)."""
         layer, n = self.layer, self.layer.width
         k, l = same_neuron_pairs(z_O)
         pairs = list(dict.fromkeys(zip(z_O.sample[k].tolist(), z_O.sample[l].tolist(), strict=True)))
         which = [pairs.index(p) for p in zip(z_O.sample[k].tolist(), z_O.sample[l].tolist(), strict=True)]
         own = list(dict.fromkeys([*zip(*map(np.ndarray.tolist, self.z_Q), strict=True)]))
-        own = list(dict.fromkeys([*own, *((j, a) for row in samples for j, a in zip(neurons, row, strict=True))]))
+        own = list(
+            dict.fromkeys([*own, *((j, a) for row in samples for j, a in zip(neurons, row, strict=True))])
+        )
         touched = list(dict.fromkeys(j for j, _ in own))
         extended = [*own, *((j, a) for j in touched for pair in pairs for a in pair)]
         extended = list(dict.fromkeys(extended))
@@ -213,7 +227,9 @@ class _Lower:
     def _function(self, own: list, neurons, samples) -> Callable:
         """R(z, h) for each choice of samples, (slots,), of z at `own`."""
         Q_rows = np.array([own.index(e) for e in zip(*map(np.ndarray.tolist, self.z_Q), strict=True)], int)
-        s_rows = np.array([[own.index((j, a)) for j, a in zip(neurons, row, strict=True)] for row in samples], int)
+        s_rows = np.array(
+            [[own.index((j, a)) for j, a in zip(neurons, row, strict=True)] for row in samples], int
+        )
         return lambda z, h: self.Q(z[Q_rows], h) * jnp.prod(self.sigma(z)[s_rows], axis=1)
 
     def _own(self, entries, touched, neurons, samples, pairs) -> tuple[Estimate, Estimate]:
@@ -267,7 +283,9 @@ class _Lower:
         ratio = layer.width / layer.fan_in
         value, error = np.zeros((2, len(pairs), S))
         # Stands for any neuron that is not in R.
-        apart = 1 + max([*(j for j, _ in own), *self.ntk.neuron1.tolist(), *self.ntk.neuron2.tolist()], default=-1)
+        apart = 1 + max(
+            [*(j for j, _ in own), *self.ntk.neuron1.tolist(), *self.ntk.neuron2.tolist()], default=-1
+        )
         for p, pair in enumerate(pairs):
             at = Z(np.full(2, apart), np.array(pair))
             ss = curvature(layer, lambda z: self.sigma(z[0]) * self.sigma(z[1]), at, self.tolerance)
@@ -277,8 +295,14 @@ class _Lower:
             value[p] = np.einsum("ab,abkl,skl->s", ss.value, kappa, J)
             error[p] = np.einsum("ab,abkl,skl->s", ss.error, np.abs(kappa), np.abs(J))
             error[p] += np.einsum("ab,abkl,skl->s", np.abs(ss.value), np.abs(kappa), dJ)
-            one, two = (Z(x.neuron.reshape(s), x.sample.reshape(s)) for x, s in ((at, (2, 1, 1)), (at, (1, 2, 1))))
-            C = cumulants.zzH(layer, one, two, NTK(*(np.reshape(x, (1, 1, -1)) for x in self.ntk))) / 2 * ratio
+            one, two = (
+                Z(x.neuron.reshape(s), x.sample.reshape(s)) for x, s in ((at, (2, 1, 1)), (at, (1, 2, 1)))
+            )
+            C = (
+                cumulants.zzH(layer, one, two, NTK(*(np.reshape(x, (1, 1, -1)) for x in self.ntk)))
+                / 2
+                * ratio
+            )
             value[p] += np.einsum("ab,abk,sk->s", ss.value, C, slope)
             error[p] += np.einsum("ab,abk,sk->s", ss.error, np.abs(C), np.abs(slope))
             error[p] += np.einsum("ab,abk,sk->s", np.abs(ss.value), np.abs(C), dslope)

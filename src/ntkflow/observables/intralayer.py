@@ -14,14 +14,19 @@ from .entries import Z
 from .expansion import Expanded, curvature, edgeworth, variables
 
 
-def covariance(layer: LayerStatistics, f: Callable, z_f: Z, g: Callable, z_g: Z, tolerance: float) -> Expanded:
+def covariance(
+    layer: LayerStatistics, f: Callable, z_f: Z, g: Callable, z_g: Z, tolerance: float
+) -> Expanded:
     """Cov[f, g] to order 1/n: of order 1 if they have a neuron in common, otherwise (8.41)."""
     if not set(z_f.neuron.tolist()) & set(z_g.neuron.tolist()):
         return _different(layer, f, z_f, g, z_g, tolerance)
-    entries = dict.fromkeys(zip(*(np.concatenate(x).tolist() for x in zip(z_f, z_g, strict=True)), strict=True))
+    entries = dict.fromkeys(
+        zip(*(np.concatenate(x).tolist() for x in zip(z_f, z_g, strict=True)), strict=True)
+    )
     order = list(entries)
     in_f, in_g = (
-        np.array([order.index(pair) for pair in zip(*map(np.ndarray.tolist, z), strict=True)]) for z in (z_f, z_g)
+        np.array([order.index(pair) for pair in zip(*map(np.ndarray.tolist, z), strict=True)])
+        for z in (z_f, z_g)
     )
     z = Z(*np.array(order).T)
     v = variables(layer, z)

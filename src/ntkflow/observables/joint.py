@@ -104,7 +104,9 @@ class JointDistribution:
                 return float(cumulants.zzH(self.layer, *z, H[0])) / n
             case 0, 2:
                 return float(cumulants.HH(self.layer, *H)) / n
-        raise ComponentError(f"the cumulant of {len(z)} z's and {len(H)} NTK elements is of higher order than 1/n")
+        raise ComponentError(
+            f"the cumulant of {len(z)} z's and {len(H)} NTK elements is of higher order than 1/n"
+        )
 
     def covariance(self, first: ZZ | NTK, second: ZZ | NTK) -> float:
         """Cov over seeds of two entries of (z z, Ĥ), to order 1/n."""
@@ -117,7 +119,9 @@ class JointDistribution:
     def _pair(self, *entries):
         for entry in entries:
             if isinstance(entry, Z):
-                raise ComponentError("a covariance is one of ZZ's and NTK's; that of two z's is cumulant(z1, z2)")
+                raise ComponentError(
+                    "a covariance is one of ZZ's and NTK's; that of two z's is cumulant(z1, z2)"
+                )
         return [checked_entry(self.layer, entry) for entry in entries]
 
     def expect(self, f: Callable, at: At, ntk: Sequence = (), tolerance: float = TOLERANCE) -> Expanded:
@@ -139,14 +143,20 @@ class JointDistribution:
             return expansion.expect_z(self.layer, checked_function(f, d), z, tolerance)
         return expansion.expect_joint(self.layer, checked_function(f, d, K), z, elements, tolerance)
 
-    def expect_with_ntk(self, f: Callable, at: At, ntk: tuple[int, int, int, int], tolerance: float = TOLERANCE) -> Expanded:
+    def expect_with_ntk(
+        self, f: Callable, at: At, ntk: tuple[int, int, int, int], tolerance: float = TOLERANCE
+    ) -> Expanded:
         """E[f(z) ΔĤ_{i3i4;34}], PDLT (8.71), to order 1/n; arguments as of `expect`, with one element of the NTK."""
         z, element = preactivations_at(self.layer, at), ntk_at(self.layer, [ntk])
-        found = expansion.expect_with_ntk(self.layer, checked_function(f, len(z.neuron)), z, element, tolerance)
+        found = expansion.expect_with_ntk(
+            self.layer, checked_function(f, len(z.neuron)), z, element, tolerance
+        )
         n = self.layer.fan_in
         return Expanded(0.0, float(found[0, 0]), n, float(found[1, 0]) / n)
 
-    def covariance_of(self, f: Callable, f_at: At, g: Callable, g_at: At, tolerance: float = TOLERANCE) -> Expanded:
+    def covariance_of(
+        self, f: Callable, f_at: At, g: Callable, g_at: At, tolerance: float = TOLERANCE
+    ) -> Expanded:
         """Cov[f, g] over seeds to order 1/n: PDLT (8.41) where f and g have no neuron in common, of order 1 otherwise."""
         z_f, z_g = preactivations_at(self.layer, f_at), preactivations_at(self.layer, g_at)
         f = checked_function(f, len(z_f.neuron), name="f")
@@ -174,9 +184,11 @@ class JointDistribution:
         """
         m, chosen = self._neurons(neurons), self.samples(samples)
         draws = whole_number(draws, "draws", 1, 2**53, DataError)
-        check_memory(32 * draws * (m * len(chosen)) ** 2, f"{draws} draws of the NTK", "fewer draws at a time")
+        check_memory(
+            32 * draws * (m * len(chosen)) ** 2, f"{draws} draws of the NTK", "fewer draws at a time"
+        )
         made = self.sampler(samples)
-        warn_of_width(self.layer, made)
+        warn_of_width(self.layer, made.spread, made.missing)
         with jax.enable_x64(True):
             return tuple(map(np.asarray, draw(made.arrays(), key_of(key), m, draws)))  # type: ignore[return-value]
 
@@ -184,7 +196,9 @@ class JointDistribution:
         """What `sample` draws with, made once for each choice of samples."""
         return _sampler(self, tuple(self.samples(samples).tolist()))
 
-    def validity(self, neurons: int = 1, samples: Sequence[int] | None = None, draws: int = 20_000) -> Validity:
+    def validity(
+        self, neurons: int = 1, samples: Sequence[int] | None = None, draws: int = 20_000
+    ) -> Validity:
         """Whether the truncated expansion may be used as a probability distribution of that many neurons; see `Validity`."""
         m, chosen = self._neurons(neurons), self.samples(samples)
         made, action = self.sampler(samples), self.action(neurons, samples)
@@ -213,11 +227,11 @@ def _sampler(distribution: JointDistribution, samples: tuple[int, ...]) -> Sampl
     return sampler(distribution.layer, np.array(samples))
 
 
-def warn_of_width(layer: LayerStatistics, made: Sampler) -> None:
+def warn_of_width(layer: LayerStatistics, spread: float, missing: float = 0.0) -> None:
     """Warn where 1/n is too large for the truncated expansion."""
-    if made.spread > _WIDE or made.missing > _MISSING:
+    if spread > _WIDE or missing > _MISSING:
         warnings.warn(
             f"layer {layer.layer}: 1/n is too large for the truncated expansion: the metric's relative spread over seeds is"
-            f" {made.spread:.2g}, the negative part of a covariance {made.missing:.2g}",
+            f" {spread:.2g}, the negative part of a covariance {missing:.2g}",
             stacklevel=3,
         )

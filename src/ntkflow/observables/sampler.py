@@ -67,10 +67,26 @@ def sampler(layer: LayerStatistics, samples: np.ndarray) -> Sampler:
     shared, lost = _factor(joint / n)
     flat = K.reshape(k * k, r * r)
     own, lost_too = _factor(B.transpose(0, 2, 1, 3).reshape(k * k, k * k) / n - flat @ flat.T / n**2)
-    square = np.einsum("accb->ab", V) / n
+    square = _square(V, n)
     mean = np.concatenate([(v.whitened(G1) / n - square / 2)[a, b], H1[c, d] / n])
-    spread = float(np.sqrt(max(np.linalg.eigvalsh(square).max(initial=0.0), 0.0)))
-    return Sampler(v.root, H, K / n, mean, shared, own, spread, max(lost, lost_too))
+    return Sampler(v.root, H, K / n, mean, shared, own, _largest(square), max(lost, lost_too))
+
+
+def metric_spread(layer: LayerStatistics, samples: np.ndarray) -> float:
+    """`Sampler.spread` alone."""
+    v = whiten(components(layer, "G", np.True_, *np.ix_(samples, samples)), np.zeros(len(samples)))
+    return _largest(
+        _square(v.whitened(components(layer, "V", np.True_, *np.ix_(*[samples] * 4))), layer.fan_in)
+    )
+
+
+def _square(V: np.ndarray, n: int) -> np.ndarray:
+    """E[X²] of whitened V, (r, r)."""
+    return np.einsum("accb->ab", V) / n
+
+
+def _largest(square: np.ndarray) -> float:
+    return float(np.sqrt(np.linalg.eigvalsh(square).max(initial=0.0)))
 
 
 def _factor(covariance: np.ndarray) -> tuple[np.ndarray, float]:
@@ -79,7 +95,7 @@ def _factor(covariance: np.ndarray) -> tuple[np.ndarray, float]:
     total = np.abs(values).sum()
     kept = values > 1e-14 * max(values.max(initial=0.0), 0.0)
     factor = vectors[:, kept] * np.sqrt(values[kept])
-    return factor, float(-values[values < 0].sum() / total) if total > 0 else 0.0
+    return factor, float(np.abs(values[values < 0]).sum() / total) if total > 0 else 0.0
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
