@@ -13,7 +13,9 @@ LAYER = 3
 
 
 def made(activation, widths=(5, 40, 50, 60, 4), **keys):
-    mlp = ntkflow.MLP(widths, activation, **({"C_b": 0.1, "C_W": 1.3, "lambda_b": 0.7, "lambda_W": 1.2} | keys))
+    mlp = ntkflow.MLP(
+        widths, activation, **({"C_b": 0.1, "C_W": 1.3, "lambda_b": 0.7, "lambda_W": 1.2} | keys)
+    )
     return ntkflow.flow(mlp, X)
 
 
@@ -116,9 +118,14 @@ def test_the_next_layers_F_and_B_are_means_over_two_neurons():
 
     at = [(i, sample) for i, group in ((0, (a, b, c)), (1, (a, b, c))) for sample in group[:3]]
     at = [(0, a), (0, b), (0, c), (1, b), (1, a), (1, d)]
-    one = p.expect(lambda z: jnp.tanh(z[0]) * jnp.tanh(z[1]) * (1 - jnp.tanh(z[0]) ** 2) * (1 - jnp.tanh(z[1]) ** 2), [0, 1])
+    one = p.expect(
+        lambda z: jnp.tanh(z[0]) * jnp.tanh(z[1]) * (1 - jnp.tanh(z[0]) ** 2) * (1 - jnp.tanh(z[1]) ** 2),
+        [0, 1],
+    )
     two = p.expect_with_ntk(of_F, at, (0, 1, c, d))
-    assert C_W**2 * (one.leading * s.H[c, d] + r * two.correction) == pytest.approx(up.F[a, c, b, d], rel=1e-7)
+    assert C_W**2 * (one.leading * s.H[c, d] + r * two.correction) == pytest.approx(
+        up.F[a, c, b, d], rel=1e-7
+    )
 
 
 def test_layer_one_is_gaussian_and_its_ntk_constant(flow):
@@ -210,7 +217,9 @@ def test_one_and_two_weights_by_hand():
     p, s = joint(flow, LAYER), flow[LAYER]
     c = flow.mlp.C_W[LAYER] / s.width
     found = interlayer(flow, LAYER + 1, lambda z: z[0], [(1, 0)], [(1, 7)], lambda z: z[0], [(7, 2)])
-    assert found.leading == pytest.approx(c * p.expect(lambda z: jnp.tanh(z[0]) * z[1], [0, 2]).leading, rel=1e-8)
+    assert found.leading == pytest.approx(
+        c * p.expect(lambda z: jnp.tanh(z[0]) * z[1], [0, 2]).leading, rel=1e-8
+    )
     product = lambda z: z[0] * z[1]  # noqa: E731
     at, Q = [(1, 0), (1, 1)], (lambda z: z[0] ** 2)
     found = interlayer(flow, LAYER + 1, product, at, [(1, 7)] * 2, Q, [(7, 2)])

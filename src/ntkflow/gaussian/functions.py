@@ -98,8 +98,6 @@ def expectation(function: Callable, variables: Variables, tolerance: float = TOL
         ObservableError: h is not finite somewhere.
     """
     run, r = _compiled(function, variables), len(variables.inverse)
-    if r == 0:
-        return _refined(run, [lambda level: _panels(variables, 0)] * 2, tolerance)[0]
     tried: list[tuple[Estimate, np.ndarray]] = []
     ladders = [functools.partial(_panels, variables)] if r < 3 else [functools.partial(_ball, r)]
     if r > 2 and all(columns.stop - columns.start < 3 for _, columns in variables.blocks):
@@ -240,7 +238,7 @@ def _by_sobol(run, r: int) -> tuple[Estimate, np.ndarray]:
     values, squares = [], []
     for seed in range(_SCRAMBLINGS):
         # Points at 0 or 1 would be at infinity.
-        points = np.clip(qmc.Sobol(r, seed=seed).random(_SOBOL_POINTS), 2.0**-40, 1 - 2.0**-40)
+        points = np.clip(qmc.Sobol(r, rng=seed).random(_SOBOL_POINTS), 2.0**-40, 1 - 2.0**-40)
         u, weights = ndtri(points), np.full(_SOBOL_POINTS, 1 / _SOBOL_POINTS)
         value, square = run(_Points(lambda u=u, weights=weights: iter([(u, weights)])))
         values.append(value)

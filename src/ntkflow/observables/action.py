@@ -67,14 +67,14 @@ def quartic_action(layer: LayerStatistics, neurons: int, samples: np.ndarray) ->
         ComponentError: the metric is singular there, or tensors are not held.
     """
     n, axes = layer.fan_in, np.ix_(*[samples] * 4)
-    G, G1 = (components(layer, name, np.True_, *np.ix_(samples, samples)) for name in ("G", "G1"))
+    G, G1 = (components(layer, name, True, *np.ix_(samples, samples)) for name in ("G", "G1"))
     scale = np.sqrt(np.diag(G))
     if np.any(scale == 0) or np.linalg.eigvalsh(G / np.outer(scale, scale))[0] < _SINGULAR * len(G):
         raise ComponentError(
             f"layer {layer.layer} has no action on samples {samples.tolist()}: their metric is singular"
         )
     raised = np.linalg.inv(G)
-    V = components(layer, "V", np.True_, *axes)
+    V = components(layer, "V", True, *axes)
     V_up = np.einsum("abcd,ae,bf,cg,dh->efgh", V, raised, raised, raised, raised, optimize=True)
     inner, crossed = np.einsum("abcd,cd->ab", V_up, G), np.einsum("acbd,cd->ab", V_up, G)
     g = raised + (-raised @ G1 @ raised + neurons / 2 * inner + crossed) / n

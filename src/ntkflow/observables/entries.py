@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -37,6 +37,7 @@ class ZZ(NamedTuple):
     sample2: Any
 
 
+Entry = TypeVar("Entry", bound=Z | ZZ | NTK)
 At = Sequence[int | tuple[int, int]]
 
 
@@ -86,28 +87,30 @@ def _checked(layer: LayerStatistics, neurons: Sequence, samples: Sequence) -> li
     return out
 
 
-def checked_entry(layer: LayerStatistics, entry):
+def checked_entry(layer: LayerStatistics, entry: Entry) -> Entry:
     """A `Z`, `ZZ` or `NTK` of whole numbers in range; or ComponentError."""
     if not isinstance(entry, Z | ZZ | NTK):
         raise ComponentError(f"{entry!r} is not a Z, ZZ or NTK")
     half = len(entry) // 2
-    return type(entry)(*_checked(layer, entry[:half], entry[half:]))
+    return type(entry)(*_checked(layer, entry[:half], entry[half:]))  # type: ignore[call-arg]
 
 
-def components(layer: LayerStatistics, name: str, where: np.ndarray, *samples: np.ndarray) -> np.ndarray:
+def components(
+    layer: LayerStatistics, name: str, where: np.ndarray | bool, *samples: np.ndarray
+) -> np.ndarray:
     """Components of a tensor at arrays of sample indices, 0 except `where` (broadcast together).
 
     Raises:
         ComponentError: the flow does not hold some; the message names the missing sets of samples.
     """
-    where, *samples = np.broadcast_arrays(where, *samples)
-    out = np.zeros(where.shape)
-    if not where.any():
+    held, *indices = np.broadcast_arrays(where, *samples)
+    out = np.zeros(held.shape)
+    if not held.any():
         return out
-    wanted = np.stack([s[where] for s in samples], axis=-1)
+    wanted = np.stack([index[held] for index in indices], axis=-1)
     tensor = layer._get(layer.values, name)
-    if tensor.ndim == len(samples) and not np.isnan(found := tensor[tuple(wanted.T)]).any():
-        out[where] = found
+    if tensor.ndim == len(indices) and not np.isnan(found := tensor[tuple(wanted.T)]).any():
+        out[held] = found
         return out
     rows, inverse = np.unique(wanted, axis=0, return_inverse=True)
     values, missing = np.zeros(len(rows)), set()
@@ -125,5 +128,5 @@ def components(layer: LayerStatistics, name: str, where: np.ndarray, *samples: n
             f"{name} of layer {layer.layer} is not held on the sets of samples {listed}: compute the flow with"
             f' components=[{listed}], or "all"'
         )
-    out[where] = values[inverse.ravel()]
+    out[held] = values[inverse.ravel()]
     return out

@@ -65,15 +65,17 @@ def hermite_4(tensor, u):
 
 def edgeworth(layer: LayerStatistics, z: Z, v: Variables) -> Callable:
     """w(u), the relative correction of the density times n."""
-    G1 = v.whitened(cumulants.two(layer, "G1", *outer(z, 2)))
+    # Looked up first: what it lacks is the larger set.
     kappa = v.whitened(cumulants.zzzz(layer, *outer(z, 4)))
+    G1 = v.whitened(cumulants.two(layer, "G1", *outer(z, 2)))
     return lambda u: hermite_2(G1, u) / 2 + hermite_4(kappa, u) / 24
 
 
 def given_z(layer: LayerStatistics, z: Z, ntk: NTK, v: Variables) -> Callable:
     """½ κ_zzH·He₂(u) of each element of the NTK, (K,): the mean of ΔĤ given z, times n, less H1."""
+    one, two = outer(z, 2)
     rows = [
-        v.whitened(cumulants.zzH(layer, *outer(z, 2), NTK(*(int(x[k]) for x in ntk))))
+        v.whitened(cumulants.zzH(layer, one, two, NTK._make(x[k] for x in ntk)))
         for k in range(len(ntk.neuron1))
     ]
     C = np.array(rows).reshape(len(rows), len(v.inverse) ** 2)

@@ -127,9 +127,11 @@ def _sampled(
         @jax.jit
         def changes(key):
             z, H = draw(arrays, key, m, batch)
-            error = jax.vmap(jax.grad(lambda one: loss(one, y)))(z[:, :, train].swapaxes(1, 2))
+            outputs = z[:, :, train].swapaxes(1, 2)
+            value, error = jax.vmap(jax.value_and_grad(lambda one: loss(one, y)))(outputs)
             velocity = jnp.einsum("nijda,naj->ndi", H[..., train], error)
-            return -eta * jnp.einsum("nai,nai->n", velocity[:, train], error), -eta * velocity
+            loss_change = -eta * jnp.einsum("nai,nai->n", velocity[:, train], error)
+            return jnp.where(jnp.isfinite(value), loss_change, jnp.nan), -eta * velocity
 
         try:
             found = [tuple(map(np.asarray, changes(one))) for one in keys]

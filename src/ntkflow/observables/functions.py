@@ -46,5 +46,5 @@ def _check_bounds(function: Callable, sizes: tuple[int, ...], name: str) -> None
         function(*(np.full(d, 0.5) for d in sizes))
     except IndexError as error:
         raise ObservableError(f"{name} reads a preactivation that `at` does not list: {error}") from error
-    except Exception:  # what works on JAX's arrays alone was traced above
+    except Exception:  # noqa: BLE001 - what works on JAX's arrays alone was traced above
         return

@@ -146,7 +146,8 @@ def _checked_weight(flow: Flow, top: int, weight) -> tuple[int, int]:
 
 def same_neuron_pairs(z: Z) -> tuple[np.ndarray, np.ndarray]:
     """Entries (k, l) of one and the same neuron, in both orders."""
-    return np.nonzero(z.neuron[:, None] == z.neuron[None])
+    k, l = np.nonzero(z.neuron[:, None] == z.neuron[None])
+    return k, l
 
 
 def _upper(v: Variables, O: Callable, z: Z, slots: list[tuple[int, ...]], tolerance: float) -> Estimate:
@@ -208,7 +209,7 @@ class _Lower:
         self, neurons: list[int], samples: list[list[int]], z_O: Z, C_W: float
     ) -> tuple[Estimate, Estimate, Estimate]:
         """⟨R⟩ and its correction for each list of samples that go with the σ's `neurons`, (slots,); Cov(Ĝ'_kl, R) for pairs of entries of O, (pairs, slots)."""
-        layer, n = self.layer, self.layer.width
+        n = self.layer.width
         k, l = same_neuron_pairs(z_O)
         pairs = list(dict.fromkeys(zip(z_O.sample[k].tolist(), z_O.sample[l].tolist(), strict=True)))
         which = [pairs.index(p) for p in zip(z_O.sample[k].tolist(), z_O.sample[l].tolist(), strict=True)]

@@ -93,36 +93,33 @@ class JointDistribution:
             return 0.0
         match len(z), len(H):
             case 2, 0:
-                G, G1 = (cumulants.two(self.layer, name, *z) for name in ("G", "G1"))
+                G, G1 = (cumulants.two(self.layer, name, z[0], z[1]) for name in ("G", "G1"))
                 return float(G + G1 / n)
             case 0, 1:
                 H0, H1 = (cumulants.mean_ntk(self.layer, name, H[0]) for name in ("H", "H1"))
                 return float(H0 + H1 / n)
             case 4, 0:
-                return float(cumulants.zzzz(self.layer, *z)) / n
+                return float(cumulants.zzzz(self.layer, z[0], z[1], z[2], z[3])) / n
             case 2, 1:
-                return float(cumulants.zzH(self.layer, *z, H[0])) / n
+                return float(cumulants.zzH(self.layer, z[0], z[1], H[0])) / n
             case 0, 2:
-                return float(cumulants.HH(self.layer, *H)) / n
+                return float(cumulants.HH(self.layer, H[0], H[1])) / n
         raise ComponentError(
             f"the cumulant of {len(z)} z's and {len(H)} NTK elements is of higher order than 1/n"
         )
 
     def covariance(self, first: ZZ | NTK, second: ZZ | NTK) -> float:
         """Cov over seeds of two entries of (z z, Ĥ), to order 1/n."""
-        return cumulants.covariance(self.layer, *self._pair(first, second))
+        return cumulants.covariance(self.layer, self._product(first), self._product(second))
 
     def correlation(self, first: ZZ | NTK, second: ZZ | NTK) -> float:
         """Corr over seeds of two entries of (z z, Ĥ), to leading order. ComponentError where a variance is not positive."""
-        return cumulants.correlation(self.layer, *self._pair(first, second))
+        return cumulants.correlation(self.layer, self._product(first), self._product(second))
 
-    def _pair(self, *entries):
-        for entry in entries:
-            if isinstance(entry, Z):
-                raise ComponentError(
-                    "a covariance is one of ZZ's and NTK's; that of two z's is cumulant(z1, z2)"
-                )
-        return [checked_entry(self.layer, entry) for entry in entries]
+    def _product(self, entry: ZZ | NTK):
+        if isinstance(entry, Z):
+            raise ComponentError("a covariance is one of ZZ's and NTK's; that of two z's is cumulant(z1, z2)")
+        return checked_entry(self.layer, entry)
 
     def expect(self, f: Callable, at: At, ntk: Sequence = (), tolerance: float = TOLERANCE) -> Expanded:
         """E[f(z)], or E[f(z, Ĥ)], to order 1/n.

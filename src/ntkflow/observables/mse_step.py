@@ -70,9 +70,9 @@ class _Slots:
         axes = np.ix_(*(self.samples[k] for k in slots))
         if name in ("S", "M"):
             both = ("G", "G1") if name == "S" else ("H", "H1")
-            leading, first = (components(self.layer, one, np.True_, *axes) for one in both)
+            leading, first = (components(self.layer, one, True, *axes) for one in both)
             return leading + first / self.layer.fan_in
-        return components(self.layer, name, np.True_, *axes) / self.layer.fan_in
+        return components(self.layer, name, True, *axes) / self.layer.fan_in
 
 
 def mse_moments(layer: LayerStatistics, y: np.ndarray, train: np.ndarray) -> Moments:

@@ -49,8 +49,8 @@ def sampler(layer: LayerStatistics, samples: np.ndarray) -> Sampler:
     """The sampler on some samples; ComponentError if the flow does not hold their tensors."""
     n, k = layer.fan_in, len(samples)
     pair, quartet = np.ix_(*[samples] * 2), np.ix_(*[samples] * 4)
-    G, G1, H, H1 = (components(layer, name, np.True_, *pair) for name in ("G", "G1", "H", "H1"))
-    V, D, F, A, B = (components(layer, name, np.True_, *quartet) for name in "VDFAB")
+    G, G1, H, H1 = (components(layer, name, True, *pair) for name in ("G", "G1", "H", "H1"))
+    V, D, F, A, B = (components(layer, name, True, *quartet) for name in "VDFAB")
     v = whiten(G, np.zeros(k))
     inverse = v.inverse
     V = v.whitened(V)
@@ -74,10 +74,8 @@ def sampler(layer: LayerStatistics, samples: np.ndarray) -> Sampler:
 
 def metric_spread(layer: LayerStatistics, samples: np.ndarray) -> float:
     """`Sampler.spread` alone."""
-    v = whiten(components(layer, "G", np.True_, *np.ix_(samples, samples)), np.zeros(len(samples)))
-    return _largest(
-        _square(v.whitened(components(layer, "V", np.True_, *np.ix_(*[samples] * 4))), layer.fan_in)
-    )
+    v = whiten(components(layer, "G", True, *np.ix_(samples, samples)), np.zeros(len(samples)))
+    return _largest(_square(v.whitened(components(layer, "V", True, *np.ix_(*[samples] * 4))), layer.fan_in))
 
 
 def _square(V: np.ndarray, n: int) -> np.ndarray:
