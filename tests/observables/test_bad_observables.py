@@ -61,7 +61,9 @@ def test_indices_of_entries(flow, p):
 
 def test_missing_sets_are_named(flow):
     some = joint(ntkflow.flow(MLP, X, components=[(0, 1), (2, 3)]))
-    assert some.expect(lambda z: z[0] * z[1], [2, 3]).value == pytest.approx(joint(flow).cumulant(Z(0, 2), Z(0, 3)))
+    assert some.expect(lambda z: z[0] * z[1], [2, 3]).value == pytest.approx(
+        joint(flow).cumulant(Z(0, 2), Z(0, 3))
+    )
     with pytest.raises(ComponentError, match=r"\(0, 1, 2\).*components=\[\(0, 1, 2\)\], or \"all\""):
         some.expect(lambda z: z[0] * z[1] * z[2], [0, 1, 2])
     with pytest.raises(ComponentError, match=r"G1 .*\(1, 2\)"):
@@ -140,7 +142,9 @@ def run(*arguments):
 def test_command_line(tmp_path, flow):
     path = tmp_path / "flow.nc"
     flow.save(path)
-    code, out = run("observe", path, "--layer", 3, "--f", "tanh(z[0])**2", "--g", "z[1]*z[2]", "--neurons", "different")
+    code, out = run(
+        "observe", path, "--layer", 3, "--f", "tanh(z[0])**2", "--g", "z[1]*z[2]", "--neurons", "different"
+    )
     p = joint(flow, 3)
     expected = p.covariance_of(lambda z: jnp.tanh(z[0]) ** 2, [0], lambda z: z[0] * z[1], [(1, 1), (1, 2)])
     assert code == 0 and f"{expected.correction / 20:.4g}" in out
@@ -153,6 +157,17 @@ def test_command_line(tmp_path, flow):
     found = predict_first_step(flow, ntkflow.mse, np.zeros((4, 3)), 0.1)
     assert code == 0 and f"{found.loss_mean:.6g}" in out
     np.save(tmp_path / "c.npy", np.array([0, 1, 2, 0]))
-    code, out = run("first-step", path, "--targets", tmp_path / "c.npy", "--eta", 0.1, "--loss", "cross_entropy", "--draws", 200)
+    code, out = run(
+        "first-step",
+        path,
+        "--targets",
+        tmp_path / "c.npy",
+        "--eta",
+        0.1,
+        "--loss",
+        "cross_entropy",
+        "--draws",
+        200,
+    )
     assert code == 0 and "output 2 on sample 3" in out
     assert run("first-step", path, "--targets", tmp_path / "c.npy", "--eta", 0.1)[0] == 2

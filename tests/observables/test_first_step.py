@@ -72,7 +72,9 @@ def test_a_few_samples(kind):
     X = np.random.default_rng(0).normal(size=(4, 3))
     y = np.array([0, 1, 1]) if kind == "cross_entropy" else np.array([[1.0, -0.5], [0.3, 0.8], [-1.2, 0.1]])
     loss = getattr(finite, kind)
-    check(lambda n: ntkflow.MLP((3, n, n, 2), "tanh", 0.1, 1.3, 0.7, 1.2), X, y, loss, [0, 1, 3], 4000, (16, 32))
+    check(
+        lambda n: ntkflow.MLP((3, n, n, 2), "tanh", 0.1, 1.3, 0.7, 1.2), X, y, loss, [0, 1, 3], 2000, (16, 32)
+    )
 
 
 def test_analytic_and_sampled_agree():

@@ -63,7 +63,7 @@ def test_products_of_preactivations_give_G1_and_V(flow):
     assert close(found.value, p.covariance(ZZ(0, 0, 0, 1), ZZ(0, 0, 1, 2)))
 
 
-@pytest.mark.parametrize("samples", [(0, 1, 0, 1), (0, 0, 1, 1), (0, 0, 0, 1), (2, 2, 2, 2)])
+@pytest.mark.parametrize("samples", [(0, 1, 0, 1), (0, 0, 1, 1), (0, 0, 0, 1), (2, 2, 2, 2), (0, 1, 1, 2)])
 def test_the_next_layers_V_D_and_A_are_built_of_observables(flow, samples):
     """V', D' and A' as n_ℓ Cov of averages over neurons, THEORY section 6, whose terms are the sources (8.77), (8.97)."""
     p, up = joint(flow, LAYER), flow[LAYER + 1]
@@ -71,6 +71,8 @@ def test_the_next_layers_V_D_and_A_are_built_of_observables(flow, samples):
     ss, dd, omega = functions(flow)
     C_W, n = flow.mlp.C_W[LAYER], flow[LAYER].width
     r = n / flow[LAYER].fan_in
+    if flow.mlp.activation[0].name == "relu" and len(set(samples)) > 2:
+        pytest.skip("three kinked variables are integrated to 1e-6 only")
     Phi_12, Phi_34 = (p.expect(dd, pair, tolerance=1e-12).leading for pair in ((a, b), (c, d)))
 
     def of_averages(f, g):
@@ -116,7 +118,6 @@ def test_the_next_layers_F_and_B_are_means_over_two_neurons():
         dt = 1 - jnp.tanh(z) ** 2
         return jnp.tanh(z[0]) * jnp.tanh(z[3]) * dt[2] * dt[5]
 
-    at = [(i, sample) for i, group in ((0, (a, b, c)), (1, (a, b, c))) for sample in group[:3]]
     at = [(0, a), (0, b), (0, c), (1, b), (1, a), (1, d)]
     one = p.expect(
         lambda z: jnp.tanh(z[0]) * jnp.tanh(z[1]) * (1 - jnp.tanh(z[0]) ** 2) * (1 - jnp.tanh(z[1]) ** 2),

@@ -56,7 +56,9 @@ def measured(activation, n, kind, draws):
         count = [1, n, n * (n - 1) / 2, n * (n - 1) * (n - 2) / 6, n * (n - 1) * (n - 2) * (n - 3) / 24]
         row += [np.mean(z[:, :, 0] ** k * e[k]) / count[k] * (n / 1.4) ** k for k in (1, 2, 3, 4)]
         row.append(np.mean(z[:, :, 0] ** 2 * p[2]) / n * (n / 1.4))
-        row.append(np.cov(np.mean(np.tanh(z[:, :, 0]) ** 2, axis=1), np.mean(np.abs(z2[:, :, 1]), axis=1))[0, 1])
+        row.append(
+            np.cov(np.mean(np.tanh(z[:, :, 0]) ** 2, axis=1), np.mean(np.abs(z2[:, :, 1]), axis=1))[0, 1]
+        )
         rows.append(row)
     return mean_and_error(rows)
 
@@ -96,10 +98,19 @@ def between_layers(activation, n):
     found = []
     for k in (1, 2, 3, 4):
         moment = interlayer(
-            one, 3, lambda z, k=k: z[0] ** k, [0], [(0, j) for j in range(k)], jnp.prod, [(j, 0) for j in range(k)], tolerance=1e-5
+            one,
+            3,
+            lambda z, k=k: z[0] ** k,
+            [0],
+            [(0, j) for j in range(k)],
+            jnp.prod,
+            [(j, 0) for j in range(k)],
+            tolerance=1e-5,
         )
         found.append(moment.value * c**k)
-    found.append(interlayer(one, 3, lambda z: z[0] ** 2, [0], [(0, 0)] * 2, lambda z: z[0] ** 2, [0]).value * c)
+    found.append(
+        interlayer(one, 3, lambda z: z[0] ** 2, [0], [(0, 0)] * 2, lambda z: z[0] ** 2, [0]).value * c
+    )
     found.append(
         interlayer(one, 3, lambda z: jnp.tanh(z[0]) ** 2, [0], (), lambda z: jnp.abs(z[0]), [1]).fluctuation
     )

@@ -99,7 +99,9 @@ def test_dependent_samples_stay_dependent():
     mlp = ntkflow.MLP((5, 64, 64, 2), "relu", 0.0, 1.3)
     flow = ntkflow.flow(mlp, np.vstack([X[:2], X[0], 2 * X[1]]))
     z, H = joint(flow).sample(0, 2, 200)
-    assert np.allclose(z[:, :, 2], z[:, :, 0], atol=1e-10) and np.allclose(z[:, :, 3], 2 * z[:, :, 1], atol=1e-10)
+    assert np.allclose(z[:, :, 2], z[:, :, 0], atol=1e-10) and np.allclose(
+        z[:, :, 3], 2 * z[:, :, 1], atol=1e-10
+    )
     assert np.allclose(H[..., 2, :], H[..., 0, :], atol=1e-6)
 
 

@@ -87,9 +87,12 @@ def predict_first_step(
     if y.dtype.kind == "f" and not np.all(np.isfinite(y)):
         raise DataError("y must be finite")
     if loss is mse:
+        warn_of_width(last.layer, metric_spread(last.layer, chosen))
         return _analytic(last, y, float(eta), chosen)
     if not callable(loss):
         raise ObservableError(f"loss must be a function, not {loss!r}")
+    made = last.sampler()
+    warn_of_width(last.layer, made.spread, made.missing)
     return _sampled(last, loss, y, float(eta), chosen, draws, key)
 
 
@@ -97,7 +100,6 @@ def _analytic(last: JointDistribution, y: np.ndarray, eta: float, train: np.ndar
     layer = last.layer
     if y.shape != (len(train), layer.width):
         raise DataError(f"mse: y must have shape {(len(train), layer.width)}, not {y.shape}")
-    warn_of_width(layer, metric_spread(layer, train))
     moments = mse_moments(layer, y.astype(float), train)
     scale = eta / len(train)
     zeros = np.zeros_like(moments.output_mean)
@@ -111,8 +113,6 @@ def _analytic(last: JointDistribution, y: np.ndarray, eta: float, train: np.ndar
 def _sampled(
     last: JointDistribution, loss: Callable, y: np.ndarray, eta: float, train: np.ndarray, draws: int, key
 ) -> FirstStep:
-    made = last.sampler()
-    warn_of_width(last.layer, made.spread, made.missing)
     m, N = last.layer.width, len(last.layer.G)
     each = (m * N) ** 2
     if each > _AT_ONCE * 16:
@@ -122,7 +122,7 @@ def _sampled(
     batch = max(1, min(draws, _AT_ONCE // each))
     with jax.enable_x64(True):
         keys = jax.random.split(key_of(key), -(-draws // batch))
-        arrays = made.arrays()
+        arrays = last.sampler().arrays()
 
         @jax.jit
         def changes(key):

@@ -22,7 +22,7 @@ from .expansion import Expanded
 from .functions import checked_function
 from .sampler import Sampler, draw, sampler
 
-_WIDE = 0.5
+_WIDE = 0.7
 _MISSING = 1e-2
 
 
