@@ -14,7 +14,7 @@ def layers(mlp, X, draws, seed, with_ntk=True):
     f, df = SIGMA[mlp.activation[0].name]
     rng = np.random.default_rng(seed)
     s = np.broadcast_to(X.T, (draws, *X.T.shape))
-    H = jac = None
+    H = slope = None
     found = []
     for ell, n in enumerate(mlp.widths[1:]):
         fan_in = mlp.widths[ell]
@@ -27,11 +27,11 @@ def layers(mlp, X, draws, seed, with_ntk=True):
             i = np.arange(n)
             new[:, i, i] = own[:, None]
             if H is not None:
-                jac = np.einsum("dij,dja->daij", W, df(z_below))
+                jac = np.einsum("dij,dja->daij", W, slope)
                 new += np.einsum("daij,djkab,dblk->dilab", jac, H, jac, optimize=True)
             H = new
         found.append((W, z, H))
-        z_below, s = z, f(z)
+        s, slope = f(z), df(z)
     return found
 
 

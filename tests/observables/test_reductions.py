@@ -44,7 +44,7 @@ def close(found, expected):
 
 def test_products_of_preactivations_give_D_and_F(flow):
     p, s = joint(flow, LAYER), flow[LAYER]
-    product = lambda z: z[0] * z[1]  # noqa: E731
+    product = lambda z: z[0] * z[1]
     assert close(p.expect_with_ntk(product, [0, 1], (1, 1, 1, 2)).correction, s.D[0, 1, 1, 2])
     assert close(p.expect_with_ntk(product, [(0, 0), (1, 1)], (0, 1, 1, 2)).correction, s.F[0, 1, 1, 2])
     assert close(p.expect_with_ntk(product, [(0, 0), (1, 1)], (1, 0, 1, 2)).correction, s.F[0, 2, 1, 1])
@@ -55,7 +55,7 @@ def test_products_of_preactivations_give_D_and_F(flow):
 
 def test_products_of_preactivations_give_G1_and_V(flow):
     p, s = joint(flow, LAYER), flow[LAYER]
-    product = lambda z: z[0] * z[1]  # noqa: E731
+    product = lambda z: z[0] * z[1]
     found = p.expect(product, [0, 2])
     assert close(found.leading, s.G[0, 2]) and close(found.correction, s.G1[0, 2])
     assert close(p.covariance_of(product, [0, 1], product, [(3, 1), (3, 2)]).correction, s.V[0, 1, 1, 2])
@@ -134,7 +134,7 @@ def test_layer_one_is_gaussian_and_its_ntk_constant(flow):
     assert p.cumulant(Z(0, 0), Z(0, 1)) == flow[1].G[0, 1]
     assert p.cumulant(*[Z(0, 0)] * 4) == 0 == p.cumulant(NTK(0, 0, 0, 1), NTK(0, 0, 0, 1))
     assert p.expect(lambda z: z[0] ** 4, [0]).correction == 0
-    z, H = p.sample(0, 2, 50)
+    _, H = p.sample(0, 2, 50)
     assert np.all(H == H[0]) and np.allclose(H[0, 0, 0], flow[1].H) and np.all(H[:, 0, 1] == 0)
     assert p.validity(2).negative_mass == 0 and "may be used" in p.validity(2).words
 
@@ -198,7 +198,7 @@ def test_interlayer_with_weights_alone():
     """O = 1: Wick's theorem for the weights, odd numbers and unequal indices give 0."""
     flow = made("tanh")
     variance = flow.mlp.C_W[LAYER] / flow[LAYER].width
-    one = lambda z: 1.0 + 0 * z[0]  # noqa: E731
+    one = lambda z: 1.0 + 0 * z[0]
     for weights, expected in [
         ([(0, 1)] * 2, variance),
         ([(0, 1), (0, 2)], 0),
@@ -221,7 +221,7 @@ def test_one_and_two_weights_by_hand():
     assert found.leading == pytest.approx(
         c * p.expect(lambda z: jnp.tanh(z[0]) * z[1], [0, 2]).leading, rel=1e-8
     )
-    product = lambda z: z[0] * z[1]  # noqa: E731
+    product = lambda z: z[0] * z[1]
     at, Q = [(1, 0), (1, 1)], (lambda z: z[0] ** 2)
     found = interlayer(flow, LAYER + 1, product, at, [(1, 7)] * 2, Q, [(7, 2)])
     three = p.expect(lambda z: jnp.tanh(z[0]) * jnp.tanh(z[1]) * z[2] ** 2, [0, 1, 2]).leading
