@@ -31,3 +31,15 @@ def test_one_learning_rate(tmp_path):
     assert all(
         float(accuracy) > 90 if kind == "tensorial" else float(accuracy) < 50 for kind, accuracy in found
     )
+
+
+@pytest.mark.slow
+def test_first_step(tmp_path):
+    """400 trained networks of each width: the prediction's error is a few percent of the sd at 128 and 256."""
+    printed = run("first_step.py", tmp_path)
+    number = r"(-?[\d.]+) ± ([\d.]+)"
+    found = re.findall(rf"width +\d+: loss {number} over seeds, trained {number}", printed)
+    assert len(found) == 4 and (tmp_path / "out" / "first_step.png").stat().st_size > 10_000
+    for mean, sd, trained_mean, trained_sd in (map(float, row) for row in found[2:]):
+        assert abs(mean - trained_mean) < 0.25 * sd
+        assert abs(sd - trained_sd) < 0.25 * sd

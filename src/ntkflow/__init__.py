@@ -11,6 +11,7 @@ from .errors import (
     MemoryRequestError,
     NonFiniteError,
     NtkflowError,
+    ObservableError,
     ParameterError,
     SpecError,
 )
@@ -38,6 +39,7 @@ from .finite import (
 )
 from .mean_kernels import kernels, open_kernels
 from .mlp import MLP
+from .observables import FirstStep, JointDistribution, interlayer, joint, predict_first_step
 from .propagate import flow, store_kernels
 from .sampling import Ensemble, LayerEstimates, OutputNTK, draw_key, ensemble, output_ntk
 from .statistics import Flow, LayerStatistics
@@ -54,9 +56,11 @@ __all__ = [
     "DataError",
     "Ensemble",
     "FileError",
+    "FirstStep",
     "Flow",
     "History",
     "InteropError",
+    "JointDistribution",
     "LayerEstimates",
     "LayerParameters",
     "LayerStatistics",
@@ -64,6 +68,7 @@ __all__ = [
     "MemoryRequestError",
     "NonFiniteError",
     "NtkflowError",
+    "ObservableError",
     "OutputNTK",
     "ParameterError",
     "SpecError",
@@ -78,8 +83,10 @@ __all__ = [
     "forward",
     "gradient_step",
     "init",
+    "interlayer",
     "interlayer_ntk",
     "jacobian",
+    "joint",
     "kernels",
     "kinked",
     "mse",
@@ -91,6 +98,7 @@ __all__ = [
     "open_kernels",
     "output_ntk",
     "plain",
+    "predict_first_step",
     "predicted_change",
     "predicted_loss_change",
     "store_kernels",

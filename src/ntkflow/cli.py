@@ -1,4 +1,7 @@
-"""The command line: `flow` predicts, `ensemble` measures, `compare` and `verify` hold one against the other, `show` prints."""
+"""The command line: `flow` predicts, `ensemble` measures, `compare` and `verify` hold one against the other, `show` prints.
+
+`observe` and `first-step` ask more of a saved flow.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from rich.console import Console
 import ntkflow
 from ntkflow.errors import DataError, FileError, NtkflowError
 from ntkflow.finite.labelled import ntk_dataset
+from ntkflow.observables.first_step import predict_first_step
+from ntkflow.observables.report import first_step_table, observe
 from ntkflow.plot import picture_suffixes, plot_comparison, plot_flow, plot_verification
 from ntkflow.progress import progress_bar
 from ntkflow.propagate import checked_inputs
@@ -46,6 +51,16 @@ class Components(str, Enum):
 class Estimators(str, Enum):
     low_noise = "low-noise"
     direct = "direct"
+
+
+class Neurons(str, Enum):
+    same = "same"
+    different = "different"
+
+
+class Losses(str, Enum):
+    mse = "mse"
+    cross_entropy = "cross_entropy"
 
 
 class Precision(str, Enum):
@@ -239,6 +254,46 @@ def verify_command(
             plot_verification(found, plot)
     if not found.agrees:
         raise typer.Exit(1)
+
+
+@app.command("observe")
+def observe_command(
+    flow: Annotated[Path, typer.Argument(metavar="FLOW.nc", help="A saved flow.")],
+    f: Annotated[
+        str, typer.Option("--f", metavar="EXPR", help='Such as "tanh(z[0])**2", z[a] being sample a.')
+    ],
+    g: Annotated[str | None, typer.Option("--g", metavar="EXPR", help="Another one.")] = None,
+    layer: Annotated[int, typer.Option(help="Counted from 1, or from the last as -1.")] = -1,
+    neurons: Annotated[Neurons, typer.Option(help="Whether f and g look at the same neuron.")] = Neurons.same,
+) -> None:
+    """Print mean, variance and covariance over seeds of functions of a neuron's preactivations."""
+    with _one_sentence_errors():
+        Console().print(observe(ntkflow.Flow.load(flow), layer, f, g, neurons.value))
+
+
+@app.command("first-step")
+def first_step_command(
+    flow: Annotated[Path, typer.Argument(metavar="FLOW.nc", help="A saved flow of the training samples.")],
+    targets: Annotated[
+        Path,
+        typer.Option("--targets", metavar="Y.npy", help="Class numbers (N,), or outputs (N, n_L) for mse."),
+    ],
+    eta: Annotated[float, typer.Option(help="The global learning rate.")],
+    loss: Annotated[Losses, typer.Option(help="Averaged over samples.")] = Losses.mse,
+    draws: Annotated[int, typer.Option(help="For losses other than mse.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the draws.")] = 0,
+) -> None:
+    """Predict the first step of gradient descent: mean and sd over seeds of the loss's and the outputs' change."""
+    with _one_sentence_errors():
+        found = predict_first_step(
+            ntkflow.Flow.load(flow),
+            getattr(ntkflow, loss.value),
+            _load_inputs(targets),
+            eta,
+            draws=draws,
+            key=seed,
+        )
+        Console().print(first_step_table(found))
 
 
 @app.command("show")

@@ -39,3 +39,7 @@ class NonFiniteError(NtkflowError):
 
 class FileError(NtkflowError):
     """A file is missing, unreadable, foreign, or already there."""
+
+
+class ObservableError(NtkflowError):
+    """A function of preactivations can't be averaged: it isn't scalar, finite or traceable, or its text isn't allowed."""

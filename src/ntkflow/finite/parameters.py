@@ -65,7 +65,7 @@ def init(mlp: MLP, key, dtype=np.float64) -> Parameters:
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ParameterError(f"dtype must be a floating-point type, not {dtype!r}")
     dtype = jax.dtypes.canonicalize_dtype(dtype)
-    keys = jax.random.split(_key(key), 2 * mlp.depth)
+    keys = jax.random.split(key_of(key), 2 * mlp.depth)
     layers = []
     for ell, (fan_in, width) in enumerate(zip(mlp.widths, mlp.widths[1:], strict=False)):
         W = np.sqrt(mlp.C_W[ell] / fan_in) * jax.random.normal(keys[2 * ell], (width, fan_in), dtype)
@@ -74,7 +74,7 @@ def init(mlp: MLP, key, dtype=np.float64) -> Parameters:
     return tuple(layers)
 
 
-def _key(key) -> jax.Array:
+def key_of(key) -> jax.Array:
     if isinstance(key, jax.Array):
         if key.shape == () and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
             return key

@@ -1,0 +1,155 @@
+"""What the first step of gradient descent does to the loss and to the outputs, over seeds, PDLT (8.3), (8.13).
+
+To first order in η, with the error factor ε = ∂L/∂z of the training samples,
+
+    ΔL = -η Σ ε_{i1;1} ε_{i2;2} Ĥ_{i1i2;12},      Δz_{i;δ} = -η Σ Ĥ_{ij;δα} ε_{j;α},
+
+averaged over p(z, Ĥ | D) to order 1/n. Kept are all terms of means and variances of order 1 and 1/n: the 1/n corrections G1 and H1,
+V, D, F, A and B. Left out are what is of order 1/n² or η².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import DataError, MemoryRequestError, ObservableError
+from ..finite.descent import checked_eta
+from ..finite.losses import mse
+from ..finite.parameters import as_numpy, key_of, whole_number
+from ..statistics import Flow
+from .joint import JointDistribution, joint, warn_of_width
+from .mse_step import mse_moments
+from .sampler import draw, metric_spread
+
+_AT_ONCE = 2**23  # numbers of Ĥ under way
+
+
+@dataclass(frozen=True, eq=False)
+class FirstStep:
+    """Mean and standard deviation over seeds of the changes in the first step.
+
+    Attributes:
+        loss_mean, loss_std: of ΔL.
+        output_mean, output_std: (N, n_L), of Δz of every output on every sample.
+        loss_mean_err, …: Monte-Carlo standard errors of these; 0 where the result is analytic.
+        draws: how many were drawn; 0 where the result is analytic.
+    """
+
+    loss_mean: float
+    loss_std: float
+    output_mean: np.ndarray
+    output_std: np.ndarray
+    loss_mean_err: float
+    loss_std_err: float
+    output_mean_err: np.ndarray
+    output_std_err: np.ndarray
+    draws: int
+
+
+def predict_first_step(
+    flow: Flow,
+    loss: Callable,
+    y,
+    eta: float,
+    *,
+    train: Sequence[int] | None = None,
+    draws: int = 10_000,
+    key=0,
+) -> FirstStep:
+    """The first step of tensorial gradient descent on all training samples at once, at the network's real width.
+
+    For `ntkflow.mse` the averages are analytic; for any other loss they are taken over `draws` of `JointDistribution.sample`.
+
+    Args:
+        flow: of training samples, and of others whose outputs are to be predicted; with components="all", or sets that hold them.
+        loss: loss(z, y), a scalar JAX function of the outputs z (N_train, n_L), such as `ntkflow.cross_entropy`.
+        y: the training samples' targets, in the form that `loss` takes.
+        eta: the global learning rate η.
+        train: which samples of the flow are trained on, by default all.
+        key: of the draws, a JAX key or an integer seed.
+
+    Raises:
+        ComponentError: `train` is out of range, or the flow does not hold the tensors on these samples.
+        DataError, ParameterError, ObservableError: y, eta, draws or the loss are not of this form.
+    """
+    last = joint(flow)
+    checked_eta(eta)
+    draws = whole_number(draws, "draws", 2, 2**53, DataError)
+    chosen = last.samples(train)
+    y = as_numpy(y, "y", DataError)
+    if y.ndim == 0 or len(y) != len(chosen):
+        raise DataError(f"y must have {len(chosen)} rows, one for each training sample, not shape {y.shape}")
+    if y.dtype.kind == "f" and not np.all(np.isfinite(y)):
+        raise DataError("y must be finite")
+    if loss is mse:
+        warn_of_width(last.layer, metric_spread(last.layer, chosen))
+        return _analytic(last, y, float(eta), chosen)
+    if not callable(loss):
+        raise ObservableError(f"loss must be a function, not {loss!r}")
+    made = last.sampler()
+    warn_of_width(last.layer, made.spread, made.missing)
+    return _sampled(last, loss, y, float(eta), chosen, draws, key)
+
+
+def _analytic(last: JointDistribution, y: np.ndarray, eta: float, train: np.ndarray) -> FirstStep:
+    layer = last.layer
+    if y.shape != (len(train), layer.width):
+        raise DataError(f"mse: y must have shape {(len(train), layer.width)}, not {y.shape}")
+    moments = mse_moments(layer, y.astype(float), train)
+    scale = eta / len(train)
+    zeros = np.zeros_like(moments.output_mean)
+    return FirstStep(
+        -scale / len(train) * moments.loss_mean, abs(scale) / len(train) * np.sqrt(max(moments.loss_variance, 0.0)),
+        -scale * moments.output_mean, abs(scale) * np.sqrt(np.maximum(moments.output_variance, 0.0)),
+        0.0, 0.0, zeros, zeros, 0,
+    )  # fmt: skip
+
+
+def _sampled(
+    last: JointDistribution, loss: Callable, y: np.ndarray, eta: float, train: np.ndarray, draws: int, key
+) -> FirstStep:
+    m, N = last.layer.width, len(last.layer.G)
+    each = (m * N) ** 2
+    if each > _AT_ONCE * 16:
+        raise MemoryRequestError(
+            f"one draw of the NTK of {m} outputs and {N} samples has {each} numbers: take fewer samples"
+        )
+    batch = max(1, min(draws, _AT_ONCE // each))
+    with jax.enable_x64(True):
+        keys = jax.random.split(key_of(key), -(-draws // batch))
+        arrays = last.sampler().arrays()
+
+        @jax.jit
+        def changes(key):
+            z, H = draw(arrays, key, m, batch)
+            outputs = z[:, :, train].swapaxes(1, 2)
+            value, error = jax.vmap(jax.value_and_grad(lambda one: loss(one, y)))(outputs)
+            velocity = jnp.einsum("nijda,naj->ndi", H[..., train], error)
+            loss_change = -eta * jnp.einsum("nai,nai->n", velocity[:, train], error)
+            return jnp.where(jnp.isfinite(value), loss_change, jnp.nan), -eta * velocity
+
+        try:
+            found = [tuple(map(np.asarray, changes(one))) for one in keys]
+        except (TypeError, jax.errors.JAXTypeError) as error:
+            raise ObservableError(
+                f"loss can't be differentiated by JAX: {str(error).splitlines()[0]}"
+            ) from error
+    loss_change, output_change = (np.concatenate(x)[:draws] for x in zip(*found, strict=True))
+    if not (np.all(np.isfinite(loss_change)) and np.all(np.isfinite(output_change))):
+        raise ObservableError("the loss or its gradient is not finite on some draws")
+    (a, da, b, db), (c, dc, d, dd) = (_mean_and_std(x) for x in (loss_change, output_change))
+    return FirstStep(float(a), float(b), c, d, float(da), float(db), dc, dd, draws)
+
+
+def _mean_and_std(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, its standard error, standard deviation, its standard error; over the first axis."""
+    mean, variance = x.mean(axis=0), x.var(axis=0, ddof=1)
+    fourth = np.mean((x - mean) ** 4, axis=0)
+    sd = np.sqrt(variance)
+    spread = np.sqrt(np.maximum(fourth - variance**2, 0.0) / len(x))
+    return mean, sd / np.sqrt(len(x)), sd, np.divide(spread, 2 * sd, out=np.zeros_like(sd), where=sd > 0)

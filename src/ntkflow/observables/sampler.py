@@ -1,0 +1,129 @@
+"""Draws of (z, Ĥ) of a few neurons whose moments are the theory's to order 1/n.
+
+Given what is below, neurons are independent, and so are they drawn. Ĝ = root exp(X) rootᵀ and Ω̂ fluctuate together: X and ΔΩ are
+Gaussian with the covariances V, D and A over n; exp keeps Ĝ positive, and the mean of X makes up for it. Then
+
+    z_i = root exp(X/2) ξ_i,    Ĥ_{ij;34} = δ_ij (H + H1/n + ΔΩ)_34 + (1/n) K_34·(ξ_i ξ_j - δ_ij) + Q_{ij;34},
+
+with ξ unit Gaussians, K = F with its legs of z whitened, and Q a Gaussian matrix of covariance B/n less what K makes of it.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..gaussian.functions import whiten
+from ..statistics import LayerStatistics
+from .entries import components
+
+
+@dataclass(frozen=True, eq=False)
+class Sampler:
+    """Factors of the covariances, made once.
+
+    Attributes:
+        spread: the largest relative standard deviation of Ĝ in any direction of the samples' space; the expansion needs it small.
+        missing: the largest part of a covariance, relative to its trace, that is negative and was left out.
+    """
+
+    root: np.ndarray
+    H: np.ndarray
+    K: np.ndarray
+    mean: np.ndarray
+    shared: np.ndarray
+    own: np.ndarray
+    spread: float
+    missing: float
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """What `draw` takes."""
+        return self.root, self.H, self.K, self.mean, self.shared, self.own
+
+
+def sampler(layer: LayerStatistics, samples: np.ndarray) -> Sampler:
+    """The sampler on some samples; ComponentError if the flow does not hold their tensors."""
+    n, k = layer.fan_in, len(samples)
+    pair, quartet = np.ix_(*[samples] * 2), np.ix_(*[samples] * 4)
+    G, G1, H, H1 = (components(layer, name, True, *pair) for name in ("G", "G1", "H", "H1"))
+    V, D, F, A, B = (components(layer, name, True, *quartet) for name in "VDFAB")
+    v = whiten(G, np.zeros(k))
+    inverse = v.inverse
+    V = v.whitened(V)
+    D = np.einsum("abcd,ea,fb->efcd", D, inverse, inverse, optimize=True)
+    K = np.einsum("acbd,ea,fb->cdef", F, inverse, inverse, optimize=True)
+    r = len(inverse)
+    (a, b), (c, d) = np.triu_indices(r), np.triu_indices(k)
+    joint = np.block(
+        [
+            [V[a[:, None], b[:, None], a, b], D[a[:, None], b[:, None], c, d]],
+            [D[a[:, None], b[:, None], c, d].T, A[c[:, None], d[:, None], c, d]],
+        ]
+    )
+    shared, lost = _factor(joint / n)
+    flat = K.reshape(k * k, r * r)
+    own, lost_too = _factor(B.transpose(0, 2, 1, 3).reshape(k * k, k * k) / n - flat @ flat.T / n**2)
+    square = _square(V, n)
+    mean = np.concatenate([(v.whitened(G1) / n - square / 2)[a, b], H1[c, d] / n])
+    return Sampler(v.root, H, K / n, mean, shared, own, _largest(square), max(lost, lost_too))
+
+
+def metric_spread(layer: LayerStatistics, samples: np.ndarray) -> float:
+    """`Sampler.spread` alone."""
+    v = whiten(components(layer, "G", True, *np.ix_(samples, samples)), np.zeros(len(samples)))
+    return _largest(_square(v.whitened(components(layer, "V", True, *np.ix_(*[samples] * 4))), layer.fan_in))
+
+
+def _square(V: np.ndarray, n: int) -> np.ndarray:
+    """E[X²] of whitened V, (r, r)."""
+    return np.einsum("accb->ab", V) / n
+
+
+def _largest(square: np.ndarray) -> float:
+    return float(np.sqrt(np.linalg.eigvalsh(square).max(initial=0.0)))
+
+
+def _factor(covariance: np.ndarray) -> tuple[np.ndarray, float]:
+    """A factor of the positive part, and the negative part's share."""
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    total = np.abs(values).sum()
+    kept = values > 1e-14 * max(values.max(initial=0.0), 0.0)
+    factor = vectors[:, kept] * np.sqrt(values[kept])
+    return factor, float(np.abs(values[values < 0]).sum() / total) if total > 0 else 0.0
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def draw(arrays: tuple, key: jax.Array, neurons: int, draws: int) -> tuple[jax.Array, jax.Array]:
+    """z (draws, m, k) and Ĥ (draws, m, m, k, k); `arrays` as of `Sampler`."""
+    root, H, K, mean, shared, own = arrays
+    (k, r), m = root.shape, neurons
+    keys = jax.random.split(key, 3)
+    common = mean + jax.random.normal(keys[0], (draws, shared.shape[1])) @ shared.T
+    p = r * (r + 1) // 2
+    X, Omega = _symmetric(common[:, :p], r), _symmetric(common[:, p:], k)
+    values, vectors = jnp.linalg.eigh(X)
+    half = (vectors * jnp.exp(values / 2)[:, None]) @ vectors.swapaxes(1, 2)
+    xi = jax.random.normal(keys[1], (draws, m, r))
+    z = jnp.einsum("ar,drs,dis->dia", root, half, xi, optimize=True)
+    i, j = jnp.triu_indices(m)
+    Q = jax.random.normal(keys[2], (draws, len(i), own.shape[1])) @ own.T
+    Q = Q.reshape(draws, len(i), k, k)
+    turned = Q.swapaxes(2, 3)
+    same = (i == j)[:, None, None]
+    Q = jnp.where(same, (Q + turned) / jnp.sqrt(2.0), Q)
+    full = jnp.zeros((draws, m, m, k, k)).at[:, i, j].set(Q).at[:, j, i].set(Q.swapaxes(2, 3))
+    products = xi[:, :, None, :, None] * xi[:, None, :, None, :]
+    unit = jnp.eye(m)[:, :, None, None]
+    full += jnp.einsum("cdab,nijab->nijcd", K, products - unit * jnp.eye(r), optimize=True)
+    return z, full + unit * (H + Omega)[:, None, None]
+
+
+def _symmetric(upper: jax.Array, size: int) -> jax.Array:
+    """(draws, size, size) from its upper triangles."""
+    a, b = jnp.triu_indices(size)
+    empty = jnp.zeros((len(upper), size, size))
+    return empty.at[:, a, b].set(upper).at[:, b, a].set(upper)

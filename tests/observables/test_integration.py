@@ -1,0 +1,78 @@
+"""Expectations of any function, against closed forms and against other dimensions' rules."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ntkflow.errors import ObservableError
+from ntkflow.gaussian.functions import expectation, whiten
+
+
+def mean(f, G, labels=None, tolerance=1e-10):
+    G = np.array(G, float)
+    v = whiten(G, np.zeros(len(G)) if labels is None else np.array(labels))
+    found = expectation(lambda z, u: jnp.atleast_1d(f(z)), v, tolerance)
+    return found.value[0], found.error[0]
+
+
+@pytest.mark.parametrize("r", [0.3, -0.7, 0.99, 0.999999])
+def test_arc_cosine_of_two_relus(r):
+    value, error = mean(lambda z: jnp.maximum(z[0], 0) * jnp.maximum(z[1], 0), [[1, r], [r, 1]])
+    angle = np.arccos(r)
+    assert value == pytest.approx((np.sin(angle) + (np.pi - angle) * r) / (2 * np.pi), rel=1e-12)
+    assert error < 1e-10
+
+
+def test_sheppard_of_jumps():
+    value, _ = mean(lambda z: 1.0 * ((z[0] > 0) & (z[1] > 0)), [[2, 1], [1, 3]])
+    assert value == pytest.approx(0.25 + np.arcsin(1 / np.sqrt(6)) / (2 * np.pi), rel=1e-12)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4])
+def test_characteristic_function(d):
+    """⟨cos k·z⟩ = exp(-kᵀGk/2)."""
+    rng = np.random.default_rng(d)
+    A = rng.normal(size=(d, d + 1)) / np.sqrt(d)
+    G, k = A @ A.T, rng.normal(size=d) / np.sqrt(d)
+    value, error = mean(lambda z: jnp.cos(z @ k), G, tolerance=1e-9)
+    assert abs(value - np.exp(-k @ G @ k / 2)) < 1e-10
+    assert error < 1e-8
+
+
+def test_independent_blocks_with_kinks():
+    value, error = mean(
+        lambda z: jnp.abs(z[0]) * jnp.abs(z[1]) * jnp.maximum(z[2], 0),
+        [[1, 0, 0], [0, 4, 0], [0, 0, 9]],
+        [0, 1, 2],
+        1e-8,
+    )
+    assert value == pytest.approx(1 * 2 * 3 * (2 / np.pi) / np.sqrt(2 * np.pi), rel=1e-9)
+    assert error < 1e-7
+
+
+def test_orthants_of_three_variables_within_their_error():
+    r = np.array([[1, 0.5, 0.2], [0.5, 1, -0.3], [0.2, -0.3, 1]])
+    value, error = mean(lambda z: jnp.prod(jnp.where(z > 0, 1.0, 0.0)), r)
+    exact = 0.125 + (np.arcsin(0.5) + np.arcsin(0.2) + np.arcsin(-0.3)) / (4 * np.pi)
+    assert abs(value - exact) < error < 1e-3
+
+
+def test_singular_metric_is_fewer_variables():
+    value, error = mean(lambda z: z[0] ** 2 * z[1] * z[2], [[1, 2, 0], [2, 4, 0], [0, 0, 0]])
+    assert value == 0
+    value, error = mean(lambda z: z[0] ** 2 * z[1] ** 2 * z[2], [[1, 2, -1], [2, 4, -2], [-1, -2, 1]])
+    assert abs(value) < 1e-10
+    value, error = mean(lambda z: z[0] ** 2 * z[1] * z[2], [[1, 2, -1], [2, 4, -2], [-1, -2, 1]])
+    assert value == pytest.approx(-6, rel=1e-12)
+    assert error < 1e-9
+
+
+def test_poor_accuracy_is_said():
+    with pytest.warns(UserWarning, match=r"0.1 %"):
+        value, error = mean(lambda z: jnp.sign(jnp.sin(300 * z[0] + 1)), [[1.0]])
+    assert abs(value) < error
+
+
+def test_where_it_is_not_finite():
+    with pytest.raises(ObservableError, match=r"not finite at z = \(-"):
+        mean(lambda z: jnp.log(z[0]), [[1.0]])
