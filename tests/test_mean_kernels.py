@@ -194,7 +194,9 @@ def relu_in_many_digits(mp, mlp, X):
         yield G, H
 
 
-@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
+@pytest.mark.parametrize(
+    "activation", ["tanh", *(pytest.param(a, marks=pytest.mark.slow) for a in ("relu", "gelu"))]
+)
 def test_traced_kernels(activation):
     """Equal to the flow's under jit; derivatives by C_W, C_b, λ and X as by finite differences, the diagonal's too."""
     mlp = network(activation)

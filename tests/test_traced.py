@@ -74,6 +74,7 @@ def test_vmap_over_a_hyperparameter():
         assert np.allclose(A, ntkflow.flow(one, X, "pairs")[-1].A, rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_hyperparameters_can_be_optimised():
     """Newton's iteration for the C_W that keeps G of one sample as it is: tanh's fixed point at this variance."""
     mlp = ntkflow.MLP((5, 10, 10), "tanh", 0.0, 1.0)

@@ -30,7 +30,12 @@ def close(a, b, tolerance=1e-12):
     return a.shape == b.shape and np.abs(a - b).max() <= tolerance * max(np.abs(b).max(), 1e-30)
 
 
-@pytest.mark.parametrize("activation", NAMES)
+FEW = ("tanh", "relu", "elu", "gelu")
+
+
+@pytest.mark.parametrize(
+    "activation", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
+)
 def test_three_roads_to_the_ntk(activation):
     """Backward, forward and definition agree to 1e-12 at every layer, on X × X2 and on X × X."""
     mlp, params, X, X2 = network(activation, (5, 7, 6, 8, 4, 3))
@@ -46,7 +51,15 @@ def test_three_roads_to_the_ntk(activation):
 
 
 @pytest.mark.parametrize(
-    "widths", [(3, 2), (1, 1), (4, 1, 1), (2, 9, 3), (3, 4, 1, 5, 2), (2, 3, 4, 5, 6, 11)]
+    "widths",
+    [
+        (3, 2),
+        (1, 1),
+        (4, 1, 1),
+        (2, 9, 3),
+        (3, 4, 1, 5, 2),
+        pytest.param((2, 3, 4, 5, 6, 11), marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("N", [1, 4])
 def test_depths_widths_and_one_sample(widths, N):

@@ -233,7 +233,12 @@ def test_neural_indices_of_layer_two():
 
 
 @pytest.mark.parametrize(
-    "activation, widths", [("tanh", (5, 6, 7, 5, 1)), ("relu", (5, 3, 2, 1)), ("sin", (5, 1))]
+    "activation, widths",
+    [
+        ("tanh", (5, 6, 7, 5, 1)),
+        pytest.param("relu", (5, 3, 2, 1), marks=pytest.mark.slow),
+        ("sin", (5, 1)),
+    ],
 )
 def test_networks_without_weights_have_the_same_ntk(activation, widths):
     """Against networks with weights, at widths below the number of samples, with equal ones: 6 standard errors."""

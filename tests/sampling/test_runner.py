@@ -43,7 +43,7 @@ def same(a, b, rtol=1e-10):
                 assert np.allclose(x, y, rtol=rtol, atol=rtol * np.abs(y).max() + 1e-15), (one.layer, name)
 
 
-@pytest.mark.parametrize("estimators", ["low-noise", "direct"])
+@pytest.mark.parametrize("estimators", ["low-noise", pytest.param("direct", marks=pytest.mark.slow)])
 def test_batch_and_block_do_not_matter(estimators):
     reference = ntkflow.ensemble(MLP, X, 50, seed=7, estimators=estimators)
     for batch, block in ((1, 50), (7, 50), (3, 8), (1, 1)):
