@@ -9,7 +9,7 @@ from exact_pairs import exact_flow
 
 import ntkflow
 from ntkflow.near_duplicates import _INTERVALS, _REACH, _fit, _interpolate, _nodes
-from ntkflow.statistics import natural_scale
+from ntkflow.statistics import natural_scales
 
 LEAKY = {"name": "leaky_relu", "slope": 0.2}
 WIDTHS = (6, 20, 30, 25, 2)
@@ -59,8 +59,8 @@ def check(mlp, pair, covered, others=None, components="all", limit=1e-6, natural
             covered.append(np.mean(error <= estimate))
             if name in ("G1", "H1") and natural:
                 # They may be small themselves: they vanish towards coincidence where there are no other samples.
-                top = natural_scale(layer.values, name)
-            assert np.all(estimate <= limit * top + ROUNDOFF * natural_scale(layer.values, name)), (
+                top = natural_scales(layer.values)[name]
+            assert np.all(estimate <= limit * top + ROUNDOFF * natural_scales(layer.values)[name]), (
                 name,
                 layer.layer,
             )

@@ -13,11 +13,10 @@ from .statistics import Tables
 
 def distinct_rows(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct inputs in their order of appearance, and for each input the one it equals."""
-    _, first, inverse = np.unique(X, axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return X[first[order]], rank[inverse.ravel()]
+    seen: dict[bytes, int] = {}
+    # Adding 0 turns -0 into 0.
+    index = np.array([seen.setdefault(row.tobytes(), len(seen)) for row in X + 0.0])
+    return X[np.unique(index, return_index=True)[1]], index
 
 
 def on_all(table: np.ndarray, index: np.ndarray) -> np.ndarray:

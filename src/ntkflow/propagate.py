@@ -18,9 +18,11 @@ from .memory import check_memory
 from .mlp import MLP
 from .near_duplicates import NearDuplicates
 from .recursions.symmetry import SYMMETRIES, orbits
-from .runs import both_runs, estimated, of_pairs, poor_tensor, warning_of_errors
-from .statistics import TENSORS, Flow, LayerStatistics, natural_scale
+from .runs import all_layers, of_pairs, poor_tensor, warning_of_errors
+from .statistics import TENSORS, Flow, LayerStatistics, natural_scales
 from .tiles.run import tiled_flow
+
+_SMALL = 2**12
 
 Progress = Callable[[int, int, str], None]
 
@@ -134,18 +136,18 @@ def _flow(
     distinct, index = distinct_rows(X)
     layout = None if asked is None else Layout(asked, index)
     sets = None if layout is None else SampleSets(layout.closed, len(distinct))
-    k = 0 if sets is None else sets.k
     report(0, mlp.depth, "compiling")
     layers, poor = [], []
     # What overflows is found and named after each layer.
     with np.errstate(all="ignore"):
         near = NearDuplicates(mlp, distinct, of_pairs(rtol))
-        for fine, values, errors in estimated(both_runs(mlp, distinct, k, rtol), sets):
+        for fine, values, errors in all_layers(mlp, distinct, sets, rtol):
             layer = fine.layer
             if sets is not None:
                 values, errors = near.mend(layer, fine.close[0], sets.sets, values, errors)
+            scales = natural_scales(values)
             for name in values:
-                poor += poor_tensor(name, layer, float(errors[name].max()), natural_scale(values, name), rtol)
+                poor += poor_tensor(name, layer, float(errors[name].max()), scales[name], rtol)
             tables = kernel_tables(fine, errors, index)
             if layout is not None:
                 for table, found in zip(tables, (values, errors), strict=True):
@@ -157,8 +159,8 @@ def _flow(
 
 
 def _expanded(name: str, packed: np.ndarray, layout: Layout):
-    """A tensor on all inputs: expanded now, or when it is looked at, whichever is smaller; float64 when it is looked at."""
-    if packed.size <= layout.expanded_size(name):
+    """A tensor on all inputs: expanded when it is looked at, or now if it is large and smaller then; float64 when it is looked at."""
+    if packed.size <= max(layout.expanded_size(name), _SMALL):
         return lambda: layout.expand(name, packed).astype(float, copy=False)
     tensor = layout.expand(name, packed)
     return tensor if tensor.dtype == float else functools.partial(tensor.astype, float)

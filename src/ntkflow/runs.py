@@ -5,6 +5,7 @@ What one or two samples determine comes first; the tensors follow, on all closed
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -13,13 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from ml_dtypes import bfloat16
 
+from . import few_samples
 from .errors import NonFiniteError
 from .gaussian import COARSE, FINE, Expectations, Integrals, Rule, SampleSets, integrals, on_pairs
 from .mlp import MLP
 from .near_duplicates import cancelled, closeness
 from .recursions import Hyperparameters, Tensors, first_layer, means, packed_step
 from .recursions.symmetry import SYMMETRIES, largest_on_own_samples
-from .statistics import natural_scale
+from .statistics import natural_scales
 
 _PARALLEL = 1e-13
 _NUDGE = 4 * np.finfo(float).eps
@@ -63,21 +65,13 @@ def both_runs(mlp: MLP, X: np.ndarray, k: int, rtol: float) -> tuple[Iterator[Ke
 def kernels(mlp: MLP, X: np.ndarray, k: int, rule: Rule, nudge: float = 0.0) -> Iterator[Kernels]:
     """The kernels of all layers by one rule, with G's entries changed by relative amounts up to `nudge` before each step."""
     rng = np.random.default_rng(0)
-    product = X @ X.T / mlp.widths[0]
-    G = mlp.C_b[0] + mlp.C_W[0] * product
-    H = mlp.lambda_b[0] + mlp.lambda_W[0] * product
-    contributions = None if nudge else means.Contributions(mlp.lambda_b, mlp.lambda_W[0] * product)
+    first = _first_kernels(mlp, X)
+    contributions = None if nudge else first.contributions
+    G, H, close = first.G, first.H, first.close
+    yield first._replace(contributions=contributions)
     ratio = _parallel_inputs(X, mlp.C_b[0])
-    close = np.ones((2, *G.shape))
-    yield Kernels(1, G, H, contributions, close, None)
     for below in range(1, mlp.depth):
-        h = Hyperparameters(
-            C_b=mlp.C_b[below],
-            C_W=mlp.C_W[below],
-            lambda_b=mlp.lambda_b[below],
-            lambda_W=mlp.lambda_W[below],
-            r=mlp.widths[below] / mlp.widths[below - 1],
-        )
+        h = _hyperparameters(mlp, below)
         activation = mlp.activation[below - 1]
         if activation.kinked:
             # The tensors of layer 1 are zero.
@@ -99,6 +93,25 @@ def kernels(mlp: MLP, X: np.ndarray, k: int, rule: Rule, nudge: float = 0.0) -> 
         yield held.pop()
 
 
+def _first_kernels(mlp: MLP, X: np.ndarray) -> Kernels:
+    product = X @ X.T / mlp.widths[0]
+    G = mlp.C_b[0] + mlp.C_W[0] * product
+    H = mlp.lambda_b[0] + mlp.lambda_W[0] * product
+    contributions = means.Contributions(mlp.lambda_b, mlp.lambda_W[0] * product)
+    return Kernels(1, G, H, contributions, np.ones((2, *G.shape)), None)
+
+
+def _hyperparameters(mlp: MLP, below: int) -> Hyperparameters:
+    """Of the layer above layer `below`."""
+    return Hyperparameters(
+        C_b=mlp.C_b[below],
+        C_W=mlp.C_W[below],
+        lambda_b=mlp.lambda_b[below],
+        lambda_W=mlp.lambda_W[below],
+        r=mlp.widths[below] / mlp.widths[below - 1],
+    )
+
+
 def layer_values(
     layers: Iterable[Kernels], sets: SampleSets | None, at_once: int | None = None, in_place: bool = False
 ) -> Iterator[tuple[Kernels, dict[str, np.ndarray]]]:
@@ -118,12 +131,14 @@ def layer_values(
                 except OverflowError as error:
                     raise _overflow(one.layer) from error
             values |= tensors._asdict()
-        for name, value in values.items():
-            if not np.all(np.isfinite(value)):
-                raise NonFiniteError(
-                    f"layer {one.layer}: {name} overflows or is not a number; scale X or C_W"
-                )
+        _check_finite(one.layer, values)
         yield one, values
+
+
+def _check_finite(layer: int, values: dict[str, np.ndarray]) -> None:
+    for name, value in values.items():
+        if not np.all(np.isfinite(value)):
+            raise NonFiniteError(f"layer {layer}: {name} overflows or is not a number; scale X or C_W")
 
 
 def _overflow(layer: int) -> NonFiniteError:
@@ -174,6 +189,39 @@ def estimated(
         yield fine, values, errors_of(values, others, fine, sets)
 
 
+def all_layers(
+    mlp: MLP, X: np.ndarray, sets: SampleSets | None, rtol: float
+) -> Iterator[tuple[Kernels, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """`estimated` for these inputs, distinct: in one compiled program if they are few and that will do."""
+    if sets is not None and few_samples.serves(mlp, sets) and (found := _few_samples(mlp, X, sets)):
+        return found
+    return estimated(both_runs(mlp, X, sets.k if sets else 0, rtol), sets)
+
+
+def _few_samples(mlp: MLP, X: np.ndarray, sets: SampleSets):
+    first = _first_kernels(mlp, X)
+    rng = np.random.default_rng(0)
+    h = [_hyperparameters(mlp, below) for below in range(1, mlp.depth)]
+    nudge = np.array([0.0, _NUDGE])[:, None, None]
+    noise = np.stack([nudge * _symmetric(rng, len(X)) for _ in h])
+    stacked = Hyperparameters(*(np.array(x, float) for x in zip(*h, strict=True)))
+    found = few_samples.layers_above(mlp.activation[0], stacked, first.G, first.H, noise, sets)
+    return found and _with_errors(first, h, found, sets)
+
+
+def _with_errors(first: Kernels, h: list[Hyperparameters], found: few_samples.Layers, sets: SampleSets):
+    values = {"G": first.G, "H": first.H, **first_layer(*sets.sets.shape)._asdict()}
+    yield first, values, errors_of(values, values, first, sets)
+    assert first.contributions is not None
+    for below, following in enumerate(h):
+        fine, coarse = (jax.tree.map(operator.itemgetter((below, run)), found) for run in range(2))
+        first.contributions.append(following, fine)
+        one = first._replace(layer=below + 2, G=fine.G, H=fine.H)
+        values, others = ({"G": x.G, "H": x.H, **x.tensors._asdict()} for x in (fine, coarse))
+        _check_finite(one.layer, values)
+        yield one, values, errors_of(values, others, one, sets)
+
+
 def of_pairs(rtol: float) -> Callable:
     """What `NearDuplicates` interpolates: the values and errors of all layers, for a network, inputs and sets of two."""
 
@@ -188,7 +236,7 @@ def errors_of(
     values: dict[str, np.ndarray], others: dict[str, np.ndarray], of: Kernels, sets: SampleSets | None
 ) -> dict[str, np.ndarray]:
     """How much a coarser and nudged computation differs, and round-off of what a component is made of and of what cancels in it."""
-    errors = {}
+    errors, scales = {}, natural_scales(values)
     for name, value in values.items():
         # So that it is the same on whatever closed set a component is computed.
         largest = (
@@ -196,7 +244,7 @@ def errors_of(
             if sets and name in SYMMETRIES
             else np.abs(value).max()
         )
-        scale = np.maximum(natural_scale(values, name), largest)
+        scale = np.maximum(scales[name], largest)
         lost = cancelled(name, of.close, sets and sets.sets) if value.any() else 0.0
         error = np.abs(value - others[name]) + roundoff(of.layer, scale) + lost * np.finfo(float).eps * scale
         # Tensors are large, and two digits of an error are enough: rounded up.

@@ -32,10 +32,11 @@ _SPLIT = ("bias_contributions", "weight_contributions")
 _ROUNDOFF = 1e-11
 
 
-def natural_scale(values: Mapping[str, np.ndarray], name: str) -> float:
-    """The size of the products of G and H that a tensor is made of."""
+def natural_scales(values: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The size of the products of G and H that each tensor is made of."""
     G, H = (float(np.abs(values[kernel]).max()) for kernel in ("G", "H"))
-    return {"G": G, "G1": G, "V": G * G, "D": G * H, "F": G * H, "A": H * H, "B": H * H}.get(name, H)
+    products = {"G": G, "G1": G, "V": G * G, "D": G * H, "F": G * H, "A": H * H, "B": H * H}
+    return {name: products.get(name, H) for name in (*_MEANS, *_SPLIT, *TENSORS)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,7 @@ class LayerStatistics:
     def vanishes(self, name: str) -> bool:
         """Whether a tensor is zero up to round-off."""
         top, error = (self._largest(table, name) for table in (self.values, self.errors))
-        return top <= error <= _ROUNDOFF * natural_scale(self.values, name)
+        return top <= error <= _ROUNDOFF * natural_scales(self.values)[name]
 
     def component(self, name: str, *samples: int) -> float:
         """One component, samples in the order of the tensor's axes; ComponentError if the flow does not hold it."""

@@ -145,6 +145,15 @@ def line_basis(reach: float, nodes: int, terms: int) -> tuple[np.ndarray, np.nda
     return _weighted_basis(np.concatenate([-x[::-1], x]), np.concatenate([w[::-1], w]), terms)
 
 
+def folded(u: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of symmetric nodes and their matrix: the nodes ≥ 0, and there the even columns, for f(u) + f(-u), and the odd ones, for f(u) - f(-u)."""
+    half = len(u) // 2
+    upper = matrix[half:].copy()
+    if len(u) % 2:
+        upper[0] /= 2  # 0 is its own mirror image
+    return u[half:], np.ascontiguousarray(upper[:, ::2]), np.ascontiguousarray(upper[:, 1::2])
+
+
 def line_coefficients(values: np.ndarray, basis: np.ndarray) -> np.ndarray:
     """`values @ basis` with the matrix of `line_basis`, (…, 2 nodes) to (…, terms): its columns are even and odd in turn."""
     half = len(basis) // 2

@@ -17,17 +17,17 @@ from .quadruples import four_sample_moments
 from .rules import Factors, Rule, evaluate, line_basis, line_coefficients, product
 from .series import pair_tables
 
-_ORDER = 5  # the highest derivative that the recursions ask for
-_PAIR_CONVERGED = 1e-13
+ORDER = 5  # the highest derivative that the recursions ask for
+PAIR_CONVERGED = 1e-13
 _LINE_BATCH = 1024
 
 DERIVATIVES = {"J_ss": (0, 0, 2), "J_dd": (1, 1, 2), "K_sd": (0, 1, 1), "Q_ss": (0, 0, 4), "Q_dd": (1, 1, 4)}
 """Of σ^(a)(z1) σ^(b)(z2), all those of an order: (a, b, order)."""
-_ALWAYS: list[tuple[Factors, Factors]] = [
+ALWAYS: list[tuple[Factors, Factors]] = [
     ((0,), (0,)), *(((a + order - m,), (b + m,)) for a, b, order in DERIVATIVES.values() for m in range(order + 1))
 ]  # fmt: skip
 _PRODUCTS: list[Factors] = [(0, 0), (0, 1), (1, 1), (0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 1, 1)]
-_HELD: list[Factors] = [*((order,) for order in range(_ORDER + 1)), *_PRODUCTS]
+_HELD: list[Factors] = [*((order,) for order in range(ORDER + 1)), *_PRODUCTS]
 """All that is ever asked for on one of two samples; three or four of one kind leave one or none for the other."""
 
 
@@ -42,12 +42,12 @@ class SeriesIntegrals:
         rho = np.divide(G, scale, out=np.zeros_like(G), where=scale > 0)
         self.rho = np.where(self.parallel, np.sign(np.nan_to_num(ratio)), np.clip(rho, -1.0, 1.0))
         if activation.kinks:
-            self.deltas = DeltaTerms(G, *kinks_and_jumps(activation, _ORDER), self._ordinary_means)
+            self.deltas = DeltaTerms(G, *kinks_and_jumps(activation, ORDER), self._ordinary_means)
         # The nodes of `line_basis` part at 0 only.
         self.has_series = activation.kinks in ((), (0.0,))
         if self.has_series:
             u, self.psi = line_basis(rule.reach, rule.line_nodes, rule.line_terms)
-            self.values = evaluate(activation, s[:, None] * u, _ORDER)
+            self.values = evaluate(activation, s[:, None] * u, ORDER)
         self._tables: dict[tuple[Factors, Factors], np.ndarray] = {}
 
     def tables(self) -> dict[str, np.ndarray]:
@@ -71,13 +71,13 @@ class SeriesIntegrals:
 
     def _ordinary_means(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
         """⟨{σ^(n)}(mean + w)⟩, w ~ N(0, variance): (6, *mean.shape)."""
-        out = np.empty((_ORDER + 1, mean.size))
+        out = np.empty((ORDER + 1, mean.size))
         left, centre = np.sqrt(variance.ravel()), mean.ravel()
         kinks = np.array(self.activation.kinks)[:, None]
         for start in range(0, mean.size, _LINE_BATCH):
             some = slice(start, start + _LINE_BATCH)
             u, weights = self._cut_line((kinks - centre[some]), left[some])
-            values = evaluate(self.activation, centre[some] + left[some] * u, _ORDER)
+            values = evaluate(self.activation, centre[some] + left[some] * u, ORDER)
             out[:, some] = np.sum(values * weights, axis=1)
         return out.reshape(-1, *mean.shape)
 
@@ -102,8 +102,8 @@ class SeriesIntegrals:
                 u, weights = self._cut_line(
                     np.concatenate([kinks * np.ones(len(a)), kinks * other]), self.s[a]
                 )
-                first = evaluate(self.activation, self.s[a] * u, _ORDER)
-                second = evaluate(self.activation, sign * self.s[b] * u, _ORDER)
+                first = evaluate(self.activation, self.s[a] * u, ORDER)
+                second = evaluate(self.activation, sign * self.s[b] * u, ORDER)
                 weights = weights * np.polynomial.hermite_e.hermeval(u, [0] * order + [1])
                 for t, (f, g) in enumerate(requests):
                     out[t, start : start + len(a)] = np.sum(
@@ -143,7 +143,7 @@ class SeriesIntegrals:
 
     def _prepare(self, requests: list[tuple[Factors, Factors]]) -> None:
         """Compute those tables that are still missing, and what `tables` needs: the more at once the faster."""
-        new = sorted({(max(r), min(r)) for r in [*_ALWAYS, *requests]} - self._tables.keys())
+        new = sorted({(max(r), min(r)) for r in [*ALWAYS, *requests]} - self._tables.keys())
         if not new:
             return
         if self.has_series:
@@ -186,7 +186,7 @@ class SeriesIntegrals:
                 )
         first, second = ([held.index(request[side]) for request in new] for side in (0, 1))
         tables, tail = pair_tables(coefficients, first, second, np.where(self.parallel, 0.0, self.rho))
-        return tables, ~(tail <= _PAIR_CONVERGED)
+        return tables, ~(tail <= PAIR_CONVERGED)
 
     def _closed(self) -> np.ndarray:
         """Where the closed form of a sum of exponentials loses nothing by cancellation: (N, N)."""
@@ -198,7 +198,7 @@ class SeriesIntegrals:
     ) -> None:
         anywhere = np.any(slow | slow.swapaxes(1, 2), axis=0)
         i, j = np.nonzero(np.triu(anywhere, 1))
-        held = _HELD if any(len(h) > 1 for request in new for h in request) else _HELD[: _ORDER + 1]
+        held = _HELD if any(len(h) > 1 for request in new for h in request) else _HELD[: ORDER + 1]
         variances = np.stack([self.s[i], self.s[j]], axis=1) ** 2
         sine = np.sqrt(sine_squared(self.G[i, i], self.G[j, j], self.G[i, j]))
         found = pair_moments(self.activation, held, variances, self.rho[i, j], sine, self.rule)
@@ -213,7 +213,7 @@ class SeriesIntegrals:
     def _missing(self) -> tuple[np.ndarray, np.ndarray]:
         """What Stein's identity finds missing in ⟨σ^(n)(z)⟩, and √⟨σ^(n)²⟩: (6, N) both."""
         index = np.arange(len(self.s))
-        orders = range(_ORDER + 1)
+        orders = range(ORDER + 1)
         means = self._along_lines(index, index, [((n,), ()) for n in orders])
         norms = np.sqrt(self._along_lines(index, index, [((n,), (n,)) for n in orders]))
         by_parts = np.stack([self._along_lines(index, index, [((0,), ())], n)[0] for n in orders])

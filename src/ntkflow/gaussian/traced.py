@@ -7,6 +7,8 @@ length for four, the line rule on the diagonal, good to round-off for variances 
 from __future__ import annotations
 
 import functools
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +21,10 @@ from .four_samples import Grid, moments
 from .four_signs import quadrature
 from .linear_pieces import pair_moment, pair_tables, slot_moments
 from .piecewise_linear import at_zero
-from .rules import FINE, Factors, line_basis, product
+from .rules import FINE, Factors, folded, line_basis, product
 from .sample_sets import SampleSets, pair_requests
 from .series import series_block
-from .series_integrals import DERIVATIVES
+from .series_integrals import ALWAYS, DERIVATIVES, ORDER
 
 _GRID = Grid(FINE.reach, 84, 64)
 _slot_moments = jax.jit(slot_moments, static_argnums=0)
@@ -79,43 +81,76 @@ def _piecewise_linear_moments(activation: Activation, G, wide: np.ndarray):
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def _smooth(activation: Activation, G, wide, k: int) -> Expectations:
     # One function of one layer, so that it is compiled once where the whole flow is not compiled by the caller.
-    on_pairs = _smooth_pairs(activation, G)
-    tables = {
-        name: jnp.stack([on_pairs((a + order - m,), (b + m,)) for m in range(order + 1)])
-        for name, (a, b, order) in DERIVATIVES.items()
-    }
-    return Expectations(
-        **tables,
-        Phi=on_pairs((0,), (0,)),
-        dPhi=on_pairs((1,), (1,)),
-        pairs={request: on_pairs(*request) for request in pair_requests(k)},
-        wide=moments(activation, G[wide[:, :, None], wide[:, None, :]], 1, _GRID),
-    )
+    basis = folded(*line_basis(FINE.reach, FINE.line_nodes, FINE.line_terms))
+    found, _ = smooth_on_pairs(activation, G, basis, k)
+    return found._replace(wide=moments(activation, G[wide[:, :, None], wide[:, None, :]], 1, _GRID))
 
 
-def _smooth_pairs(activation: Activation, G):
-    """The function (f, g) ↦ ⟨f(z_a) g(z_b)⟩, (N, N)."""
-    N = len(G)
+class Doubts(NamedTuple):
+    """What tells whether a series of fixed length, and a σ taken to be smooth, will do.
+
+    Attributes:
+        tail: the largest bound on the last quarter of a series, relative to the norms of its two functions.
+        means, by_parts, norm, s: as of `missing_deltas`.
+    """
+
+    tail: Any
+    means: Any
+    by_parts: Any
+    norm: Any
+    s: Any
+
+
+def smooth_on_pairs(activation: Activation, G, basis, k: int) -> tuple[Expectations, Doubts]:
+    """The expectations on at most two samples that sets of k samples need, for a smooth σ, by series of one length.
+
+    Args:
+        basis: as `folded` gives it; columns of the matrices may be zero.
+    """
+    u, even, odd = (jnp.asarray(x) for x in basis)
+    N, terms = len(G), even.shape[1] + odd.shape[1]
     variance = jnp.diag(G)
     s = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)
-    u, psi = (jnp.asarray(x) for x in line_basis(FINE.reach, FINE.line_nodes, FINE.line_terms))
-    values = activation.derivatives(s[:, None] * u, 5)
     scale = s[:, None] * s
     rho = jnp.where(scale > 0, G / jnp.where(scale > 0, scale, 1.0), 0.0)
+    requests = sorted({(max(pair), min(pair)) for pair in [*ALWAYS, *pair_requests(k)]})
+    held = sorted({f for pair in requests for f in pair})
+    first, second = (np.array([held.index(pair[side]) for pair in requests]) for side in (0, 1))
+    above = s[:, None] * u
+    values = activation.derivatives(jnp.stack([above, -above]), ORDER)
+    on_line = jnp.stack([product(values, f) for f in held])  # (functions, 2, N, nodes)
+    by_parity = [(on_line[:, 0] + on_line[:, 1]) @ even, (on_line[:, 0] - on_line[:, 1]) @ odd]
+    coefficients = jnp.stack(by_parity, axis=-1).reshape(len(held), N, terms)
+    by_term = jnp.moveaxis(coefficients, -1, 0)[::-1]
+    apart = series_block(by_term[:, first], by_term[:, second], rho)
+    own = jnp.sum(on_line[first] * on_line[second], axis=1) @ even[:, 0]
+    same = jnp.eye(N, dtype=bool)
+    tables = dict(zip(requests, jnp.where(same, own[:, :, None], apart), strict=True))
+    start = 3 * terms // 4
+    norm, left = (jnp.sqrt(jnp.sum(c**2, axis=-1)) for c in (coefficients, coefficients[..., start:]))
+    share = jnp.where(norm > 0, left / jnp.where(norm > 0, norm, 1.0), 0.0)
+    tail = jnp.where(same, 0.0, jnp.abs(rho) ** start * share[first, :, None] * share[second, None, :])
+    orders = [held.index((order,)) for order in range(ORDER + 1)]
+    factorials = np.array([math.factorial(order) for order in range(ORDER + 1)])
+    doubts = Doubts(
+        tail.max(),
+        coefficients[orders, :, 0],
+        coefficients[orders[0], :, : ORDER + 1].T * np.sqrt(factorials)[:, None],
+        jnp.sqrt(own[requests.index(((0,), (0,)))]),
+        s,
+    )
 
-    @functools.cache
-    def on_line(f: Factors):
-        return product(values, f)
+    def pair(f: Factors, g: Factors):
+        return tables[f, g] if (f, g) in tables else tables[g, f].T
 
-    @functools.cache
-    def coefficients(f: Factors):
-        return (on_line(f) @ psi).T[::-1, None]  # (terms, 1, N), the highest first
-
-    @functools.cache
-    def on_pairs(f: Factors, g: Factors):
-        if g > f:
-            return on_pairs(g, f).T
-        apart = series_block(coefficients(f), coefficients(g), rho)[0]
-        return jnp.where(jnp.eye(N, dtype=bool), (on_line(f) * on_line(g)) @ psi[:, 0], apart)
-
-    return on_pairs
+    found = Expectations(
+        **{
+            name: jnp.stack([pair((a + order - m,), (b + m,)) for m in range(order + 1)])
+            for name, (a, b, order) in DERIVATIVES.items()
+        },
+        Phi=pair((0,), (0,)),
+        dPhi=pair((1,), (1,)),
+        pairs={request: pair(*request) for request in pair_requests(k)},
+        wide=np.zeros((0, 2, 2, 2, 2)),
+    )
+    return found, doubts

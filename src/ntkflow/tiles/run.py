@@ -17,7 +17,7 @@ from ..gaussian import SampleSets
 from ..mlp import MLP
 from ..near_duplicates import NearDuplicates
 from ..runs import Kernels, both_runs, errors_of, estimated, of_pairs, poor_tensor, sets_at_once
-from ..statistics import TENSORS, Flow, LayerStatistics, natural_scale
+from ..statistics import TENSORS, Flow, LayerStatistics, natural_scales
 from ..store import digest, exists_to_resume
 from .plan import Plan, Tile, block_for, too_little, working_set
 from .store import NAMES, TileStore
@@ -171,7 +171,7 @@ class _Run:
             own = dict(zip(NAMES, errors, strict=True)) | {name: s.errors[name].max() for name in "GH"}
             for name in ("G", "H", *NAMES):
                 names += poor_tensor(
-                    name, s.layer, float(own[name]), natural_scale(s.values, name), self.rtol
+                    name, s.layer, float(own[name]), natural_scales(s.values)[name], self.rtol
                 )
         return names
 

@@ -1,0 +1,82 @@
+"""The one program for pairs of few samples: the same numbers as layer by layer, and not used where it would not do."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ntkflow import MLP, few_samples, flow
+from ntkflow.statistics import natural_scales
+
+NAMES = ("G", "H", "G1", "H1", "V", "D", "F", "A", "B")
+
+
+def both(monkeypatch, mlp, X, components="pairs"):
+    """The flow as it is, and layer by layer; and whether the program's numbers were used."""
+    used = []
+    layers_above = few_samples.layers_above
+
+    def watched(*args):
+        found = layers_above(*args)
+        used.append(found is not None)
+        return found
+
+    monkeypatch.setattr(few_samples, "layers_above", watched)
+    one = flow(mlp, X, components)
+    monkeypatch.setattr(few_samples, "serves", lambda mlp, sets: False)
+    return one, flow(mlp, X, components), used == [True]
+
+
+def check_same(one, other):
+    for a, b in zip(one, other, strict=True):
+        scales = natural_scales(b.values)
+        for name in NAMES:
+            difference = np.abs(getattr(a, name) - getattr(b, name))
+            limit = a.error(name) + b.error(name)
+            assert np.all((difference <= limit) | np.isnan(difference)), (a.layer, name)
+            assert np.nanmax(limit) <= 1e-12 * scales[name], (a.layer, name)
+        np.testing.assert_allclose(a.weight_contributions, b.weight_contributions, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "swish", "softplus"])
+def test_same_as_layer_by_layer(monkeypatch, activation):
+    X = 0.5 * np.random.default_rng(3).normal(size=(5, 4))
+    if activation != "tanh":  # whose series need more terms then
+        X[3] = X[2] * (1 + 1e-9)
+        X[4] = -X[1]
+    one, other, used = both(monkeypatch, MLP((4, 30, 20, 25, 2), activation, 0.1, 1.3, 0.2, 0.9), X)
+    assert used
+    check_same(one, other)
+
+
+@pytest.mark.parametrize(("N", "depth"), [(1, 2), (1, 4), (2, 2), (2, 3)])
+def test_all_components_of_one_or_two_samples(monkeypatch, N, depth):
+    X = np.random.default_rng(4).normal(size=(N, 3))
+    one, other, used = both(monkeypatch, MLP((3, *[1] * depth), "tanh", 0.0, 1.0), X, "all")
+    assert used
+    check_same(one, other)
+
+
+def kink(z):
+    return jnp.where(z > 0.3, z - 0.3, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("activation", "scale", "warns"), [("tanh", 40.0, False), (lambda z: jnp.tanh(30 * z), 1.0, False), (kink, 1.0, True)]
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:by their error estimates")
+def test_left_where_series_do_not_converge(monkeypatch, activation, scale, warns):
+    X = scale * np.random.default_rng(5).normal(size=(3, 4))
+    mlp = MLP((4, 20, 20, 2), activation, 0.1, 1.3)
+    one, other, used = both(monkeypatch, mlp, X)
+    assert not used
+    for a, b in zip(one, other, strict=True):
+        for name in NAMES:
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    if warns:
+        assert one[-1].relative_error("A") > 1e-6
+
+
+def test_zero_input_is_left(monkeypatch):
+    one, other, used = both(monkeypatch, MLP((2, 20, 2), "tanh", 0.0, 1.0), [[0.0, 0.0], [1.0, 2.0]])
+    assert not used
+    np.testing.assert_array_equal(one[-1].A, other[-1].A)
