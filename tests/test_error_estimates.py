@@ -14,10 +14,10 @@ FINER = Rule(
     conditioned=(144, 132, 40),
     inner_reach=11.5,
     wedge=(112, 168),
-    kinked_wedge=(64, 96),
+    kinked_plane=(80, 72),
     series=((250, 256),),
     shared=(250, 256),
-    kinked_series=((96, 112, 160),),
+    kinked_series=((88, 96, 200),),
     sign_nodes=160,
 )
 SMOOTH = ["tanh", "erf", "sin", "gelu", "silu", "softplus", "sigmoid"]

@@ -69,8 +69,8 @@ def _root(block):
     return root, inverse
 
 
-def canonical(G) -> Canonical:
-    """Of covariances G (…, 4, 4), singular ones included, in the pairing whose larger κ is smallest."""
+def canonical(G, smallest: int = 0) -> Canonical:
+    """Of covariances G (…, 4, 4), singular ones included, in the pairing whose larger κ is smallest; or its smaller one, with 1."""
     found = []
     for pairing in _PAIRINGS:
         block = G[..., pairing[:, None], pairing]
@@ -80,7 +80,7 @@ def canonical(G) -> Canonical:
         left, kappa, right = jnp.linalg.svd(cross)
         found.append((root12 @ left, jnp.minimum(kappa, 1.0), root34 @ jnp.swapaxes(right, -1, -2)))
     first, kappa, second = (jnp.stack(x) for x in zip(*found, strict=True))
-    best = jnp.argmin(kappa.max(axis=-1), axis=0)
+    best = jnp.argmin(kappa[..., smallest], axis=0)
 
     def of_best(x):
         return jnp.take_along_axis(x, best.reshape(1, *best.shape, *[1] * (x.ndim - 1 - best.ndim)), axis=0)[

@@ -6,10 +6,46 @@ poles at a distance of ω or more from b, and no other features, then has them a
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
 
 from .rules import legendre
+
+
+class Parts(NamedTuple):
+    """The line in 2 m parts, each on one side of a point b: v = b ± ω sinh(T t), t from 0 at b to 1 where the part ends; (2 m, …) each."""
+
+    centre: Any
+    sign: Any
+    width: Any
+    """ω."""
+    length: Any
+    T: Any
+
+    def at(self, t):
+        """v and dv/dt > 0 at t, which has an axis more in front of the parts' own ones: (nodes, 2 m, …)."""
+        return (
+            self.centre + self.sign * self.width * jnp.sinh(self.T * t),
+            self.T * self.width * jnp.cosh(self.T * t),
+        )
+
+
+def graded_parts(breaks, width, reach: float) -> Parts:
+    """The line from -reach to reach, cut at each of `breaks` (m, …) and between two of them; arguments as of `graded_rule`."""
+    order = jnp.argsort(breaks, axis=0)
+    breaks, width = (jnp.take_along_axis(x, order, axis=0) for x in (breaks, width))
+    clipped = jnp.clip(breaks, -reach, reach)
+    width = jnp.maximum(width, jnp.abs(breaks - clipped))
+    middle = (clipped[1:] + clipped[:-1]) / 2
+    end = jnp.full_like(clipped[:1], reach)
+    length = jnp.concatenate(
+        [clipped - jnp.concatenate([-end, middle]), jnp.concatenate([middle, end]) - clipped]
+    )
+    sign = jnp.ones_like(clipped)
+    centre, sign, width = (jnp.concatenate(x) for x in ([clipped, clipped], [-sign, sign], [width, width]))
+    return Parts(centre, sign, width, length, jnp.arcsinh(length / width))
 
 
 def graded_rule(breaks, width, reach: float, nodes: int):
@@ -23,20 +59,7 @@ def graded_rule(breaks, width, reach: float, nodes: int):
     Returns:
         Two arrays (2 m nodes, …).
     """
-    order = jnp.argsort(breaks, axis=0)
-    breaks, width = (jnp.take_along_axis(x, order, axis=0) for x in (breaks, width))
-    clipped = jnp.clip(breaks, -reach, reach)
-    width = jnp.maximum(width, jnp.abs(breaks - clipped))
-    middle = (clipped[1:] + clipped[:-1]) / 2
-    end = jnp.full_like(clipped[:1], reach)
-    lower, upper = jnp.concatenate([-end, middle]), jnp.concatenate([middle, end])
-    x, w = (jnp.asarray(a).reshape(-1, *(1,) * breaks.ndim) for a in legendre(nodes, 1.0))
-
-    def side(length, sign):
-        T = jnp.arcsinh(length / width)
-        u = clipped + sign * width * jnp.sinh(T * x)
-        return u, w * T * width * jnp.cosh(T * x) * jnp.exp(-u * u / 2) / np.sqrt(2 * np.pi)
-
-    parts = [side(clipped - lower, -1.0), side(upper - clipped, 1.0)]
-    u, weights = (jnp.stack([part[i] for part in parts]).reshape(-1, *breaks.shape[1:]) for i in (0, 1))
-    return u, weights
+    t, w = (x.reshape(nodes, *(1,) * breaks.ndim) for x in legendre(nodes, 1.0))
+    u, slope = graded_parts(breaks, width, reach).at(t)
+    weights = w * slope * jnp.exp(-u * u / 2) / np.sqrt(2 * np.pi)
+    return u.reshape(-1, *breaks.shape[1:]), weights.reshape(-1, *breaks.shape[1:])

@@ -1,7 +1,8 @@
 """⟨Π_i σ^(p_i)(z_i)⟩ on three and four samples: which method serves which metric.
 
 Samples that lie in a plane (parallel, zero, two-dimensional inputs) are integrated in that plane; others by the series in canonical
-correlations, with more nodes and terms until it has converged; where these correlations are next to 1 by a variable that the pairs share.
+correlations, with more nodes and terms until it has converged: in both of them for a smooth σ, in one where it has kinks. Where a smooth σ
+has correlations next to 1, by a variable that the pairs share.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ import numpy as np
 
 from ..activations import Activation
 from .four_samples import Canonical, Grid, as_asked, batch, canonical
-from .rules import Rule, evaluate, hermite, plane_rule, wedges
+from .kinked_samples import kinked_batch, kinked_plane
+from .rules import Rule, evaluate, wedges
 from .shared_variables import SHARED, shared_moments
 
-_AT_ONCE, _KINKED_AT_ONCE = 256, 4
+_AT_ONCE, _KINKED_AT_ONCE = 256, 64
 _HALF_CONVERGED = 1e-8
 _FLAT = 1e-14
-_PRIMES = ((0, 0), (0, 1), (1, 0), (1, 1))
 
-_canonical = jax.jit(canonical)
+_canonical = jax.jit(canonical, static_argnums=1)
 _as_asked = jax.jit(as_asked)
 
 
@@ -37,8 +38,8 @@ def four_sample_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np
     flat = eigenvalues[:, 1] <= _FLAT * eigenvalues[:, 3]
     # What rounding leaves of a smaller eigenvalue is not a direction.
     spread = np.sqrt(np.where(eigenvalues > _FLAT * eigenvalues[:, 3:], eigenvalues, 0.0))
-    out[flat] = _plane_moments(activation, (directions * spread[:, None])[flat, :, 2:], rule)
     with jax.enable_x64(True):
+        out[flat] = _plane_moments(activation, (directions * spread[:, None])[flat, :, 2:], rule)
         out[~flat] = (_kinked_moments if activation.kinks else _smooth_moments)(activation, G[~flat], rule)
     return out
 
@@ -46,8 +47,13 @@ def four_sample_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np
 def _plane_moments(activation: Activation, root: np.ndarray, rule: Rule) -> np.ndarray:
     """The moments of z = root @ u, root (B, 4, 2), u ~ N(0, 1)²."""
     out = np.empty((len(root), 2, 2, 2, 2))
+    if activation.kinks:
+        for mine, filled in _batches(np.arange(len(root)), _KINKED_AT_ONCE):
+            found = np.asarray(kinked_plane(activation, root[filled], *rule.kinked_plane))
+            out[mine] = found[: mine.stop - mine.start]
+        return out
     for moments, one in zip(out, root, strict=True):
-        u, weights = plane_rule(activation, one[None], rule)
+        u, weights = wedges(one[None], rule.reach, *rule.wedge)
         z1, z2, z3, z4 = np.moveaxis(evaluate(activation, one @ u[0], 1), 1, 0)
         moments[:] = np.einsum("ap,bp,cp,dp,p->abcd", z1, z2, z3, z4, weights[0], optimize=True)
     return out
@@ -66,7 +72,7 @@ def _smooth_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np.nda
                 : mine.stop - mine.start
             ]
         todo = todo[~converged]
-    where = _of_pairs(G[todo])
+    where = Canonical(*(np.asarray(x) for x in _canonical(G[todo])))
     shared = where.kappa[:, 0] > SHARED
     if np.any(shared):
         mine = Canonical(*(x[shared] for x in where))
@@ -76,30 +82,20 @@ def _smooth_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np.nda
 
 
 def _kinked_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np.ndarray:
-    """The same series with coefficients by the wedge cubature, which may converge as a power of the terms."""
+    """By `kinked_samples`, whose series converges as a power of the terms where samples nearly lie in a plane."""
     out = np.empty((len(G), 2, 2, 2, 2))
     todo = np.arange(len(G))
-    where = _of_pairs(G)
-    for angles, radii, terms in rule.kinked_series:
+    where = Canonical(*(np.asarray(x) for x in _canonical(G, 1)))
+    for nodes, inner, terms in rule.kinked_series:
         converged = np.empty(len(todo), bool)
         for mine, filled in _batches(todo, _KINKED_AT_ONCE):
-            F, K = (
-                _kinked_coefficients(activation, root[filled], rule.reach, angles, radii, terms)
-                for root in (where.first, where.second)
-            )
-            powers = where.kappa[filled, :, None] ** np.arange(terms)
-            F *= (powers[:, 0, :, None] * powers[:, 1, None, :])[:, None]
-            whole, short = _contract(F, K), _contract(F[..., : 3 * terms // 4, : 3 * terms // 4], K)
+            some = Canonical(*(x[filled] for x in where))
+            moments, left = (np.asarray(x) for x in kinked_batch(activation, some, nodes, inner, terms))
             count = mine.stop - mine.start
-            out[todo[mine]] = whole[:count].reshape(-1, 2, 2, 2, 2)
-            left = np.abs(whole - short).max(axis=(1, 2))
-            converged[mine] = (left <= rule.kinked_converged * np.abs(whole).max(axis=(1, 2)))[:count]
+            out[todo[mine]] = moments[:count]
+            converged[mine] = (left <= rule.kinked_converged)[:count]
         todo = todo[~converged]
     return np.asarray(_as_asked(out, where.pairing))
-
-
-def _of_pairs(G: np.ndarray) -> Canonical:
-    return Canonical(*(np.asarray(x) for x in _canonical(G)))
 
 
 def _batches(rows: np.ndarray, most: int):
@@ -110,21 +106,3 @@ def _batches(rows: np.ndarray, most: int):
             slice(start, min(start + size, len(rows))),
             rows[np.minimum(np.arange(start, start + size), len(rows) - 1)],
         )
-
-
-def _contract(F: np.ndarray, K: np.ndarray) -> np.ndarray:
-    B, n, terms, _ = F.shape
-    K = K[..., :terms, :terms]
-    return F.reshape(B, n, -1) @ K.reshape(B, n, -1).swapaxes(1, 2)
-
-
-def _kinked_coefficients(activation, root: np.ndarray, reach: float, angles: int, radii: int, terms: int):
-    """Coefficients (B, 4, K, K) of σσ, σσ', σ'σ, σ'σ' of a pair z = root @ (u1, u2), σ with a kink at 0."""
-    u, weights = wedges(root, reach, angles, radii)
-    values = evaluate(activation, root @ u, 1)
-    h = hermite(u, terms)
-    out = np.empty((len(root), 4, terms, terms))
-    for i, (p, q) in enumerate(_PRIMES):
-        product = weights * values[p, :, 0] * values[q, :, 1]
-        out[:, i] = np.moveaxis(h[:, :, 0] * product, 0, 1) @ np.moveaxis(h[:, :, 1], 0, -1)
-    return out

@@ -29,12 +29,12 @@ class Rule:
         line_nodes, line_terms: on each half line, and Hermite terms of the series for two samples.
         conditioned: (outer, inner, smooth inner) nodes on each part of a line where no such series converges.
         inner_reach: the inner integral's.
-        wedge, kinked_wedge: (angles, radii) of the cubature in a plane, for smooth activations and for those with a
-            kink.
+        wedge: (angles, radii) of the cubature in a plane, for smooth activations.
+        kinked_plane: (outer, inner) nodes on each part of a line in a plane, for activations with kinks.
         series: (nodes, terms) of the series for four samples, tried in this order until it has converged.
         shared: (nodes, terms) where none of them has: on each half line, and along the second coordinate.
-        kinked_series: `series` for activations with a kink, as (angles, radii, terms). Their series may converge as a
-            power of the terms: to see the error, the coarse rule has far fewer.
+        kinked_series: `series` for activations with kinks, as (outer, inner nodes on each part of a line, terms). It may
+            converge as a power of the terms: to see the error, the coarse rule has far fewer.
         sign_nodes: of the four-sign integral of piecewise-linear activations.
         converged, kinked_converged: what the last quarter of such a series' terms may add, relative to the largest moment.
         suspicious: whether to add to derivatives what Stein's identity finds missing in them: a kink not declared.
@@ -46,13 +46,13 @@ class Rule:
     conditioned: tuple[int, int, int]
     inner_reach: float
     wedge: tuple[int, int]
-    kinked_wedge: tuple[int, int]
+    kinked_plane: tuple[int, int]
     series: tuple[tuple[int, int], ...]
     shared: tuple[int, int]
     kinked_series: tuple[tuple[int, int, int], ...]
     sign_nodes: int
     converged: float = 1e-12
-    kinked_converged: float = 2e-5
+    kinked_converged: float = 1e-9
     suspicious: bool = False
 
     def to_accuracy(self, rtol: float) -> Rule:
@@ -60,7 +60,7 @@ class Rule:
         return dataclasses.replace(
             self,
             converged=max(self.converged, 1e-6 * rtol),
-            kinked_converged=max(self.kinked_converged, rtol),
+            kinked_converged=max(self.kinked_converged, 1e-2 * rtol),
         )
 
 
@@ -71,10 +71,10 @@ FINE = Rule(
     conditioned=(96, 88, 24),
     inner_reach=10.5,
     wedge=(64, 96),
-    kinked_wedge=(32, 48),
+    kinked_plane=(48, 40),
     series=((56, 48), (84, 64), (120, 112), (210, 224)),
     shared=(170, 224),
-    kinked_series=((32, 48, 40), (64, 80, 112)),
+    kinked_series=((44, 32, 24), (64, 44, 48), (96, 72, 112)),
     sign_nodes=64,
 )
 COARSE = Rule(
@@ -84,10 +84,10 @@ COARSE = Rule(
     conditioned=(88, 80, 20),
     inner_reach=10.0,
     wedge=(60, 90),
-    kinked_wedge=(30, 45),
+    kinked_plane=(44, 36),
     series=((54, 45), (80, 60), (114, 106), (200, 212)),
     shared=(158, 208),
-    kinked_series=((28, 42, 24), (56, 72, 68)),
+    kinked_series=((40, 26, 14), (58, 32, 24), (88, 38, 32)),
     sign_nodes=60,
     suspicious=True,
 )
@@ -207,11 +207,6 @@ def wedges(root: np.ndarray, reach: float, angles: int, radii: int) -> tuple[np.
 @functools.lru_cache(maxsize=64)
 def _compiled(activation: Activation, order: int):
     return jax.jit(lambda z: jnp.stack(activation.derivatives(z, order)))
-
-
-def plane_rule(activation: Activation, root: np.ndarray, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
-    """`wedges` as finely as the activation needs."""
-    return wedges(root, rule.reach, *(rule.kinked_wedge if activation.kinks else rule.wedge))
 
 
 def evaluate(activation: Activation, z: np.ndarray, order: int) -> np.ndarray:

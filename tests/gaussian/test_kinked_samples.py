@@ -1,0 +1,110 @@
+"""Three and four samples through a σ with kinks anywhere: against closed forms of relu, Price's theorem and independent pairs."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ntkflow import kinked
+from ntkflow.activations import activation
+from ntkflow.gaussian import COARSE, FINE
+from ntkflow.gaussian.piecewise_linear import PiecewiseLinear
+from ntkflow.gaussian.quadruples import four_sample_moments
+from ntkflow.gaussian.series_integrals import SeriesIntegrals
+
+RELU = activation("relu")
+# The same function for the general method: with its kink declared, and with others that are none.
+AT_0 = dataclasses.replace(RELU, slopes=None)
+ELSEWHERE = kinked(jax.nn.relu, at=(0.0, 0.7))
+SPREADS = {
+    "seven dimensions": (0,) * 7,
+    "three dimensions": (0, 0, 0),
+    "a plane": (0, 0),
+    "nearly a plane": (0, 0, -4),
+    "nearly a plane, two ways": (0, 0, -2, -2),
+    "nearly a line": (0, -3, -5),
+}
+RULES = tuple(rule.to_accuracy(1e-6) for rule in (FINE, COARSE))
+
+
+def metrics(rng, kind, count):
+    """Standard deviations from 0.03 to 3, directions that spread by powers of 10: (count, 4, 4)."""
+    z = rng.normal(size=(count, 4, len(SPREADS[kind]))) * 10.0 ** np.array(SPREADS[kind])
+    z *= 10.0 ** rng.uniform(-1.5, 0.5, (count, 4, 1)) / np.linalg.norm(z, axis=2, keepdims=True)
+    return z @ z.swapaxes(1, 2)
+
+
+def scales(G):
+    """Π √G_ii over the samples that stand as σ, for every p: (count, 2, 2, 2, 2)."""
+    s = np.sqrt(np.diagonal(G, axis1=1, axis2=2))
+    one = np.stack([s, np.ones_like(s)], axis=2)
+    return np.einsum("na,nb,nc,nd->nabcd", *np.moveaxis(one, 1, 0))
+
+
+def closed(G):
+    apart = np.where(np.eye(4) == 1, 1.0, np.nan)
+    return np.stack([PiecewiseLinear(RELU, g, apart, FINE).wide_all(np.arange(4)[None])[0] for g in G])
+
+
+@pytest.mark.parametrize("kind", SPREADS)
+@pytest.mark.parametrize(
+    "spec", [AT_0, pytest.param(ELSEWHERE, marks=pytest.mark.slow)], ids=["at 0", "elsewhere"]
+)
+def test_relu_by_the_general_method(spec, kind):
+    """The worst of kinks: 1e-5, and 1e-9 of samples that do not nearly lie in a plane."""
+    G = metrics(np.random.default_rng(3), kind, 6)
+    exact = closed(G)
+    fine, coarse = (four_sample_moments(spec, G, rule) for rule in RULES)
+    error = np.abs(fine - exact) / scales(G)
+    assert error.max() < (3e-5 if "nearly" in kind else 5e-8 if "three" in kind else 1e-9)
+    assert np.mean(error <= np.abs(fine - coarse) / scales(G) + 1e-9) > 0.9
+
+
+@pytest.mark.parametrize(
+    "spec", ["elu", kinked(lambda z: jnp.abs(z - 0.5) + jnp.tanh(z), at=(0.5,))], ids=["elu", "bump"]
+)
+def test_independent_pairs_factor(spec):
+    """G_13 = G_14 = G_23 = G_24 = 0: the moment is a product of two-sample ones, which other methods make."""
+    spec = activation(spec)
+    G = np.zeros((4, 4))
+    G[:2, :2], G[2:, 2:] = [[0.9, 0.5], [0.5, 1.4]], [[2.0, -0.7], [-0.7, 0.4]]
+    pairs = SeriesIntegrals(spec, G, np.where(np.eye(4) == 1, 1.0, np.nan), FINE)
+    moments = four_sample_moments(spec, G[None], FINE)[0]
+    held = pairs.pairs([((p,), (q,)) for p, q in itertools.product((0, 1), repeat=2)])
+    for p in itertools.product((0, 1), repeat=4):
+        expected = held[(p[0],), (p[1],)][0, 1] * held[(p[2],), (p[3],)][2, 3]
+        assert abs(moments[p] - expected) < 1e-10, p
+
+
+@pytest.mark.parametrize(
+    "kind", ["seven dimensions", "nearly a plane, two ways", pytest.param("three dimensions", marks=pytest.mark.slow)]
+)  # fmt: skip
+def test_elu_by_price(kind):
+    """d⟨σσσσ⟩ = Σ_i<j dG_ij ⟨σ'_i σ'_j σσ⟩ along a change of the samples that leaves their variances."""
+    rng = np.random.default_rng(4)
+    eigenvalues, directions = np.linalg.eigh(metrics(rng, kind, 1))
+    z = directions[0] * np.sqrt(np.maximum(eigenvalues, 0.0))
+    turn = 2e-3 * rng.normal(size=(4, 4)) @ z
+
+    def at(t):
+        moved = z + t * turn
+        moved *= np.linalg.norm(z, axis=1, keepdims=True) / np.linalg.norm(moved, axis=1, keepdims=True)
+        return moved @ moved.T
+
+    def slope(values):
+        return (8 * (values[1] - values[-1]) - (values[2] - values[-2])) / 12
+
+    G = {t: at(t) for t in (-2, -1, 0, 1, 2)}
+    moments = dict(
+        zip(G, four_sample_moments(activation("elu"), np.stack(list(G.values())), FINE), strict=True)
+    )
+    dG = slope(G)
+    expected = 0.0
+    for i, j in itertools.combinations(range(4), 2):
+        primes = tuple(int(sample in (i, j)) for sample in range(4))
+        expected += dG[i, j] * moments[0][primes]
+    found = slope({t: m[0, 0, 0, 0] for t, m in moments.items()})
+    assert abs(found - expected) < 1e-6 * abs(expected)
