@@ -20,14 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
-from .rules import trapezoid_basis
+from .rules import folded, trapezoid_basis
 
 _PAIRINGS = np.array([(0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)])
 _AT_ONCE = 4  # quadruples whose grids are in the cache together
 
 
 class Grid(NamedTuple):
-    """How finely to integrate: the trapezoidal rule in each direction, cut at `reach` standard deviations, and Hermite terms."""
+    """How finely to integrate: the trapezoidal rule in each direction, cut at `reach` standard deviations, and Hermite terms, an even number."""
 
     reach: float
     nodes: int
@@ -102,11 +102,12 @@ def pair_coefficients(activation: Activation, root, order: int, grid: Grid):
 
     With them the mean squares of these products, by all nodes and by every second one: (n²,) both.
     """
-    u, psi = (jnp.asarray(x) for x in trapezoid_basis(grid.reach, grid.nodes, grid.terms))
+    u, psi = trapezoid_basis(grid.reach, grid.nodes, grid.terms)
     z = root[:, 0, None, None] * u[:, None] + root[:, 1, None, None] * u
     derivatives = jnp.stack(activation.derivatives(z, order))
     products = (derivatives[:, None, 0] * derivatives[None, :, 1]).reshape(-1, u.size, u.size)
-    coefficients = jnp.matmul(psi.T, products @ psi)
+    half = folded(*trapezoid_basis(grid.reach, grid.nodes, grid.terms))
+    coefficients = jnp.swapaxes(_project(jnp.swapaxes(_project(products, half), 1, 2), half), 1, 2)
 
     def mean_square(products, weights):
         return jnp.einsum("nij,i,j->n", products**2, weights, weights)
@@ -119,8 +120,17 @@ def pair_coefficients(activation: Activation, root, order: int, grid: Grid):
     )
 
 
-def series(activation: Activation, G, order: int, grid: Grid):
-    """⟨Π_i σ^(p_i)(z_i)⟩ for every p_i ≤ order on one quadruple, G (4, 4): (n, n, n, n).
+def _project(values, basis):
+    """Hermite coefficients along the last axis, of values on symmetric nodes, with `basis` as of `folded`: half the work of a product."""
+    _, even, odd = basis
+    middle = values.shape[-1] // 2
+    above, below = values[..., middle:], values[..., middle::-1]
+    by_parity = (above + below) @ even, (above - below) @ odd
+    return jnp.stack(by_parity, axis=-1).reshape(*values.shape[:-1], -1)
+
+
+def series(activation: Activation, where: Canonical, order: int, grid: Grid):
+    """⟨Π_i σ^(p_i)(z_i)⟩ for every p_i ≤ order on one quadruple: (n, n, n, n).
 
     Returns:
         The moments; how much their last quarter of terms adds, relative to the largest of them; how much the mean squares
@@ -128,7 +138,6 @@ def series(activation: Activation, G, order: int, grid: Grid):
         function is squared where its step is halved.
     """
     n = order + 1
-    where = canonical(G)
     F, *squares_F = pair_coefficients(activation, where.first, order, grid)
     K, *squares_K = pair_coefficients(activation, where.second, order, grid)
     powers = where.kappa[:, None] ** jnp.arange(grid.terms)
@@ -150,10 +159,22 @@ def series(activation: Activation, G, order: int, grid: Grid):
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2, 3))
-def batch(activation: Activation, G, order: int, grid: Grid):
-    """`series` on G (B, 4, 4). With P nodes and K terms in each direction, time B n² (P² K + P K²)."""
-    return jax.lax.map(lambda one: series(activation, one, order, grid), G, batch_size=_AT_ONCE)
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def batch(activation: Activation, where: Canonical, count, order: int, grid: Grid):
+    """`series` on the first `count` of B quadruples, zeros for the others. With P nodes and K terms in each direction, time n² (P² K + P K²) each."""
+    n, B = order + 1, len(where.pairing)
+    size = min(_AT_ONCE, B)
+    out = jnp.zeros((B, n, n, n, n)), jnp.zeros(B), jnp.zeros(B)
+
+    def some(number, out):
+        start = jnp.minimum(number * size, B - size)
+        mine = Canonical(*(jax.lax.dynamic_slice_in_dim(x, start, size) for x in where))
+        found = jax.vmap(lambda one: series(activation, one, order, grid))(mine)
+        return tuple(
+            jax.lax.dynamic_update_slice_in_dim(x, y, start, 0) for x, y in zip(out, found, strict=True)
+        )
+
+    return jax.lax.fori_loop(0, (count + size - 1) // size, some, out)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 2, 3))
@@ -162,7 +183,7 @@ def moments(activation: Activation, G, order: int, grid: Grid):
 
     By Price's theorem, d⟨f⟩ = ½ Σ_ij dG_ij ⟨∂_i ∂_j f⟩.
     """
-    return batch(activation, G, order, grid)[0]
+    return batch(activation, canonical(G), len(G), order, grid)[0]
 
 
 @moments.defjvp

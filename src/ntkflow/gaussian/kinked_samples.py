@@ -32,9 +32,9 @@ _MORE_NODES = 16
 _AT_ONCE = 8
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2, 3, 4))
-def kinked_batch(activation: Activation, where: Canonical, nodes: int, inner: int, terms: int):
-    """⟨Π_i σ^(p_i)(z_i)⟩ for every p ∈ {0, 1}⁴ on B quadruples, z_i in the order of their pairing.
+@functools.partial(jax.jit, static_argnums=(0, 3, 4, 5))
+def kinked_batch(activation: Activation, where: Canonical, count, nodes: int, inner: int, terms: int):
+    """⟨Π_i σ^(p_i)(z_i)⟩ for every p ∈ {0, 1}⁴ on the first `count` of B quadruples, z_i in the order of their pairing.
 
     Args:
         nodes, inner: on each part of x1 and of x2. terms: l < terms.
@@ -55,12 +55,12 @@ def kinked_batch(activation: Activation, where: Canonical, nodes: int, inner: in
         left = jnp.where(resolved, left / jnp.where(size > 0, size, 1.0), jnp.inf)
         return whole.reshape(2, 2, 2, 2), left
 
-    return jax.lax.map(one, where)
+    return _one_by_one(one, where, count)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2, 3))
-def kinked_plane(activation: Activation, root, nodes: int, inner: int):
-    """⟨Π_i σ^(p_i)(z_i)⟩ on B quadruples z = root @ u that lie in a plane, root (B, 4, 2): (B, 2, 2, 2, 2)."""
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def kinked_plane(activation: Activation, root, count, nodes: int, inner: int):
+    """The same on quadruples z = root @ u that lie in a plane, root (B, 4, 2): (B, 2, 2, 2, 2)."""
     kinks = activation.kinks
 
     def one(root):
@@ -69,7 +69,19 @@ def kinked_plane(activation: Activation, root, nodes: int, inner: int):
         first, second = (_products(*pair) for pair in ((z1, z2), (z3, z4)))
         return jnp.einsum("pin,qin,in->pq", first, second, across * weights).reshape(2, 2, 2, 2)
 
-    return jax.lax.map(one, root)
+    return _one_by_one(one, root, count)
+
+
+def _one_by_one(one, rows, count):
+    """`one` of each of the first `count` rows, zeros for the others."""
+    shapes = jax.eval_shape(lambda x: jax.lax.map(one, x), rows)
+    out = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    def at(number, out):
+        found = one(jax.tree.map(lambda x: x[number], rows))
+        return jax.tree.map(lambda x, y: x.at[number].set(y), out, found)
+
+    return jax.lax.fori_loop(0, count, at, out)
 
 
 def _by_term(activation: Activation, where: Canonical, nodes: int, inner: int, terms: int):

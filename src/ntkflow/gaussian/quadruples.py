@@ -7,6 +7,10 @@ has correlations next to 1, by a variable that the pairs share.
 
 from __future__ import annotations
 
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import numpy as np
 
@@ -16,8 +20,8 @@ from .kinked_samples import kinked_batch, kinked_plane
 from .rules import Rule, evaluate, wedges
 from .shared_variables import SHARED, shared_moments
 
-_AT_ONCE, _KINKED_AT_ONCE = 256, 64
-_HALF_CONVERGED = 1e-8
+_AT_ONCE, _KINKED_AT_ONCE = 256, 32
+_PROBE = 32
 _FLAT = 1e-14
 
 _canonical = jax.jit(canonical, static_argnums=1)
@@ -48,9 +52,11 @@ def _plane_moments(activation: Activation, root: np.ndarray, rule: Rule) -> np.n
     """The moments of z = root @ u, root (B, 4, 2), u ~ N(0, 1)²."""
     out = np.empty((len(root), 2, 2, 2, 2))
     if activation.kinks:
-        for mine, filled in _batches(np.arange(len(root)), _KINKED_AT_ONCE):
-            found = np.asarray(kinked_plane(activation, root[filled], *rule.kinked_plane))
-            out[mine] = found[: mine.stop - mine.start]
+
+        def some(rows: np.ndarray, count: int):
+            return kinked_plane(activation, root[rows], count, *rule.kinked_plane), np.ones(len(rows), bool)
+
+        _filled(out, np.arange(len(root)), _KINKED_AT_ONCE, some)
         return out
     for moments, one in zip(out, root, strict=True):
         u, weights = wedges(one[None], rule.reach, *rule.wedge)
@@ -62,22 +68,28 @@ def _plane_moments(activation: Activation, root: np.ndarray, rule: Rule) -> np.n
 def _smooth_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np.ndarray:
     out = np.empty((len(G), 2, 2, 2, 2))
     todo = np.arange(len(G))
+    where = _canonical_of(G, 0)
     for nodes, terms in rule.series:
         grid = Grid(rule.reach, nodes, terms)
-        converged = np.empty(len(todo), bool)
-        for mine, filled in _batches(todo, _AT_ONCE):
-            moments, left, halved = (np.asarray(x) for x in batch(activation, G[filled], 1, grid))
-            out[todo[mine]] = moments[: mine.stop - mine.start]
-            converged[mine] = ((left <= rule.converged) & (halved <= _HALF_CONVERGED))[
-                : mine.stop - mine.start
-            ]
-        todo = todo[~converged]
-    where = Canonical(*(np.asarray(x) for x in _canonical(G[todo])))
-    shared = where.kappa[:, 0] > SHARED
-    if np.any(shared):
-        mine = Canonical(*(x[shared] for x in where))
+
+        def some(rows: np.ndarray, count: int, grid: Grid = grid):
+            moments, left, halved = batch(activation, _rows(where, rows), count, 1, grid)
+            return moments, (left <= rule.converged) & (halved <= math.sqrt(rule.converged))
+
+        # Where hardly any has converged it is not worth while.
+        probe = todo[:: max(1, len(todo) // _PROBE)][:_PROBE]
+        if (
+            grid.terms < rule.series[-1][1]
+            and len(todo) > _PROBE
+            and len(_filled(out, probe, _AT_ONCE, some)) > _PROBE // 2
+        ):
+            continue
+        todo = _filled(out, todo, _AT_ONCE, some)
+    shared = todo[where.kappa[todo, 0] > SHARED]
+    if len(shared):
+        mine = _rows(where, shared)
         moments = shared_moments(activation, mine.first, mine.kappa, mine.second, rule)
-        out[todo[shared]] = _as_asked(moments, mine.pairing)
+        out[shared] = _as_asked(moments, mine.pairing)
     return out
 
 
@@ -85,24 +97,42 @@ def _kinked_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np.nda
     """By `kinked_samples`, whose series converges as a power of the terms where samples nearly lie in a plane."""
     out = np.empty((len(G), 2, 2, 2, 2))
     todo = np.arange(len(G))
-    where = Canonical(*(np.asarray(x) for x in _canonical(G, 1)))
-    for nodes, inner, terms in rule.kinked_series:
-        converged = np.empty(len(todo), bool)
-        for mine, filled in _batches(todo, _KINKED_AT_ONCE):
-            some = Canonical(*(x[filled] for x in where))
-            moments, left = (np.asarray(x) for x in kinked_batch(activation, some, nodes, inner, terms))
-            count = mine.stop - mine.start
-            out[todo[mine]] = moments[:count]
-            converged[mine] = (left <= rule.kinked_converged)[:count]
-        todo = todo[~converged]
+    where = _canonical_of(G, 1)
+    for level in rule.kinked_series:
+
+        def some(rows: np.ndarray, count: int, level=level):
+            moments, left = kinked_batch(activation, _rows(where, rows), count, *level)
+            return moments, left <= rule.kinked_converged
+
+        todo = _filled(out, todo, _KINKED_AT_ONCE, some)
     return np.asarray(_as_asked(out, where.pairing))
 
 
-def _batches(rows: np.ndarray, most: int):
-    """Slices of rows, and the rows in them with the last one repeated to fill up to one size, for which σ is compiled."""
-    size = min(most, max(4, 1 << max(len(rows) - 1, 0).bit_length()))
-    for start in range(0, len(rows), size):
-        yield (
-            slice(start, min(start + size, len(rows))),
-            rows[np.minimum(np.arange(start, start + size), len(rows) - 1)],
-        )
+def _canonical_of(G: np.ndarray, smallest: int) -> Canonical:
+    return Canonical(*(np.asarray(x) for x in _canonical(G, smallest)))
+
+
+def _rows(where: Canonical, rows: np.ndarray) -> Canonical:
+    return Canonical(*(x[rows] for x in where))
+
+
+def _filled(out: np.ndarray, todo: np.ndarray, size: int, some) -> np.ndarray:
+    """Put the moments of the rows `todo` into `out`, `size` of them at a time; those that have not converged.
+
+    `some(rows, count)`: moments and whether they have converged, of which the first `count` are used.
+    """
+
+    def one(start: int) -> np.ndarray:
+        mine = todo[start : start + size]
+        # Filled up to one size, for which σ is compiled.
+        with jax.enable_x64(True):
+            moments, converged = some(np.resize(mine, size), len(mine))
+            out[mine] = np.asarray(moments)[: len(mine)]
+            return mine[~np.asarray(converged)[: len(mine)]]
+
+    starts = range(0, len(todo), size)
+    if not len(starts):
+        return todo
+    # The programs are sequential: one for each core.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.concatenate(list(pool.map(one, starts)))

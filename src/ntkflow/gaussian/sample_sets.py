@@ -89,32 +89,39 @@ def on_sets(e, H, sets, rows, k: int) -> OnSets:
         sets, rows: as of `SampleSets`.
     """
     on_pairs = (sets[:, None], sets[None, :])
-
-    def moment(primes):
-        known = {}
-
-        def on(slots):
-            placed = tuple(factors(slots, primes).items())
-            if placed not in known:
-                known[placed] = gather(placed)
-            return known[placed]
-
-        return jnp.stack([on(slots) for slots in itertools.product(range(k), repeat=4)]).reshape(
-            (k,) * 4 + sets.shape[1:]
-        )
-
-    def gather(placed):
-        if len(placed) <= 2:
-            (a, f), (b, g) = [*placed, (placed[0][0], ())][:2]
-            if (f, g) in e.pairs:
-                return e.pairs[f, g][sets[a], sets[b]]
-            return e.pairs[g, f][sets[b], sets[a]]
-        pattern = tuple(slot for slot, orders in placed for _ in orders)
-        row = rows[wide_patterns(k).index(pattern)]
-        return e.wide[(row, *(order for _, orders in placed for order in orders))]
-
+    requests, places = _places(k)
+    products = [e.pairs[request][on_pairs].reshape(k * k, -1) for request in requests]
+    if k > 2:
+        products.append(jnp.moveaxis(e.wide.reshape(-1, 16)[rows], 2, 1).reshape(-1, sets.shape[1]))
+    products = jnp.concatenate(products)
     return OnSets(
         H[on_pairs],
         **{name: getattr(e, name)[(..., *on_pairs)] for name in TABLES},
-        **{kind: moment(primes) for kind, primes in KINDS.items()},
+        **{kind: products[place].reshape((k,) * 4 + sets.shape[1:]) for kind, place in places.items()},
     )
+
+
+@functools.cache
+def _places(k: int) -> tuple[list[tuple[Factors, Factors]], dict[str, np.ndarray]]:
+    """The products on two samples that sets of k need; and where each of the k⁴ moments of a kind stands.
+
+    Namely in the list of those products on all k² slots, one product after the other, and then of the 16 placements of primes on
+    each of `wide_patterns`.
+    """
+    requests, patterns = pair_requests(k), wide_patterns(k)
+
+    def place(slots: tuple[int, ...], primes: tuple[int, ...]) -> int:
+        placed = list(factors(slots, primes).items())
+        if len(placed) <= 2:
+            (a, f), (b, g) = [*placed, (placed[0][0], ())][:2]
+            if (f, g) not in requests:
+                (a, f), (b, g) = (b, g), (a, f)
+            return (requests.index((f, g)) * k + a) * k + b
+        pattern = tuple(slot for slot, orders in placed for _ in orders)
+        code = functools.reduce(lambda n, order: 2 * n + order, [o for _, orders in placed for o in orders])
+        return len(requests) * k * k + 16 * patterns.index(pattern) + code
+
+    return requests, {
+        kind: np.array([place(slots, primes) for slots in itertools.product(range(k), repeat=4)])
+        for kind, primes in KINDS.items()
+    }
