@@ -142,6 +142,22 @@ def test_the_next_layers_F_and_B_are_means_over_two_neurons(flow, samples):
     assert close(C_W**2 * B, up.B[a, c, b, d])
 
 
+def test_kinks_are_where_the_activation_has_them():
+    """σσ and σ'σ' of an activation with a kink at 0.5, and none at 0: G', G1' and H'."""
+    sigma, slope = (lambda z: jnp.maximum(z - 0.5, 0.1 * z)), (lambda z: jnp.where(z > 0.5 / 0.9, 1.0, 0.1))
+    flow = made(ntkflow.kinked(sigma, at=(0.5 / 0.9,)), X=X[:2])
+    p, s, up = joint(flow, LAYER), flow[LAYER], flow[LAYER + 1]
+    C_W, lambda_W = flow.mlp.C_W[LAYER], flow.mlp.lambda_W[LAYER]
+    mean = p.expect(lambda z: sigma(z[0]) * sigma(z[1]), [0, 1], tolerance=1e-12)
+    slopes = p.expect(lambda z: slope(z[0]) * slope(z[1]), [0, 1], tolerance=1e-12).leading
+    assert close(flow.mlp.C_b[LAYER] + C_W * mean.leading, up.G[0, 1])
+    assert close(s.width / s.fan_in * C_W * mean.correction, up.G1[0, 1])
+    Omega = lambda_W * mean.leading + C_W * slopes * s.H[0, 1]
+    assert close(flow.mlp.lambda_b[LAYER] + Omega, up.H[0, 1])
+    found = joint(flow, LAYER + 1).expect(lambda z: jnp.abs(z[0]), [0])
+    assert close(found.leading, np.sqrt(2 * up.G[0, 0] / np.pi)), "the last layer has no activation"
+
+
 def test_layer_one_is_gaussian_and_its_ntk_constant(flow):
     p = joint(flow, 1)
     assert p.cumulant(Z(0, 0), Z(0, 1)) == flow[1].G[0, 1]

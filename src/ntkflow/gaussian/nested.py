@@ -8,18 +8,20 @@ z as variables, the nodes converge geometrically, whatever the metric; with more
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.linalg import qr
 
-from .graded import graded_rule
+from .graded import graded_rule, part_lengths
 
 _SAME = 1e-9
 _STEEP = 0.3
-_WIDTH = 3.0  # of the grading, in widths of what varies; and the largest, in standard deviations
+_WIDTH = 4.0  # of the grading, in widths of what varies; and the largest, in standard deviations
 _NEGLIGIBLE = 1e-23
 _AT_ONCE = 2**20
+_SHARES = 4
 
 
 class Nested:
@@ -42,8 +44,8 @@ class Nested:
         self.lines = [_cuts(L, at, j) for j in range(root.shape[1])]
 
     def size(self, nodes: int) -> float:
-        """How many points there are with so many nodes on each part of a line."""
-        return float(np.prod([2.0 * nodes * len(widths) for _, widths in self.lines]))
+        """At most how many points there are with so many nodes on half a line."""
+        return float(np.prod([nodes * (2 + 2 * len(widths) / _SHARES) for _, widths in self.lines]))
 
     def pieces(self, nodes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Points u (P, r) and weights (P,), without negligible ones, some at a time."""
@@ -60,12 +62,23 @@ class Nested:
         for start in range(0, len(v), some):
             before, weight = v[start : start + some], weights[start : start + some]
             breaks = affine[:, :1] + affine[:, 1:] @ before.T
-            line, w = graded_rule(breaks, np.broadcast_to(widths[:, None], breaks.shape), self.reach, nodes)
-            w = w * weight
-            kept = w > _NEGLIGIBLE
-            yield from self._beyond(
-                np.concatenate([before[np.nonzero(kept)[1]], line[kept][:, None]], axis=1), w[kept], nodes
-            )
+            lengths = part_lengths(np.sort(breaks, axis=0), self.reach)
+            shares = np.maximum(np.ceil(_SHARES * lengths / self.reach - 0.5), 1).astype(int)
+            for share, which in _grouped(shares):
+                own = breaks[:, which]
+                counts = [math.ceil(nodes * part / _SHARES) for part in share]
+                line, w = graded_rule(own, np.broadcast_to(widths[:, None], own.shape), self.reach, counts)
+                w = w * weight[which]
+                kept = w > _NEGLIGIBLE
+                first = before[which[np.nonzero(kept)[1]]]
+                yield from self._beyond(np.concatenate([first, line[kept][:, None]], axis=1), w[kept], nodes)
+
+
+def _grouped(columns: np.ndarray) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Each different column, and where it stands."""
+    found, which = np.unique(columns, axis=1, return_inverse=True)
+    for number, column in enumerate(found.T.tolist()):
+        yield column, np.flatnonzero(which == number)
 
 
 def _cuts(L: np.ndarray, at: np.ndarray, j: int) -> tuple[np.ndarray, np.ndarray]:
