@@ -28,8 +28,8 @@ _SINGULAR = 1e-12
 _REACH = 9.5  # standard deviations; exp(-u²/2) is 3e-20 there
 _RADIUS = 8.5  # of the ball in three or more dimensions: what is outside is below 1e-10
 _LEVELS = 7
-_GAIN = 10.0
-_ALMOST_PARALLEL = 0.98
+_GAIN = 10.0  # of one level; less is no geometric convergence
+_ALMOST_PARALLEL = 0.98  # the cosine of an angle between kinks that is no more than the lattice's spacing
 _MOST_IN_BALL = 2**22
 _MOST_POINTS = 2**26
 _MOST_AT_ONCE = 2**18
@@ -219,7 +219,6 @@ def _panels(variables: Variables, kinks: tuple[float, ...], level: int) -> _Poin
         return _Points(rules[0].pieces)
     tables = [tuple(map(np.concatenate, zip(*rule.pieces(), strict=True))) for rule in rules]
     tables = tables or [(np.zeros((1, 0)), np.ones(1))]
-
     sizes = [len(weights) for _, weights in tables]
     total = math.prod(sizes)
 

@@ -1,9 +1,9 @@
 """Cubatures for functions with kinks where some z_k = κ: one variable after the other, each line cut at the kinks.
 
-In a triangular basis, z = L v, the variable v_j is the last one that some z_k depends on. Given the variables before it, its line is cut
-where that z_k has its kinks; the integral over it is then a smooth function of the variables before it. It is steep if z_k depends
-little on v_j: it varies over the width |L_kj.../L_kj'| along an earlier v_j', towards which that line's nodes are graded. With as many
-z as variables, the nodes converge geometrically, whatever the metric; with more (a singular metric), where kinks cross, as a power.
+In a triangular basis, z = L v, each v_j is the last variable that some z_k depends on. Given the variables before it, its line is cut where
+that z_k has its kinks; the integral over it is then a smooth function of the variables before it. Where z_k depends little on v_j and more
+on an earlier variable, that function is steep next to the kink, and the earlier variable's nodes are graded towards it. With as many z
+as variables, the nodes converge geometrically, whatever the metric; with more (a singular metric), where cuts cross, as a power.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from scipy.linalg import qr
 from .graded import graded_rule, part_lengths
 
 _SAME = 1e-9
-_STEEP = 0.3
+_STEEP = 0.3  # what varies over less than this is graded for
 _WIDTH = 4.0  # of the grading, in widths of what varies; and the largest, in standard deviations
-_NEGLIGIBLE = 1e-23
+_NEGLIGIBLE = 1e-23  # of weights; functions are taken to be below 1e10 where these are
 _AT_ONCE = 2**20
-_SHARES = 4
+_SHARES = 4  # of nodes, in the length of `reach`
 
 
 class Nested:
@@ -62,6 +62,7 @@ class Nested:
         for start in range(0, len(v), some):
             before, weight = v[start : start + some], weights[start : start + some]
             breaks = affine[:, :1] + affine[:, 1:] @ before.T
+            # A part that is twice as long gets twice the nodes: cuts are often far from the middle.
             lengths = part_lengths(np.sort(breaks, axis=0), self.reach)
             shares = np.maximum(np.ceil(_SHARES * lengths / self.reach - 0.5), 1).astype(int)
             for share, which in _grouped(shares):

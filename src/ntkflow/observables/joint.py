@@ -71,8 +71,8 @@ class JointDistribution:
     """p(z, Ĥ | D) of one layer to order 1/n; in layer 1 a Gaussian and a constant, PDLT (8.21), (8.23).
 
     Functions are JAX functions of the preactivations that `at` lists, z[k] = z_{i_k;α_k}: pairs (neuron, sample), or samples alone
-    for neuron 0. They may have kinks and jumps; they are never differentiated by z. Accurate are those
-    at z_{i;α} = κ, for each κ of `kinks`: 0, and where the layer's activation has its own.
+    for neuron 0. They are never differentiated by z. Kinks and jumps cost no accuracy where z_{i;α} is one of `kinks`: 0, and where the
+    layer's activation has its own.
     """
 
     layer: LayerStatistics
