@@ -28,7 +28,7 @@ _SINGULAR = 1e-12
 _REACH = 9.5  # standard deviations; exp(-u²/2) is 3e-20 there
 _RADIUS = 8.5  # of the ball in three or more dimensions: what is outside is below 1e-10
 _LEVELS = 7
-_GAIN = 10.0  # of one level; less is no geometric convergence
+_GAIN = 30.0  # of a level, and its powers of two and three levels; less is no geometric convergence
 _ALMOST_PARALLEL = 0.98  # the cosine of an angle between kinks that is no more than the lattice's spacing
 _MOST_IN_BALL = 2**22
 _MOST_POINTS = 2**26
@@ -153,7 +153,7 @@ def _refined(
     Where a difference is not much smaller than those before, as for kinks that are not cut, all are erratic: the error is then three times
     the larger one of the last two, and a ladder that is not to be patient with ends.
     """
-    found, before, changes = None, None, [np.inf, np.inf]
+    found, before, changes = None, None, [np.inf] * 3
     for level in range(_LEVELS):
         points = ladder(level)
         if points is None:
@@ -161,10 +161,10 @@ def _refined(
         now, square = run(points)
         scale = np.sqrt(square)
         if before is not None:
-            changes.append(np.abs(now - before))
-            earlier, last, change = changes[-3:]
-            slow = (_GAIN * change > last) & (level > 1) | (_GAIN**2 * change > earlier) & (level > 2)
-            error = np.where(slow, 3 * np.maximum(change, last), change) + _ROUNDOFF * scale
+            change = np.abs(now - before)
+            slow = np.any([_GAIN**m * change > changes[-m] for m in (1, 2, 3)], axis=0)
+            error = np.where(slow, 3 * np.maximum(change, changes[-1]), change) + _ROUNDOFF * scale
+            changes.append(change)
             found = Estimate(now, error), scale
             if _worst(*found) <= tolerance or not patient and np.any(slow & (error > tolerance * scale)):
                 break
