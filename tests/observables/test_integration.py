@@ -124,7 +124,7 @@ def test_errors_of_kinks_that_are_not_declared(d):
         (lambda z: jnp.where(z > at, 1.0, 0.0), ndtr(-at)),
         (lambda z: jnp.maximum(z - at, 0), np.exp(-(at**2) / 2) / np.sqrt(2 * np.pi) - at * ndtr(-at)),
     ):
-        found = expectation(lambda z, u: f(z[-1]), v, Integration(1e-10))
+        found = expectation(lambda z, u, f=f: f(z[-1]), v, Integration(1e-10))
         ratio = np.abs(found.value - exact) / found.error
         assert np.mean(ratio > 1) < 0.05
         assert ratio.max() < 4
