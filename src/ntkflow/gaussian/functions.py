@@ -7,7 +7,7 @@ derivatives are never taken: by Stein's identity ⟨∂…∂f⟩ is ⟨f He(u)�
 from __future__ import annotations
 
 import functools
-import itertools
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,18 +17,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import qmc
+from scipy.stats import ortho_group, qmc
 
 from ..errors import ObservableError
-from .rules import legendre, wedges
+from .nested import Nested
+from .rules import wedges
 
 TOLERANCE = 1e-8
 _SINGULAR = 1e-12
-_REACH = 9.0  # standard deviations; exp(-u²/2) is 3e-18 there
+_REACH = 9.5  # standard deviations; exp(-u²/2) is 3e-20 there
 _RADIUS = 8.5  # of the ball in three or more dimensions: what is outside is below 1e-10
 _LEVELS = 7
-_MOST_POINTS = 2**22
-_MOST_IN_PRODUCT = 2**23
+_GAIN = 30.0  # of a level, and its powers of two and three levels; less is no geometric convergence
+_ALMOST_PARALLEL = 0.98  # the cosine of an angle between kinks that is no more than the lattice's spacing
+_MOST_IN_BALL = 2**22
+_MOST_POINTS = 2**26
+_MOST_AT_ONCE = 2**18
 _SCRAMBLINGS, _SOBOL_POINTS = 16, 2**16
 _SOBOL_HELPS = 1e-5
 _ROUNDOFF = 1e-15
@@ -41,6 +45,18 @@ class Estimate(NamedTuple):
 
     value: np.ndarray
     error: np.ndarray
+
+
+class Integration(NamedTuple):
+    """How to integrate.
+
+    Attributes:
+        tolerance: relative to √⟨h²⟩ of each component.
+        kinks: each κ where functions may have kinks or jumps, z_k = κ of any k.
+    """
+
+    tolerance: float = TOLERANCE
+    kinks: tuple[float, ...] = (0.0,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,29 +100,27 @@ def whiten(G: np.ndarray, labels: np.ndarray) -> Variables:
     return Variables(np.concatenate(roots, axis=1), np.concatenate(inverses), tuple(blocks))
 
 
-def expectation(function: Callable, variables: Variables, tolerance: float = TOLERANCE) -> Estimate:
+def expectation(function: Callable, variables: Variables, how: Integration) -> Estimate:
     """⟨h(z, u)⟩ for a JAX function of z (d,) and u (r,) with values of shape (c,).
 
-    In one or two dimensions, panels cut at z_k = 0, where kinks are at home. In more, the trapezoidal rule; where that does not get
-    to the tolerance, products of the blocks' panels, and scrambled Sobol points. Rules are refined until two in a row agree: their
-    difference is the error; of Sobol points it is three standard errors. The best of what was tried is returned.
-
-    Args:
-        tolerance: relative to √⟨h²⟩ of each component.
+    Lines and planes are cut at z_k = κ; in three dimensions and more the trapezoidal rule is tried first. Rules are refined until two in a
+    row agree: their difference is the error. Where that does not get far, as for kinks elsewhere and for more than four dimensions,
+    scrambled Sobol points are tried, with three standard errors. The best of what was tried is returned.
 
     Raises:
         ObservableError: h is not finite somewhere.
     """
     run, r = _compiled(function, variables), len(variables.inverse)
     tried: list[tuple[Estimate, np.ndarray]] = []
-    ladders = [functools.partial(_panels, variables)] if r < 3 else [functools.partial(_ball, r)]
-    if r > 2 and all(columns.stop - columns.start < 3 for _, columns in variables.blocks):
-        ladders.append(functools.partial(_panels, variables))
+    ladders = [functools.partial(_panels, variables, how.kinks)]
+    if r > 2 and not _narrow(variables.root):
+        # Of smooth functions it takes the fewest points; of others it does not converge, and is left soon.
+        ladders.insert(0, functools.partial(_ball, r))
     for ladder in ladders:
-        found = _refined(run, [ladder] * _LEVELS, tolerance)
+        found = _refined(run, ladder, how.tolerance, patient=ladder is ladders[-1])
         if found is not None:
             tried.append(found)
-            if _worst(*found) <= tolerance:
+            if _worst(*found) <= how.tolerance:
                 return found[0]
     if r > 2 and min((_worst(*found) for found in tried), default=np.inf) > _SOBOL_HELPS:
         tried.append(_by_sobol(run, r))
@@ -124,18 +138,35 @@ def _worst(found: Estimate, scale: np.ndarray) -> float:
     return float(np.max(found.error / np.where(scale > 0, scale, 1.0), initial=0.0))
 
 
-def _refined(run, ladder: list[Callable], tolerance: float) -> tuple[Estimate, np.ndarray] | None:
-    """The first of a ladder's rules that agrees with the one before, or its last one, with √⟨h²⟩; None if it has but one."""
-    found, before = None, None
-    for level, rule in enumerate(ladder):
-        points = rule(level)
+def _narrow(root: np.ndarray) -> bool:
+    """Whether kinks of two z's may lie so near to each other that a lattice misses what is between them."""
+    unit = root / np.maximum(np.linalg.norm(root, axis=1, keepdims=True), 1e-300)
+    cosines = np.abs(np.triu(unit @ unit.T, 1))
+    return bool(np.any((cosines > _ALMOST_PARALLEL) & (cosines < 1 - _SINGULAR)))
+
+
+def _refined(
+    run, ladder: Callable[[int], _Points | None], tolerance: float, patient: bool
+) -> tuple[Estimate, np.ndarray] | None:
+    """The first of a ladder's rules that agrees with the one before, or the last one, with √⟨h²⟩; None if there is but one.
+
+    Where a difference is not much smaller than those before, as for kinks that are not cut, all are erratic: the error is then three times
+    the larger one of the last two, and a ladder that is not to be patient with ends.
+    """
+    found, before, changes = None, None, [np.inf] * 3
+    for level in range(_LEVELS):
+        points = ladder(level)
         if points is None:
             break
         now, square = run(points)
         scale = np.sqrt(square)
         if before is not None:
-            found = Estimate(now, np.abs(now - before) + _ROUNDOFF * scale), scale
-            if _worst(*found) <= tolerance:
+            change = np.abs(now - before)
+            slow = np.any([_GAIN**m * change > changes[-m] for m in (1, 2, 3)], axis=0)
+            error = np.where(slow, 3 * np.maximum(change, changes[-1]), change) + _ROUNDOFF * scale
+            changes.append(change)
+            found = Estimate(now, error), scale
+            if _worst(*found) <= tolerance or not patient and np.any(slow & (error > tolerance * scale)):
                 break
         before = now
     return found
@@ -177,60 +208,71 @@ def _compiled(function: Callable, variables: Variables):
     return run
 
 
-def _panels(variables: Variables, level: int) -> _Points | None:
-    """The product of the panels of blocks of at most two variables u; None where it has too many points."""
-    rules = [_block_panels(variables.root[rows, columns], level) for rows, columns in variables.blocks]
-    if np.prod([float(len(weights)) for _, weights in rules]) > _MOST_IN_PRODUCT:
+def _panels(variables: Variables, kinks: tuple[float, ...], level: int) -> _Points | None:
+    """The product of the blocks' rules; None where it has too many points."""
+    # Each level doubles the nodes, in more than two dimensions every second one.
+    finer = 2.0 ** (level if len(variables.inverse) < 3 else level / 2)
+    rules = [_block_rule(variables.root[rows, columns], kinks, finer) for rows, columns in variables.blocks]
+    if np.prod([rule.size for rule in rules]) > _MOST_POINTS:
         return None
+    if len(rules) == 1:
+        return _Points(rules[0].pieces)
+    tables = [tuple(map(np.concatenate, zip(*rule.pieces(), strict=True))) for rule in rules]
+    tables = tables or [(np.zeros((1, 0)), np.ones(1))]
+    sizes = [len(weights) for _, weights in tables]
+    total = math.prod(sizes)
 
     def pieces():
-        # The last blocks as one table, the first ones' points one after the other until that table is large.
-        split = max(len(rules) - 1, 0)
-        while split and np.prod([len(w) for _, w in rules[split - 1 :]]) <= 2**18:
-            split -= 1
-        tail_u, tail_w = np.zeros((1, 0)), np.ones(1)
-        for u, w in rules[split:]:
-            tail_u = np.concatenate([np.repeat(tail_u, len(u), axis=0), np.tile(u, (len(tail_u), 1))], axis=1)
-            tail_w = np.outer(tail_w, w).ravel()
-        for chosen in itertools.product(*(range(len(w)) for _, w in rules[:split])):
-            head = [rule[0][k] for rule, k in zip(rules, chosen, strict=False)]
-            weight = np.prod([rule[1][k] for rule, k in zip(rules, chosen, strict=False)])
-            u = np.broadcast_to(np.concatenate([*head, np.zeros(0)]), (len(tail_w), sum(map(len, head))))
-            yield np.concatenate([u, tail_u], axis=1), weight * tail_w
+        for start in range(0, total, _MOST_AT_ONCE):
+            chosen = np.unravel_index(np.arange(start, min(start + _MOST_AT_ONCE, total)), sizes)
+            pairs = [(u[k], w[k]) for (u, w), k in zip(tables, chosen, strict=True)]
+            yield np.concatenate([u for u, _ in pairs], axis=1), np.prod([w for _, w in pairs], axis=0)
 
     return _Points(pieces)
 
 
-def _block_panels(root: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points (P, r) and weights (P,) for one block with its `root` (d, r)."""
-    r = root.shape[1]
-    if r == 0:
-        return np.zeros((1, 0)), np.ones(1)
-    if r == 1:
-        x, w = legendre(12 * 2**level, _REACH)
-        w = w * np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
-        return np.concatenate([-x[::-1], x])[:, None], np.concatenate([w[::-1], w])
+class _Rule(NamedTuple):
+    """At most `size` points u (P, r) and weights (P,), in pieces."""
+
+    size: float
+    pieces: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
+
+
+def _block_rule(root: np.ndarray, kinks: tuple[float, ...], finer: float) -> _Rule:
+    """The rule of one block with its `root` (d, r): wedges in a plane that is cut through its centre alone, otherwise line by line."""
+    if root.shape[1] != 2 or kinks != (0.0,):
+        nested, nodes = Nested(root, kinks, _REACH), math.ceil((12 if root.shape[1] == 1 else 8) * finer)
+        return _Rule(nested.size(nodes), functools.partial(nested.pieces, nodes))
     kept = root[np.any(root != 0, axis=1)]
-    u, w = wedges(kept[None], _REACH, 6 * 2**level, 12 * 2**level)
-    return u[0].T, w[0]
+    angles, radii = math.ceil(6 * finer), math.ceil(12 * finer)
+
+    def pieces():
+        u, w = wedges(kept[None], _REACH, angles, radii)
+        yield u[0].T, w[0]
+
+    return _Rule(2.0 * len(kept) * angles * radii, pieces)
 
 
 @functools.lru_cache(maxsize=4)
 def _ball(r: int, level: int) -> _Points | None:
-    """The trapezoidal rule within |u| < radius; None where it has too many points."""
+    """The trapezoidal rule within |u| < radius; None where it has too many points.
+
+    The lattice is turned, and without a centre of symmetry: a kink is then never in such a place that it does not show.
+    """
     step = 0.8 * 2 ** (-level / 2)
-    side = (np.arange(-int(_RADIUS / step) - 1, int(_RADIUS / step) + 1) + 0.5) * step
-    if len(side) ** (r - 1) > 4 * _MOST_POINTS:
+    side = (np.arange(-int(_RADIUS / step) - 1, int(_RADIUS / step) + 1) + (0.4 + 0.618 * level) % 1) * step
+    if len(side) ** (r - 1) > 4 * _MOST_IN_BALL:
         return None
     weight = step / np.sqrt(2 * np.pi) * np.exp(-(side**2) / 2)
     u, w = side[:, None], weight
     for _ in range(r - 1):
         square = np.add.outer(np.sum(u**2, axis=1), side**2)
         first, last = np.nonzero(square < _RADIUS**2)
-        if len(first) > _MOST_POINTS:
+        if len(first) > _MOST_IN_BALL:
             return None
         u, w = np.concatenate([u[first], side[last, None]], axis=1), w[first] * weight[last]
-    return _Points(lambda: iter([(u, w)]))
+    turned = u @ ortho_group.rvs(r, random_state=0)
+    return _Points(lambda: iter([(turned, w)]))
 
 
 def _by_sobol(run, r: int) -> tuple[Estimate, np.ndarray]:

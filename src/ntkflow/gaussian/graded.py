@@ -2,13 +2,13 @@
 
 About such a point b the substitution v = b ± ω sinh t makes steps of ω at b and of |v - b| far away. A function with
 poles at a distance of ω or more from b, and no other features, then has them a distance of order 1 from the line of t.
+Everything is in NumPy or JAX as the points are given: traceable.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from .rules import legendre
@@ -26,40 +26,56 @@ class Parts(NamedTuple):
 
     def at(self, t):
         """v and dv/dt > 0 at t, which has an axis more in front of the parts' own ones: (nodes, 2 m, …)."""
+        xp = self.T.__array_namespace__()
         return (
-            self.centre + self.sign * self.width * jnp.sinh(self.T * t),
-            self.T * self.width * jnp.cosh(self.T * t),
+            self.centre + self.sign * self.width * xp.sinh(self.T * t),
+            self.T * self.width * xp.cosh(self.T * t),
         )
 
 
 def graded_parts(breaks, width, reach: float) -> Parts:
-    """The line from -reach to reach, cut at each of `breaks` (m, …) and between two of them; arguments as of `graded_rule`."""
-    order = jnp.argsort(breaks, axis=0)
-    breaks, width = (jnp.take_along_axis(x, order, axis=0) for x in (breaks, width))
-    clipped = jnp.clip(breaks, -reach, reach)
-    width = jnp.maximum(width, jnp.abs(breaks - clipped))
+    """The parts below and above each of `breaks`, in ascending order; arguments as of `graded_rule`."""
+    xp = breaks.__array_namespace__()
+    order = xp.argsort(breaks, axis=0)
+    breaks, width = (xp.take_along_axis(x, order, axis=0) for x in (breaks, width))
+    clipped = xp.clip(breaks, -reach, reach)
+    width = xp.maximum(width, xp.abs(breaks - clipped))
     middle = (clipped[1:] + clipped[:-1]) / 2
-    end = jnp.full_like(clipped[:1], reach)
-    length = jnp.concatenate(
-        [clipped - jnp.concatenate([-end, middle]), jnp.concatenate([middle, end]) - clipped]
+    end = xp.full_like(clipped[:1], reach)
+    below, above = clipped - xp.concat([-end, middle]), xp.concat([middle, end]) - clipped
+
+    def interleaved(below, above):
+        return xp.stack([below, above], axis=1).reshape(-1, *breaks.shape[1:])
+
+    width, length = interleaved(width, width), interleaved(below, above)
+    sign = xp.ones_like(clipped)
+    return Parts(
+        interleaved(clipped, clipped), interleaved(-sign, sign), width, length, xp.asinh(length / width)
     )
-    sign = jnp.ones_like(clipped)
-    centre, sign, width = (jnp.concatenate(x) for x in ([clipped, clipped], [-sign, sign], [width, width]))
-    return Parts(centre, sign, width, length, jnp.arcsinh(length / width))
 
 
-def graded_rule(breaks, width, reach: float, nodes: int):
-    """Nodes and weights for u ~ N(0, 1), cut at each of `breaks` and between two of them: traceable.
+def graded_rule(breaks, width, reach: float, nodes: int | list[int]):
+    """Nodes and weights for u ~ N(0, 1), cut at each of `breaks` and between two of them.
 
     Args:
         breaks: (m, …), in any order; those beyond ±reach count as there.
         width: (m, …), ω > 0 of each.
-        nodes: of Gauss and Legendre in each of the 2 m parts.
+        nodes: of Gauss and Legendre in each of the 2 m parts, or those of each in a list, from below.
 
     Returns:
-        Two arrays (2 m nodes, …).
+        Two arrays (nodes of all parts, …).
     """
-    t, w = (x.reshape(nodes, *(1,) * breaks.ndim) for x in legendre(nodes, 1.0))
-    u, slope = graded_parts(breaks, width, reach).at(t)
-    weights = w * slope * jnp.exp(-u * u / 2) / np.sqrt(2 * np.pi)
-    return u.reshape(-1, *breaks.shape[1:]), weights.reshape(-1, *breaks.shape[1:])
+    xp = breaks.__array_namespace__()
+    parts = graded_parts(breaks, width, reach)
+
+    def rule(parts, count):
+        t, w = (xp.asarray(x).reshape(count, *(1,) * breaks.ndim) for x in legendre(count, 1.0))
+        u, slope = parts.at(t)
+        weights = w * slope * xp.exp(-u * u / 2) / np.sqrt(2 * np.pi)
+        return (x.reshape(-1, *breaks.shape[1:]) for x in (u, weights))
+
+    if isinstance(nodes, int):
+        return tuple(rule(parts, nodes))
+    rules = [rule(Parts(*(x[i : i + 1] for x in parts)), count) for i, count in enumerate(nodes)]
+    u, weights = zip(*rules, strict=True)
+    return xp.concat(u), xp.concat(weights)

@@ -94,7 +94,7 @@ def _by_term(activation: Activation, where: Canonical, nodes: int, inner: int, t
     f = _coefficients(activation, where.first, x, inner, terms)
     parts = graded_parts(*others, _REACH)
     t, _ = legendre(nodes, 1.0)
-    k = _coefficients(activation, where.second, parts.at(t[:, None])[0].ravel(), inner, terms)
+    k = _coefficients(activation, where.second, parts.at(jnp.asarray(t)[:, None])[0].ravel(), inner, terms)
     k = jnp.einsum("nj,npfl->pjfl", _to_polynomials(nodes), k.reshape(nodes, -1, *k.shape[1:]))
     given_x = jax.lax.map(
         lambda x: _polynomials_given(x, kappa1, narrow, parts, nodes), x, batch_size=_AT_ONCE

@@ -93,7 +93,7 @@ COARSE = Rule(
 )
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=256)
 def legendre(nodes: int, length: float) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Legendre nodes and weights on (0, length), to the last digits: NumPy's own weights are off by 1e-14.
 

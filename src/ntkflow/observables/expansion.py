@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..gaussian.functions import Estimate, Variables, expectation, whiten
-from ..statistics import LayerStatistics
+from ..gaussian.functions import Estimate, Integration, Variables, expectation, whiten
+from ..statistics import Flow, LayerStatistics
 from . import cumulants
 from .entries import NTK, Z
 
@@ -38,6 +38,12 @@ class Expanded:
 
     def __float__(self) -> float:
         return self.value
+
+
+def kinks_of(flow: Flow, layer: int) -> tuple[float, ...]:
+    """Where functions of a layer's preactivations may have kinks: at 0, and where its activation has them."""
+    own = flow.mlp.activation[layer - 1].kinks if layer < len(flow) else ()
+    return tuple(sorted({0.0, *own}))
 
 
 def outer(z: Z, axes: int) -> list[Z]:
@@ -83,15 +89,15 @@ def given_z(layer: LayerStatistics, z: Z, ntk: NTK, v: Variables) -> Callable:
     return lambda u: (C @ jnp.outer(u, u).ravel() - traces) / 2
 
 
-def expect_z(layer: LayerStatistics, f: Callable, z: Z, tolerance: float) -> Expanded:
+def expect_z(layer: LayerStatistics, f: Callable, z: Z, how: Integration) -> Expanded:
     """E[f(z)] to order 1/n."""
     v = variables(layer, z)
     w = edgeworth(layer, z, v)
-    found = expectation(lambda x, u: f(x) * jnp.stack([1.0, w(u)]), v, tolerance)
+    found = expectation(lambda x, u: f(x) * jnp.stack([1.0, w(u)]), v, how)
     return expanded(found, layer.fan_in)
 
 
-def expect_joint(layer: LayerStatistics, f: Callable, z: Z, ntk: NTK, tolerance: float) -> Expanded:
+def expect_joint(layer: LayerStatistics, f: Callable, z: Z, ntk: NTK, how: Integration) -> Expanded:
     """E[f(z, Ĥ)] to order 1/n; f is expanded about the mean of Ĥ to second order."""
     v = variables(layer, z)
     w, shift = edgeworth(layer, z, v), given_z(layer, z, ntk, v)
@@ -106,17 +112,17 @@ def expect_joint(layer: LayerStatistics, f: Callable, z: Z, ntk: NTK, tolerance:
             [value, value * w(u) + slope @ (H1 + shift(u)) + jnp.sum(curvature * covariance) / 2]
         )
 
-    return expanded(expectation(terms, v, tolerance), layer.fan_in)
+    return expanded(expectation(terms, v, how), layer.fan_in)
 
 
-def expect_with_ntk(layer: LayerStatistics, f: Callable, z: Z, ntk: NTK, tolerance: float) -> np.ndarray:
+def expect_with_ntk(layer: LayerStatistics, f: Callable, z: Z, ntk: NTK, how: Integration) -> np.ndarray:
     """n E[f(z) ΔĤ] of each element of the NTK, PDLT (8.71), and its error: (2, K)."""
     v = variables(layer, z)
     shift = given_z(layer, z, ntk, v)
-    return np.stack(expectation(lambda x, u: f(x) * shift(u), v, tolerance))
+    return np.stack(expectation(lambda x, u: f(x) * shift(u), v, how))
 
 
-def curvature(layer: LayerStatistics, f: Callable, z: Z, tolerance: float) -> Estimate:
+def curvature(layer: LayerStatistics, f: Callable, z: Z, how: Integration) -> Estimate:
     """J_kl = ⟨∂²f/∂z_k ∂z_l⟩, (d, d); for a singular metric one of the J's that give the same sums with any cumulant."""
     v = variables(layer, z)
     r, d = v.inverse.shape
@@ -125,7 +131,7 @@ def curvature(layer: LayerStatistics, f: Callable, z: Z, tolerance: float) -> Es
     def terms(x, u):
         return f(x) * (u[a] * u[b] - (a == b))
 
-    found = expectation(terms, v, tolerance)
+    found = expectation(terms, v, how)
     J, error = np.zeros((2, r, r))
     J[a, b], J[b, a], error[a, b], error[b, a] = *[found.value] * 2, *[found.error] * 2
     return Estimate(

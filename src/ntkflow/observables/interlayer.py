@@ -23,11 +23,11 @@ import numpy as np
 
 from ..errors import ComponentError
 from ..finite.parameters import as_int, layer_number
-from ..gaussian.functions import TOLERANCE, Estimate, Variables, expectation
+from ..gaussian.functions import TOLERANCE, Estimate, Integration, Variables, expectation
 from ..statistics import Flow, LayerStatistics
 from . import cumulants
 from .entries import NTK, At, Z, ntk_at, preactivations_at
-from .expansion import curvature, edgeworth, given_z, variables
+from .expansion import curvature, edgeworth, given_z, kinks_of, variables
 from .functions import checked_function
 
 
@@ -100,7 +100,7 @@ def interlayer(
     H = cumulants.mean_ntk(under, "H", elements)
     with_h = Q if K else lambda z, h: Q(z)
     sigma = flow.mlp.activation[top - 2].function
-    lower = _Lower(under, sigma, with_h, z_Q, elements, H, tolerance)
+    lower = _Lower(under, sigma, with_h, z_Q, elements, H, Integration(tolerance, kinks_of(flow, top - 1)))
     C_W, n = flow.mlp.C_W[top - 1], under.width
     v = variables(above, z_O)
     leading = fluctuation = correction = error = 0.0
@@ -113,7 +113,7 @@ def interlayer(
         if not slots:
             continue
         samples = [[int(z_O.sample[k]) for k in slot] for slot in slots]
-        upper = _upper(v, O, z_O, slots, tolerance)
+        upper = _upper(v, O, z_O, slots, Integration(tolerance, kinks_of(flow, top)))
         lower_mean, shift, covariance = lower([j for _, j in alone], samples, z_O, C_W)
         a, b = (x.value for x in (upper, lower_mean))
         count = len(slots)
@@ -150,7 +150,7 @@ def same_neuron_pairs(z: Z) -> tuple[np.ndarray, np.ndarray]:
     return k, l
 
 
-def _upper(v: Variables, O: Callable, z: Z, slots: list[tuple[int, ...]], tolerance: float) -> Estimate:
+def _upper(v: Variables, O: Callable, z: Z, slots: list[tuple[int, ...]], how: Integration) -> Estimate:
     """⟪∂…∂O⟫ for each choice of the entries that derivatives act on, and with two more of one neuron: (1 + pairs, slots)."""
     rows = v.inverse.T  # ∂/∂z_k is rows[k] · ∂/∂u
     k, l = same_neuron_pairs(z)
@@ -160,7 +160,7 @@ def _upper(v: Variables, O: Callable, z: Z, slots: list[tuple[int, ...]], tolera
     def terms(x, u):
         return O(x) * jnp.concatenate([_wick(rows, forms, u), _wick(rows, many, u)])
 
-    found = expectation(terms, v, tolerance)
+    found = expectation(terms, v, how)
     return Estimate(*(x.reshape(1 + len(k), len(slots)) for x in found))
 
 
@@ -203,7 +203,7 @@ class _Lower:
     z_Q: Z
     ntk: NTK
     H: np.ndarray
-    tolerance: float
+    how: Integration
 
     def __call__(
         self, neurons: list[int], samples: list[list[int]], z_O: Z, C_W: float
@@ -247,7 +247,7 @@ class _Lower:
             ss = jnp.sum(s[one] * s[two], axis=0)
             return jnp.concatenate([r, ss, jnp.outer(ss, r).ravel()])
 
-        value, error = expectation(terms, v, self.tolerance)
+        value, error = expectation(terms, v, self.how)
         r, ss, product = value[:S], value[S : S + P], value[S + P :].reshape(P, S)
         dr, dss, dproduct = error[:S], error[S : S + P], error[S + P :].reshape(P, S)
         total = dproduct + np.outer(dss, np.abs(r)) + np.outer(np.abs(ss), dr)
@@ -273,7 +273,7 @@ class _Lower:
             first = value * w(u) + slope @ (H1 + mean_H(u)) + jnp.sum(bend * HH, axis=(1, 2)) / 2
             return jnp.concatenate([first, slope.ravel(), jnp.outer(value, u[a] * u[b] - (a == b)).ravel()])
 
-        found = expectation(terms, v, self.tolerance)
+        found = expectation(terms, v, self.how)
         first, dfirst = (x[:S] / layer.fan_in for x in found)
         slope, dslope = (x[S : S + S * K].reshape(S, K) for x in found)
         packed, dpacked = (x[S + S * K :].reshape(S, len(a)) for x in found)
@@ -289,7 +289,7 @@ class _Lower:
         )
         for p, pair in enumerate(pairs):
             at = Z(np.full(2, apart), np.array(pair))
-            ss = curvature(layer, lambda z: self.sigma(z[0]) * self.sigma(z[1]), at, self.tolerance)
+            ss = curvature(layer, lambda z: self.sigma(z[0]) * self.sigma(z[1]), at, self.how)
             legs = [Z(np.reshape(x.neuron, s), np.reshape(x.sample, s)) for x, s in (
                 (at, (2, 1, 1, 1)), (at, (1, 2, 1, 1)), (z, (1, 1, -1, 1)), (z, (1, 1, 1, -1)))]  # fmt: skip
             kappa = cumulants.zzzz(layer, *legs) / 4 * ratio

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
-from ..gaussian.functions import expectation
+from ..gaussian.functions import Integration, expectation
 from ..statistics import LayerStatistics
 from . import cumulants
 from .entries import Z
@@ -15,11 +15,11 @@ from .expansion import Expanded, curvature, edgeworth, variables
 
 
 def covariance(
-    layer: LayerStatistics, f: Callable, z_f: Z, g: Callable, z_g: Z, tolerance: float
+    layer: LayerStatistics, f: Callable, z_f: Z, g: Callable, z_g: Z, how: Integration
 ) -> Expanded:
     """Cov[f, g] to order 1/n: of order 1 if they have a neuron in common, otherwise (8.41)."""
     if not set(z_f.neuron.tolist()) & set(z_g.neuron.tolist()):
-        return _different(layer, f, z_f, g, z_g, tolerance)
+        return _different(layer, f, z_f, g, z_g, how)
     entries = dict.fromkeys(
         zip(*(np.concatenate(x).tolist() for x in zip(z_f, z_g, strict=True)), strict=True)
     )
@@ -36,7 +36,7 @@ def covariance(
         a, b = f(x[in_f]), g(x[in_g])
         return (jnp.array([[1.0], [w(u)]]) * jnp.stack([a, b, a * b])).ravel()
 
-    value, error = (x.reshape(2, 3) for x in expectation(terms, v, tolerance))
+    value, error = (x.reshape(2, 3) for x in expectation(terms, v, how))
     (mean_f, mean_g, product), (first_f, first_g, first_product) = value
     leading = product - mean_f * mean_g
     correction = first_product - first_f * mean_g - mean_f * first_g
@@ -45,9 +45,9 @@ def covariance(
     return Expanded(leading, correction, n, float((error[0] + error[1] / n) @ sizes))
 
 
-def _different(layer, f, z_f, g, z_g, tolerance) -> Expanded:
+def _different(layer, f, z_f, g, z_g, how) -> Expanded:
     """(1/4n) Σ V_(γ1γ2)(γ3γ4) J_γ1γ2[f] J_γ3γ4[g]."""
-    J_f, J_g = curvature(layer, f, z_f, tolerance), curvature(layer, g, z_g, tolerance)
+    J_f, J_g = curvature(layer, f, z_f, how), curvature(layer, g, z_g, how)
     kappa = _between(layer, z_f, z_g)
     value = np.einsum("ab,cd,abcd->", J_f.value, J_g.value, kappa) / 4
     error = sum(

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import ComponentError, DataError
 from ..finite.parameters import key_of, layer_number, whole_number
-from ..gaussian.functions import TOLERANCE
+from ..gaussian.functions import TOLERANCE, Integration
 from ..memory import check_memory
 from ..statistics import Flow, LayerStatistics
 from . import cumulants, expansion, intralayer
@@ -34,7 +34,8 @@ def joint(flow: Flow, layer: int = -1) -> JointDistribution:
     """
     if not isinstance(flow, Flow):
         raise ComponentError(f"flow must be a Flow, not {type(flow).__name__}")
-    return JointDistribution(flow[layer_number(flow.mlp, layer)])
+    chosen = layer_number(flow.mlp, layer)
+    return JointDistribution(flow[chosen], expansion.kinks_of(flow, chosen))
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,12 @@ class JointDistribution:
     """p(z, Ĥ | D) of one layer to order 1/n; in layer 1 a Gaussian and a constant, PDLT (8.21), (8.23).
 
     Functions are JAX functions of the preactivations that `at` lists, z[k] = z_{i_k;α_k}: pairs (neuron, sample), or samples alone
-    for neuron 0. They may have kinks and jumps; they are never differentiated by z.
+    for neuron 0. They are never differentiated by z. Kinks and jumps cost no accuracy where z_{i;α} is one of `kinks`: 0, and where the
+    layer's activation has its own.
     """
 
     layer: LayerStatistics
+    kinks: tuple[float, ...]
 
     def cumulant(self, *entries: Z | NTK) -> float:
         """The connected expectation of some z_{i;α} and Ĥ_{i1i2;α1α2}, in any order.
@@ -136,9 +139,10 @@ class JointDistribution:
         z = preactivations_at(self.layer, at)
         elements = ntk_at(self.layer, ntk)
         d, K = len(z.neuron), len(elements.neuron1)
+        how = Integration(tolerance, self.kinks)
         if K == 0:
-            return expansion.expect_z(self.layer, checked_function(f, d), z, tolerance)
-        return expansion.expect_joint(self.layer, checked_function(f, d, K), z, elements, tolerance)
+            return expansion.expect_z(self.layer, checked_function(f, d), z, how)
+        return expansion.expect_joint(self.layer, checked_function(f, d, K), z, elements, how)
 
     def expect_with_ntk(
         self, f: Callable, at: At, ntk: tuple[int, int, int, int], tolerance: float = TOLERANCE
@@ -146,7 +150,7 @@ class JointDistribution:
         """E[f(z) ΔĤ_{i3i4;34}], PDLT (8.71), to order 1/n; arguments as of `expect`, with one element of the NTK."""
         z, element = preactivations_at(self.layer, at), ntk_at(self.layer, [ntk])
         found = expansion.expect_with_ntk(
-            self.layer, checked_function(f, len(z.neuron)), z, element, tolerance
+            self.layer, checked_function(f, len(z.neuron)), z, element, Integration(tolerance, self.kinks)
         )
         n = self.layer.fan_in
         return Expanded(0.0, float(found[0, 0]), n, float(found[1, 0]) / n)
@@ -158,7 +162,7 @@ class JointDistribution:
         z_f, z_g = preactivations_at(self.layer, f_at), preactivations_at(self.layer, g_at)
         f = checked_function(f, len(z_f.neuron), name="f")
         g = checked_function(g, len(z_g.neuron), name="g")
-        return intralayer.covariance(self.layer, f, z_f, g, z_g, tolerance)
+        return intralayer.covariance(self.layer, f, z_f, g, z_g, Integration(tolerance, self.kinks))
 
     def action(self, neurons: int = 1, samples: Sequence[int] | None = None) -> QuarticAction:
         """The log-density of z of some neurons on some samples, by default all: a quartic action, PDLT (4.80)-(4.82)."""

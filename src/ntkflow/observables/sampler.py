@@ -1,9 +1,9 @@
 """Draws of (z, Ĥ) of a few neurons whose moments are the theory's to order 1/n.
 
-Given what is below, neurons are independent, and so are they drawn. Ĝ = root exp(X) rootᵀ and Ω̂ fluctuate together: X and ΔΩ are
-Gaussian with the covariances V, D and A over n; exp keeps Ĝ positive, and the mean of X makes up for it. Then
+Given what is below, neurons are independent, and so are they drawn. Ĝ = root M Mᵀ rootᵀ and Ω̂ fluctuate together: M is exp(X/2) to second
+order, X and ΔΩ are Gaussian with the covariances V, D and A over n, and the mean of X makes up for M's second order. Then
 
-    z_i = root exp(X/2) ξ_i,    Ĥ_{ij;34} = δ_ij (H + H1/n + ΔΩ)_34 + (1/n) K_34·(ξ_i ξ_j - δ_ij) + Q_{ij;34},
+    z_i = root M ξ_i,  M = 1 + X/2 + X²/8,    Ĥ_{ij;34} = δ_ij (H + H1/n + ΔΩ)_34 + (1/n) K_34·(ξ_i ξ_j - δ_ij) + Q_{ij;34},
 
 with ξ unit Gaussians, K = F with its legs of z whitened, and Q a Gaussian matrix of covariance B/n less what K makes of it.
 """
@@ -104,26 +104,33 @@ def draw(arrays: tuple, key: jax.Array, neurons: int, draws: int) -> tuple[jax.A
     keys = jax.random.split(key, 3)
     common = mean + jax.random.normal(keys[0], (draws, shared.shape[1])) @ shared.T
     p = r * (r + 1) // 2
-    X, Omega = _symmetric(common[:, :p], r), _symmetric(common[:, p:], k)
-    values, vectors = jnp.linalg.eigh(X)
-    half = (vectors * jnp.exp(values / 2)[:, None]) @ vectors.swapaxes(1, 2)
+    half, Omega = _symmetric(common[:, :p], r) / 2, _symmetric(common[:, p:], k)
     xi = jax.random.normal(keys[1], (draws, m, r))
-    z = jnp.einsum("ar,drs,dis->dia", root, half, xi, optimize=True)
-    i, j = jnp.triu_indices(m)
-    Q = jax.random.normal(keys[2], (draws, len(i), own.shape[1])) @ own.T
-    Q = Q.reshape(draws, len(i), k, k)
-    turned = Q.swapaxes(2, 3)
+    first = jnp.einsum("drs,dis->dir", half, xi)
+    z = (xi + first + jnp.einsum("drs,dis->dir", half, first) / 2) @ root.T
+    i, j = np.triu_indices(m)
     same = (i == j)[:, None, None]
-    Q = jnp.where(same, (Q + turned) / jnp.sqrt(2.0), Q)
-    full = jnp.zeros((draws, m, m, k, k)).at[:, i, j].set(Q).at[:, j, i].set(Q.swapaxes(2, 3))
-    products = xi[:, :, None, :, None] * xi[:, None, :, None, :]
-    unit = jnp.eye(m)[:, :, None, None]
-    full += jnp.einsum("cdab,nijab->nijcd", K, products - unit * jnp.eye(r), optimize=True)
-    return z, full + unit * (H + Omega)[:, None, None]
+    products = xi[:, i, :, None] * xi[:, j, None] - same * jnp.eye(r)
+    Q = (jax.random.normal(keys[2], (draws, len(i), own.shape[1])) @ own.T).reshape(draws, -1, k, k)
+    Q = jnp.where(same, (Q + Q.swapaxes(2, 3)) / jnp.sqrt(2.0), Q)
+    pairs = Q + (products.reshape(draws, -1, r * r) @ K.reshape(k * k, r * r).T).reshape(Q.shape)
+    pairs += same * (H + Omega)[:, None]
+    # The pairs below the diagonal are those above it with their samples exchanged.
+    turned = jnp.where(
+        np.tril(np.ones((m, m), bool), -1).reshape(-1, 1, 1),
+        *(x[:, _places(m).ravel()] for x in (pairs.swapaxes(2, 3), pairs)),
+    )
+    return z, turned.reshape(draws, m, m, k, k)
+
+
+def _places(size: int) -> np.ndarray:
+    """Of a symmetric matrix each element's place in its upper triangle."""
+    places = np.zeros((size, size), int)
+    a, b = np.triu_indices(size)
+    places[a, b] = places[b, a] = np.arange(len(a))
+    return places
 
 
 def _symmetric(upper: jax.Array, size: int) -> jax.Array:
     """(draws, size, size) from its upper triangles."""
-    a, b = jnp.triu_indices(size)
-    empty = jnp.zeros((len(upper), size, size))
-    return empty.at[:, a, b].set(upper).at[:, b, a].set(upper)
+    return upper[:, _places(size)]
