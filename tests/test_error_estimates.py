@@ -15,6 +15,7 @@ FINER = Rule(
     inner_reach=11.5,
     wedge=(112, 168),
     kinked_plane=(80, 72),
+    pair_series=((200, 160),),
     series=((250, 256),),
     shared=(250, 256),
     kinked_series=((88, 96, 200),),

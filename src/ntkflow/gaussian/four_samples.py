@@ -22,7 +22,7 @@ import numpy as np
 from ..activations import Activation
 from .rules import folded, trapezoid_basis
 
-_PAIRINGS = np.array([(0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)])
+PAIRINGS = np.array([(0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)])
 _AT_ONCE = 4  # quadruples whose grids are in the cache together
 
 
@@ -51,7 +51,7 @@ def _quotient(a, b):
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1.0), 0.0)
 
 
-def _root(block):
+def root_of_pair(block):
     """A lower-triangular root (…, 2, 2) of a 2×2 covariance, and its pseudo-inverse."""
     a, b, c = block[..., 0, 0], block[..., 0, 1], block[..., 1, 1]
     s1 = jnp.sqrt(a)
@@ -72,10 +72,10 @@ def _root(block):
 def canonical(G, smallest: int = 0) -> Canonical:
     """Of covariances G (…, 4, 4), singular ones included, in the pairing whose larger κ is smallest; or its smaller one, with 1."""
     found = []
-    for pairing in _PAIRINGS:
+    for pairing in PAIRINGS:
         block = G[..., pairing[:, None], pairing]
-        root12, inverse12 = _root(block[..., :2, :2])
-        root34, inverse34 = _root(block[..., 2:, 2:])
+        root12, inverse12 = root_of_pair(block[..., :2, :2])
+        root34, inverse34 = root_of_pair(block[..., 2:, 2:])
         cross = inverse12 @ block[..., :2, 2:] @ jnp.swapaxes(inverse34, -1, -2)
         left, kappa, right = jnp.linalg.svd(cross)
         found.append((root12 @ left, jnp.minimum(kappa, 1.0), root34 @ jnp.swapaxes(right, -1, -2)))
@@ -93,7 +93,7 @@ def canonical(G, smallest: int = 0) -> Canonical:
 def as_asked(moments, pairing):
     """Moments (…, n, n, n, n) of samples in the order of their pairing, in their own order."""
     front = moments.ndim - 4
-    ordered = [jnp.transpose(moments, (*range(front), *(front + np.argsort(p)))) for p in _PAIRINGS]
+    ordered = [jnp.transpose(moments, (*range(front), *(front + np.argsort(p)))) for p in PAIRINGS]
     return jnp.select([(pairing == k)[..., None, None, None, None] for k in range(3)], ordered)
 
 

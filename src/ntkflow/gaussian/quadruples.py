@@ -1,6 +1,6 @@
 """⟨Π_i σ^(p_i)(z_i)⟩ on three and four samples: which method serves which metric.
 
-Samples that lie in a plane (parallel, zero, two-dimensional inputs) are integrated in that plane; others by the series in canonical
+Of many quadruples with a smooth σ most come out of coefficients of their pairs, each pair's computed once. Of the others, samples that lie in a plane (parallel, zero, two-dimensional inputs) are integrated in that plane; others by the series in canonical
 correlations, with more nodes and terms until it has converged: in both of them for a smooth σ, in one where it has kinks. Where a smooth σ
 has correlations next to 1, by a variable that the pairs share.
 """
@@ -17,15 +17,40 @@ import numpy as np
 from ..activations import Activation
 from .four_samples import Canonical, Grid, as_asked, batch, canonical
 from .kinked_samples import kinked_batch, kinked_plane
+from .pairs_of_pairs import moments_by_pairs
 from .rules import Rule, evaluate, wedges
 from .shared_variables import SHARED, shared_moments
 
 _AT_ONCE, _KINKED_AT_ONCE = 256, 32
 _PROBE = 32
+_GROUP = 2**16  # quadruples times degrees whose pairs are kept together
+_QUARTER = 0.85  # what the last quarter of a series may add, as a power of what may be left out
 _FLAT = 1e-14
 
 _canonical = jax.jit(canonical, static_argnums=1)
 _as_asked = jax.jit(as_asked)
+
+
+def moments_on_samples(activation: Activation, G: np.ndarray, samples: np.ndarray, rule: Rule) -> np.ndarray:
+    """`four_sample_moments` on quadruples of samples (M, 4), ascending, with metric G (N, N): what pairs share is computed once."""
+    out = np.empty((len(samples), 2, 2, 2, 2))
+    todo = np.arange(len(samples))
+    if not activation.kinks:
+        for nodes, degrees in rule.pair_series:
+            left = []
+            size = _GROUP // degrees
+            for start in range(0, len(todo), size):
+                mine = todo[start : start + size]
+                with jax.enable_x64(True):
+                    out[mine], last, halved = moments_by_pairs(
+                        activation, G, samples[mine], Grid(rule.reach, nodes, degrees)
+                    )
+                converged = (last <= rule.converged**_QUARTER) & (halved <= math.sqrt(rule.converged))
+                left.append(mine[~converged])
+            todo = np.concatenate([*left, todo[:0]])
+    slots = samples[todo]
+    out[todo] = four_sample_moments(activation, G[slots[:, :, None], slots[:, None, :]], rule)
+    return out
 
 
 def four_sample_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np.ndarray:

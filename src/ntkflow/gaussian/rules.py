@@ -31,7 +31,8 @@ class Rule:
         inner_reach: the inner integral's.
         wedge: (angles, radii) of the cubature in a plane, for smooth activations.
         kinked_plane: (outer, inner) nodes on each part of a line in a plane, for activations with kinks.
-        series: (nodes, terms) of the series for four samples, tried in this order until it has converged; terms are even.
+        pair_series: (nodes, degrees) of the series for four samples from coefficients of pairs; the degrees are even.
+        series: (nodes, terms) of that for each four samples, tried in this order until it has converged; terms are even.
         shared: (nodes, terms) where none of them has: on each half line, and along the second coordinate.
         kinked_series: `series` for activations with kinks, as (outer, inner nodes on each part of a line, terms). It may
             converge as a power of the terms: to see the error, the coarse rule has far fewer.
@@ -47,6 +48,7 @@ class Rule:
     inner_reach: float
     wedge: tuple[int, int]
     kinked_plane: tuple[int, int]
+    pair_series: tuple[tuple[int, int], ...]
     series: tuple[tuple[int, int], ...]
     shared: tuple[int, int]
     kinked_series: tuple[tuple[int, int, int], ...]
@@ -72,6 +74,7 @@ FINE = Rule(
     inner_reach=10.5,
     wedge=(64, 96),
     kinked_plane=(48, 40),
+    pair_series=((104, 56), (140, 104)),
     series=((64, 48), (96, 64), (130, 112), (210, 224)),
     shared=(170, 224),
     kinked_series=((44, 32, 24), (64, 44, 48), (96, 72, 112)),
@@ -85,6 +88,7 @@ COARSE = Rule(
     inner_reach=10.0,
     wedge=(60, 90),
     kinked_plane=(44, 36),
+    pair_series=((96, 50), (130, 92)),
     series=((60, 44), (90, 60), (122, 104), (200, 212)),
     shared=(158, 208),
     kinked_series=((40, 26, 14), (58, 32, 24), (88, 38, 32)),

@@ -13,7 +13,7 @@ from . import exponentials
 from .conditioned_pairs import pair_moments
 from .graded import graded_rule
 from .kinks import DeltaTerms, kinks_and_jumps, missing_deltas, sine_squared
-from .quadruples import four_sample_moments
+from .quadruples import moments_on_samples
 from .rules import Factors, Rule, evaluate, line_basis, line_coefficients, product
 from .series import pair_tables
 
@@ -124,17 +124,15 @@ class SeriesIntegrals:
 
     def wide_all(self, samples: np.ndarray) -> np.ndarray:
         """⟨Π_i σ^(p_i)(z_i)⟩ on quadruples (M, 4) of three or four distinct samples for every p: (M, 2, 2, 2, 2)."""
-        return self._four(self.G[samples[:, :, None], samples[:, None, :]])
-
-    def _four(self, G: np.ndarray) -> np.ndarray:
         terms = self.activation.exponentials
         if not terms:
-            return four_sample_moments(self.activation, G, self.rule)
+            return moments_on_samples(self.activation, self.G, samples, self.rule)
+        G = self.G[samples[:, :, None], samples[:, None, :]]
         out = exponentials.four_moments(terms, G)
         # Several terms cancel where samples are small.
         small = np.prod(np.diagonal(G, axis1=1, axis2=2), axis=1) < 1e-6
         if len(terms) > 1 and np.any(small):
-            out[small] = four_sample_moments(self.activation, G[small], self.rule)
+            out[small] = moments_on_samples(self.activation, self.G, samples[small], self.rule)
         return out
 
     def pair(self, f: Factors, g: Factors) -> np.ndarray:

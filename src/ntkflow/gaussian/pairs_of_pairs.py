@@ -1,0 +1,171 @@
+"""Many four-sample moments of a smooth σ from the Hermite coefficients of their pairs, each pair's computed once.
+
+In whitened coordinates x and y of two pairs, with cov(x, y) = M, E[F(x) K(y)] needs the coefficients in the coordinates in which M is
+diagonal (`four_samples`). These are rotations R(φ), R(θ) of x and y, for M = R(φ) diag(κ1, κ2) R(θ), κ2 of either sign. A rotation
+mixes coefficients of one degree n alone, as e^{φ J}, with
+
+    J φ_kl = √(l (k+1)) φ_{k+1,l-1} - √(k (l+1)) φ_{k-1,l+1},   φ_kl = he_k(x1) he_l(x2) / √(k! l!),
+
+so in the eigenvectors of i J, of eigenvalues μ = -n, -n+2 … n, it is a phase e^{-iφμ}. Coefficients are kept in these.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..activations import Activation
+from .four_samples import PAIRINGS, Grid, as_asked, pair_coefficients, root_of_pair
+
+_PAIRS_AT_ONCE = 4
+_root_of_pair = jax.jit(root_of_pair)
+_AT_ONCE = 16
+_BLOCKS = 4  # of degrees, of which each is filled up to its highest
+
+
+class Rotatable(NamedTuple):
+    """Coefficients of pairs in eigenvectors of i J with μ ≥ 0, real and imaginary part: (degrees, P, 4, degrees // 2 + 1) each."""
+
+    real: Any
+    imag: Any
+
+
+def moments_by_pairs(
+    activation: Activation, G: np.ndarray, samples: np.ndarray, grid: Grid
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """⟨Π_i σ^(p_i)(z_i)⟩ for every p ∈ {0, 1}⁴ on each of M quadruples of samples.
+
+    Args:
+        G: (N, N). samples: (M, 4), ascending.
+        grid: its terms are degrees here, k + l < terms.
+
+    Returns:
+        (M, 2, 2, 2, 2); what the last quarter of the degrees adds, relative to the largest moment, (M,); how much mean squares
+        of the pairs' products change, relatively, with half the nodes, (M,). With P pairs, n nodes and K degrees time
+        P n² K + M K³, memory 32 P K².
+    """
+    pairs, rows = _pairs_of(samples)
+    root, inverse = (np.asarray(x) for x in _root_of_pair(G[pairs[:, :, None], pairs[:, None, :]]))
+    cross = G[pairs[rows[..., 0]][..., :, None], pairs[rows[..., 1]][..., None, :]]  # (pairings, M, 2, 2)
+    cross = inverse[rows[..., 0]] @ cross @ np.swapaxes(inverse[rows[..., 1]], -1, -2)
+    phi, kappa, theta = _rotations(cross)
+    pairing = np.argmin(kappa[..., 0], axis=0)
+    # Filled up, so that programs are compiled for few sizes.
+    mine = np.resize(np.arange(len(samples)), _filled_up(len(samples)))
+    pairing = pairing[mine]
+    rows, phi, kappa, theta = (x[pairing, mine] for x in (rows, phi, kappa, theta))
+    used, rows = np.unique(rows, return_inverse=True)
+    rows = rows.reshape(-1, 2)
+    coefficients, halved = _coefficients(activation, root[np.resize(used, _filled_up(len(used)))], grid)
+    turned = phi, np.clip(kappa, -1.0, 1.0), theta
+    moments, left = _contracted(coefficients, rows, *turned, pairing, _bases(grid.terms))
+    found = moments, left, halved[rows].max(axis=1)
+    moments, left, halved = (np.asarray(x)[: len(samples)] for x in found)
+    return moments, left, halved
+
+
+def _filled_up(size: int) -> int:
+    return max(_AT_ONCE, 1 << (size - 1).bit_length())
+
+
+def _pairs_of(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of the three pairings, (P, 2), and which two each quadruple has in each, (3, M, 2)."""
+    both = np.moveaxis(samples[:, PAIRINGS.reshape(3, 2, 2)], 0, 1)  # (3, M, 2, 2)
+    size = samples.max() + 1
+    key, rows = np.unique(both[..., 0] * size + both[..., 1], return_inverse=True)
+    return np.stack([key // size, key % size], axis=1), rows.reshape(both.shape[:3])
+
+
+def _rotations(M: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """φ, (κ1, κ2) and θ of M = R(φ) diag(κ1, κ2) R(θ), (…, 2, 2)."""
+    a, b, c, d = M[..., 0, 0], M[..., 0, 1], M[..., 1, 0], M[..., 1, 1]
+    q, r = np.hypot(a + d, c - b) / 2, np.hypot(a - d, c + b) / 2
+    one, two = np.arctan2(c + b, a - d), np.arctan2(c - b, a + d)
+    return (two + one) / 2, np.stack([q + r, q - r], axis=-1), (two - one) / 2
+
+
+class Bases(NamedTuple):
+    """Of the eigenvectors V of i J with μ ≥ 0, for each degree, filled up with zeros: from C to c and back, C = Re (back c).
+
+    Real and imaginary part, (2, degrees, μ, k) each.
+    """
+
+    to: Any
+    back: Any
+
+
+@functools.lru_cache(maxsize=8)
+def _bases(terms: int) -> Bases:
+    half = terms // 2 + 1
+    to = np.zeros((terms, half, terms), complex)
+    weights = np.zeros((terms, half))
+    for n in range(terms):
+        k = np.arange(1, n + 1)
+        J = np.diag(np.sqrt(k * (n - k + 1.0)), -1)
+        mu, V = np.linalg.eigh(1j * (J - J.T))
+        kept = np.flatnonzero(mu > -0.5)
+        to[n, : len(kept), : n + 1] = V[:, kept].conj().T
+        weights[n, : len(kept)] = np.where(mu[kept] > 0.5, 2.0, 1.0)
+    back = to.conj() * weights[..., None]
+    return Bases(np.stack([np.real(to), np.imag(to)]), np.stack([np.real(back), np.imag(back)]))
+
+
+def _coefficients(activation: Activation, root: np.ndarray, grid: Grid) -> tuple[Rotatable, np.ndarray]:
+    """Of P pairs, and how much their mean squares change with half the nodes, (P,)."""
+    found = [
+        _of_pairs(activation, root[start : start + _PAIRS_AT_ONCE], _bases(grid.terms), grid)
+        for start in range(0, len(root), _PAIRS_AT_ONCE)
+    ]
+    real, imag, halved = zip(*found, strict=True)
+    return Rotatable(jnp.concatenate(real, axis=1), jnp.concatenate(imag, axis=1)), np.concatenate(halved)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _of_pairs(activation: Activation, root, bases: Bases, grid: Grid):
+    C, all_, half = jax.vmap(lambda one: pair_coefficients(activation, one, 1, grid))(root)
+    n, k = np.mgrid[: grid.terms, : grid.terms]
+    by_degree = jnp.where(k <= n, C[:, :, k, np.maximum(n - k, 0)], 0.0)  # (P, 4, n, k)
+    real, imag = (jnp.einsum("nmk,pfnk->npfm", x, by_degree) for x in bases.to)
+    change = jnp.max(jnp.abs(half - all_) / jnp.where(all_ > 0, all_, 1.0), axis=1)
+    return real, imag, change
+
+
+@jax.jit
+def _contracted(c: Rotatable, rows, phi, kappa, theta, pairing, bases: Bases):
+    terms = c.real.shape[0]
+    edges = np.linspace(0, terms, _BLOCKS + 1).astype(int).tolist()
+
+    def turned(rows, angle, low: int, high: int):
+        """Coefficients of degrees low … high in turned coordinates, (degrees, quadruples, 4, k)."""
+        half = high // 2 + 1
+        mu = (np.arange(low, high) % 2)[:, None, None] + 2 * np.arange(half)
+        cos, sin = (f(mu * angle[:, None])[:, :, None] for f in (jnp.cos, jnp.sin))
+        real, imag = (x[low:high, rows, :, :half] for x in c)
+        turned = jnp.concatenate([cos * real + sin * imag, sin * real - cos * imag], axis=-1)
+        back = jnp.concatenate([x[low:high, :half, :high] for x in bases.back], axis=1)
+        return (turned.reshape(high - low, -1, 2 * half) @ back).reshape(high - low, -1, 4, high)
+
+    def of_degrees(given, low: int, high: int):
+        rows, phi, kappa, theta, _ = given
+        n, k = np.mgrid[low:high, :high]
+        one, two = (kappa[:, i, None] ** np.arange(high) for i in range(2))
+        powers = jnp.where(k <= n, one[:, k] * two[:, np.maximum(n - k, 0)], 0.0)
+        powers = jnp.swapaxes(powers, 0, 1)
+        first, second = turned(rows[:, 0], phi, low, high), turned(rows[:, 1], -theta, low, high)
+        return jnp.einsum("nbfk,nbgk->nbfg", first * powers[:, :, None], second)
+
+    def some(given):
+        by_degree = jnp.concatenate([of_degrees(given, *edge) for edge in itertools.pairwise(edges)])
+        whole, left = by_degree.sum(axis=0), by_degree[3 * terms // 4 :].sum(axis=0)
+        size = jnp.abs(whole).max(axis=(1, 2))
+        left = jnp.abs(left).max(axis=(1, 2)) / jnp.where(size > 0, size, 1.0)
+        return as_asked(whole.reshape(-1, 2, 2, 2, 2), given[-1]), left
+
+    batches = (x.reshape(-1, _AT_ONCE, *x.shape[1:]) for x in (rows, phi, kappa, theta, pairing))
+    found = jax.lax.map(some, tuple(batches))
+    return tuple(x.reshape(-1, *x.shape[2:]) for x in found)
