@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ntkflow.activations import activation
-from ntkflow.gaussian import COARSE, FINE
-from ntkflow.gaussian.quadruples import four_sample_moments
+from ntkflow.gaussian import COARSE, FINE, SampleSets
+from ntkflow.gaussian.quadruples import four_sample_moments, moments_on_samples
 from ntkflow.gaussian.rules import evaluate
 from ntkflow.gaussian.series_integrals import SeriesIntegrals
 
@@ -84,6 +84,23 @@ def test_series_against_closed_forms(spec):
         ]
         series = four_sample_moments(dataclasses.replace(activation(spec), exponentials=()), G, FINE)
         assert np.abs(closed - series).max() < 1e-10
+
+
+@pytest.mark.parametrize("dimensions", [2, 3, 9])
+@pytest.mark.parametrize("spec", ["sin", "cos"])
+def test_coefficients_of_pairs_against_closed_forms(spec, dimensions):
+    """All quadruples of six samples, opposite, small and nearly equal ones among them; each pair's coefficients computed once."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(6, dimensions)) * math.sqrt(1.5 / dimensions)
+    X[3], X[4], X[5] = -X[0], X[1] * (1 + 1e-7), 0.03 * X[5]
+    G = X @ X.T
+    samples = SampleSets(np.array(list(itertools.combinations(range(6), 4))).T, 6).wide
+    closed = SeriesIntegrals(activation(spec), G, np.where(np.eye(6) == 1, 1.0, np.nan), FINE).wide_all(
+        samples
+    )
+    open_ = dataclasses.replace(activation(spec), exponentials=())
+    for rule, accuracy in ((FINE, 1e-11), (COARSE.to_accuracy(1e-6), 1e-8)):
+        assert np.abs(moments_on_samples(open_, G, samples, rule) - closed).max() < accuracy
 
 
 @pytest.mark.parametrize(("spec", "accuracy"), [("tanh", 1e-12), ("elu", 1e-8), ("sin", 1e-12)])

@@ -13,8 +13,8 @@ _BLOCK, _UNROLLED = 128, 16
 _BELOW_ROUNDOFF = 1e-17
 
 
-def pair_tables(coefficients: np.ndarray, f: list[int], g: list[int], correlation: np.ndarray):
-    """Σ_k ρ_ab^k f_ak g_bk for each f and g, and a bound on its last quarter relative to ‖f‖ ‖g‖: (T, N, N) both.
+def pair_tables(coefficients: np.ndarray, f: list[int], g: list[int], correlation: np.ndarray, small: float):
+    """Σ_k ρ_ab^k f_ak g_bk for each f and g, and whether a bound on its last quarter is below `small` ‖f‖ ‖g‖: (T, N, N) both.
 
     Time O(T N² K), with K cut where what follows is below round-off; memory O(T N²).
 
@@ -26,8 +26,13 @@ def pair_tables(coefficients: np.ndarray, f: list[int], g: list[int], correlatio
     worst = (most[f] * most[g]).max(axis=0) * np.abs(correlation).max() ** np.arange(share.shape[-1])
     terms = _UNROLLED * -(-np.count_nonzero(worst > _BELOW_ROUNDOFF) // _UNROLLED)
     start = 3 * share.shape[-1] // 4
-    tail = np.abs(correlation) ** start * (share[f, :, None, start] * share[g, None, :, start])
-    tables = np.empty_like(tail)
+    power = np.abs(correlation) ** start
+    left, right = share[f, :, start], share[g, :, start]
+    # One table at a time: of all of them the bounds would be as large as the tables.
+    converged = np.stack(
+        [power * np.multiply.outer(*sides) <= small for sides in zip(left, right, strict=True)]
+    )
+    tables = np.empty(converged.shape)
     # Terms first, highest first: each is then one contiguous block. Filled up to whole blocks of one size, compiled once.
     N = len(correlation)
     size = min(_BLOCK, 8 * -(-N // 8))
@@ -46,7 +51,7 @@ def pair_tables(coefficients: np.ndarray, f: list[int], g: list[int], correlatio
             for j, columns in enumerate(blocks):
                 block = np.asarray(series_block(left[i], right[j], rho[rows, columns]))
                 tables[:, rows, columns] = block[:, : N - rows.start, : N - columns.start]
-    return tables, tail
+    return tables, converged
 
 
 @jax.jit

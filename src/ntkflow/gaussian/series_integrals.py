@@ -183,8 +183,9 @@ class SeriesIntegrals:
                     self.activation.exponentials, h, self.s[large], one.shape[1]
                 )
         first, second = ([held.index(request[side]) for request in new] for side in (0, 1))
-        tables, tail = pair_tables(coefficients, first, second, np.where(self.parallel, 0.0, self.rho))
-        return tables, ~(tail <= PAIR_CONVERGED)
+        rho = np.where(self.parallel, 0.0, self.rho)
+        tables, converged = pair_tables(coefficients, first, second, rho, PAIR_CONVERGED)
+        return tables, ~converged
 
     def _closed(self) -> np.ndarray:
         """Where the closed form of a sum of exponentials loses nothing by cancellation: (N, N)."""
