@@ -70,7 +70,9 @@ def moments_by_pairs(
 
 
 def _filled_up(size: int) -> int:
-    return max(_AT_ONCE, 1 << (size - 1).bit_length())
+    """Four sizes an octave."""
+    step = max(_AT_ONCE, (1 << (size - 1).bit_length()) // 8)
+    return step * -(-size // step)
 
 
 def _pairs_of(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

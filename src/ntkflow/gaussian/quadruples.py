@@ -23,7 +23,7 @@ from .shared_variables import SHARED, shared_moments
 
 _AT_ONCE, _KINKED_AT_ONCE = 256, 32
 _PROBE = 32
-_GROUP = 2**16  # quadruples times degrees whose pairs are kept together
+_MEMORY = 2**27
 _QUARTER = 0.85  # what the last quarter of a series may add, as a power of what may be left out
 _FLAT = 1e-14
 
@@ -38,7 +38,7 @@ def moments_on_samples(activation: Activation, G: np.ndarray, samples: np.ndarra
     if not activation.kinks:
         for nodes, degrees in rule.pair_series:
             left = []
-            size = _GROUP // degrees
+            size = _group(len(np.unique(samples[todo])), degrees)
             for start in range(0, len(todo), size):
                 mine = todo[start : start + size]
                 with jax.enable_x64(True):
@@ -51,6 +51,13 @@ def moments_on_samples(activation: Activation, G: np.ndarray, samples: np.ndarra
     slots = samples[todo]
     out[todo] = four_sample_moments(activation, G[slots[:, :, None], slots[:, None, :]], rule)
     return out
+
+
+def _group(distinct: int, degrees: int) -> int:
+    """How many quadruples of these distinct samples to do together, so that the coefficients of their pairs don't take more than _MEMORY."""
+    most = _MEMORY // (64 * degrees**2)
+    pairs = distinct * (distinct + 1) // 2
+    return max(8 * pairs if pairs <= most else most // 2, 1)
 
 
 def four_sample_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np.ndarray:
