@@ -36,9 +36,11 @@ def test_callable_activation_is_asked_for_again(tmp_path):
     assert ntkflow.Flow.load(tmp_path / "flow.nc", activation=wave)[2].A.shape == (3, 3, 3, 3)
 
 
-def test_two_callables_of_one_name_are_two_activations():
+@pytest.mark.parametrize("components", ["mean", pytest.param("all", marks=pytest.mark.slow)])
+def test_two_callables_of_one_name_are_two_activations(components):
     flows = [
-        ntkflow.flow(ntkflow.MLP((4, 8, 2), f), X) for f in (lambda z: jnp.sin(z), lambda z: jnp.tanh(z))
+        ntkflow.flow(ntkflow.MLP((4, 8, 2), f), X, components)
+        for f in (lambda z: jnp.sin(z), lambda z: jnp.tanh(z))
     ]
     assert not np.allclose(flows[0][2].G, flows[1][2].G)
 
