@@ -69,7 +69,7 @@ def kink(z):
     ("activation", "scale", "warns"),
     [
         pytest.param("tanh", 40.0, False, marks=pytest.mark.slow),
-        (lambda z: jnp.tanh(30 * z), 1.0, False),
+        pytest.param(lambda z: jnp.tanh(30 * z), 1.0, False, marks=pytest.mark.slow),
         (kink, 1.0, True),
     ],
 )
