@@ -1,14 +1,13 @@
 """Bad input: one clear sentence, a specific exception, exit code 2; and inputs that look bad but are not."""
 
 import json
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from command_line import process, within
 from sklearn.datasets import load_digits
 
 import ntkflow
@@ -85,16 +84,16 @@ def test_files_on_the_command_line(tmp_path):
         assert refused(tmp_path, "show", path, word=path)
 
 
-def refused(folder, *arguments, word):
-    done = subprocess.run(
-        [sys.executable, "-m", "ntkflow", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
+def test_a_process_that_is_refused(tmp_path):
+    (tmp_path / "spec.toml").write_text(GOOD)
+    assert refused(
+        tmp_path, "flow", "spec.toml", "--data", "none.npy", "-o", "flow.nc", word="inputs", how=process
     )
-    one_line = done.stderr.startswith("ntkflow: ") and done.stderr.count("\n") == 1
-    assert done.returncode == 2 and one_line and word in done.stderr, done.stderr
+
+
+def refused(folder, *arguments, word, how=within):
+    status, _, said = how(folder, *arguments)
+    assert status == 2 and said.startswith("ntkflow: ") and said.count("\n") == 1 and word in said, said
     return True
 
 

@@ -1,11 +1,14 @@
 """The examples run from the top of the repository, as the README says."""
 
+import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import ntkflow
 
 
 def run(name, folder):
@@ -15,6 +18,22 @@ def run(name, folder):
     return done.stdout
 
 
+def test_demo_of_two_samples(tmp_path, monkeypatch, capsys):
+    """The same script, on less than it shows."""
+    spec = importlib.util.spec_from_file_location("demo", Path(__file__).parents[1] / "examples" / "demo.py")
+    demo = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(demo)
+    monkeypatch.setattr(demo, "SAMPLES", 2)
+    monkeypatch.setattr(demo, "WIDTHS", (64, 16, 16, 10))
+    monkeypatch.chdir(tmp_path)
+    demo.main()
+    assert "relu, C_W = 2" in capsys.readouterr().out
+    for activation in ("tanh", "relu"):
+        assert ntkflow.Flow.load(tmp_path / "out" / f"digits_{activation}.nc")[3].A.shape == (2, 2, 2, 2)
+        assert (tmp_path / "out" / f"digits_{activation}.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
 def test_demo(tmp_path):
     assert "relu, C_W = 2" in run("demo.py", tmp_path)
     for activation in ("tanh", "relu"):

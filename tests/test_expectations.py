@@ -26,6 +26,15 @@ EVERY = [{"name": name} | PARAMETERS.get(name, {}) for name in sorted(_REGISTRY)
 ]
 
 
+# A smooth one, a piecewise linear one, a kinked one of a parameter, and one of closed forms.
+FEW = [
+    spec
+    if spec in ("tanh", "relu", "sin", {"name": "elu", "alpha": 1.7})
+    else pytest.param(spec, marks=pytest.mark.slow)
+    for spec in EVERY
+]
+
+
 def label(spec):
     return "-".join(map(str, spec.values())) if isinstance(spec, dict) else spec
 
@@ -68,7 +77,7 @@ def by_half_lines(f, g, G, nodes=80):
     return total / (2 * np.pi)
 
 
-@pytest.mark.parametrize("spec", EVERY, ids=label)
+@pytest.mark.parametrize("spec", FEW, ids=label)
 def test_pairs_against_nested_quadrature(spec):
     """Φ and Φ' to 1e-10 of √(⟨f²⟩⟨g²⟩), f' by JAX's own reverse mode."""
     e = on(spec, METRIC)
@@ -86,7 +95,7 @@ def test_pairs_against_nested_quadrature(spec):
                 assert abs(table[i, j] - by_half_lines(h, h, block)) < 1e-10 * scale
 
 
-@pytest.mark.parametrize("spec", EVERY, ids=label)
+@pytest.mark.parametrize("spec", FEW, ids=label)
 def test_derivatives_are_those_with_respect_to_the_metric(spec):
     """Price's theorem: ∂⟨f⟩/∂G_12 = ⟨∂1∂2 f⟩ and ∂⟨f⟩/∂G_11 = ½ ⟨∂1² f⟩, by central differences of Φ and Φ'."""
     G, h = METRIC[:2, :2], 2e-3
@@ -122,7 +131,15 @@ def test_derivatives_are_those_with_respect_to_the_metric(spec):
     assert np.allclose(e.K_sd[:, 0, 1], [e.dPhi[0, 1], e.J_ss[2, 0, 1]], rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("spec", ["relu", "abs", {"name": "leaky_relu", "slope": -0.4}], ids=label)
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "relu",
+        pytest.param("abs", marks=pytest.mark.slow),
+        pytest.param({"name": "leaky_relu", "slope": -0.4}, marks=pytest.mark.slow),
+    ],
+    ids=label,
+)
 def test_two_methods_for_piecewise_linear(spec):
     """Closed forms against the rules for any kink: pairs to 1e-11, four samples to 1e-8, parallel and zero ones too."""
     rng = np.random.default_rng(1)
@@ -147,7 +164,7 @@ def test_two_methods_for_piecewise_linear(spec):
         assert np.abs(a - b).max() < 1e-8 * np.abs(a).max(), name
 
 
-@pytest.mark.parametrize("spec", ["relu", "abs"])
+@pytest.mark.parametrize("spec", ["relu", pytest.param("abs", marks=pytest.mark.slow)])
 def test_two_methods_for_points_in_a_plane(spec):
     """Any four of five points in the plane: moments by the sign reductions and by the plane's own rule, to 1e-7."""
     z = np.random.default_rng(4).normal(size=(5, 2))
@@ -198,7 +215,9 @@ def test_four_samples_of_a_cubic_are_exact():
             assert abs(moments[primed] - exact) < 1e-12 * size
 
 
-@pytest.mark.parametrize("spec", ["tanh", "gelu", "sin", "softplus"])
+@pytest.mark.parametrize(
+    "spec", ["tanh", *(pytest.param(a, marks=pytest.mark.slow) for a in ("gelu", "sin", "softplus"))]
+)
 def test_four_samples_do_not_depend_on_their_pairing(spec):
     z = np.random.default_rng(3).normal(size=(5, 4, 6))
     G = z @ z.transpose(0, 2, 1) / 6

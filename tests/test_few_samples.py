@@ -37,7 +37,9 @@ def check_same(one, other):
         np.testing.assert_allclose(a.weight_contributions, b.weight_contributions, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "gelu", "swish", "softplus"])
+@pytest.mark.parametrize(
+    "activation", ["tanh", "gelu", *(pytest.param(a, marks=pytest.mark.slow) for a in ("swish", "softplus"))]
+)
 def test_same_as_layer_by_layer(monkeypatch, activation):
     X = 0.5 * np.random.default_rng(3).normal(size=(5, 4))
     if activation != "tanh":  # whose series need more terms then
@@ -48,7 +50,10 @@ def test_same_as_layer_by_layer(monkeypatch, activation):
     check_same(one, other)
 
 
-@pytest.mark.parametrize(("N", "depth"), [(1, 2), (1, 4), (2, 2), (2, 3)])
+@pytest.mark.parametrize(
+    ("N", "depth"),
+    [(1, 4), (2, 2), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, 2), (2, 3)))],
+)
 def test_all_components_of_one_or_two_samples(monkeypatch, N, depth):
     X = np.random.default_rng(4).normal(size=(N, 3))
     one, other, used = both(monkeypatch, MLP((3, *[1] * depth), "tanh", 0.0, 1.0), X, "all")
@@ -61,8 +66,13 @@ def kink(z):
 
 
 @pytest.mark.parametrize(
-    ("activation", "scale", "warns"), [("tanh", 40.0, False), (lambda z: jnp.tanh(30 * z), 1.0, False), (kink, 1.0, True)]
-)  # fmt: skip
+    ("activation", "scale", "warns"),
+    [
+        pytest.param("tanh", 40.0, False, marks=pytest.mark.slow),
+        pytest.param(lambda z: jnp.tanh(30 * z), 1.0, False, marks=pytest.mark.slow),
+        (kink, 1.0, True),
+    ],
+)
 @pytest.mark.filterwarnings("ignore:by their error estimates")
 def test_left_where_series_do_not_converge(monkeypatch, activation, scale, warns):
     X = scale * np.random.default_rng(5).normal(size=(3, 4))

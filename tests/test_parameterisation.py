@@ -30,8 +30,9 @@ def test_training_is_the_same_in_the_ntk_parameterisation():
                 ) + g.sigma_b * beta
             return z
 
+        gradient_at = jax.jit(jax.grad(lambda p: finite.mse(outputs(p), jnp.asarray(Y))))
         for _ in range(10):
-            gradient = jax.grad(lambda p: finite.mse(outputs(p), jnp.asarray(Y)))(params)
+            gradient = gradient_at(params)
             params = [
                 (omega - g.weight_rate * d_omega, beta - g.bias_rate * d_beta)
                 for (omega, beta), (d_omega, d_beta), g in zip(params, gradient, groups, strict=True)

@@ -1,12 +1,10 @@
 """Flow as an object: files, derived quantities, errors, the command line."""
 
-import subprocess
-import sys
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from command_line import process, within
 
 import ntkflow
 from ntkflow import finite
@@ -38,9 +36,11 @@ def test_callable_activation_is_asked_for_again(tmp_path):
     assert ntkflow.Flow.load(tmp_path / "flow.nc", activation=wave)[2].A.shape == (3, 3, 3, 3)
 
 
-def test_two_callables_of_one_name_are_two_activations():
+@pytest.mark.parametrize("components", ["mean", pytest.param("all", marks=pytest.mark.slow)])
+def test_two_callables_of_one_name_are_two_activations(components):
     flows = [
-        ntkflow.flow(ntkflow.MLP((4, 8, 2), f), X) for f in (lambda z: jnp.sin(z), lambda z: jnp.tanh(z))
+        ntkflow.flow(ntkflow.MLP((4, 8, 2), f), X, components)
+        for f in (lambda z: jnp.sin(z), lambda z: jnp.tanh(z))
     ]
     assert not np.allclose(flows[0][2].G, flows[1][2].G)
 
@@ -96,39 +96,32 @@ def test_refusals():
         _ = ntkflow.flow(MLP, X, "mean")[-1].A
 
 
-def command(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "ntkflow", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_ntk_command(tmp_path):
     (tmp_path / "spec.toml").write_text('widths = [4, 8, 3]\nactivation = "relu"\n')
     np.save(tmp_path / "X.npy", X)
-    done = command("ntk", "spec.toml", "--data", "X.npy", "--seed", "7", "-o", "ntk.nc", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    status, _, said = process(tmp_path, "ntk", "spec.toml", "--data", "X.npy", "--seed", 7, "-o", "ntk.nc")
+    assert status == 0, said
     mlp = ntkflow.MLP.from_toml(tmp_path / "spec.toml")
     saved = xr.open_dataset(tmp_path / "ntk.nc", engine="h5netcdf")
     assert saved.ntk.dims == ("i1", "i2", "alpha1", "alpha2") and saved.attrs["seed"] == 7
     assert np.array_equal(saved.ntk, finite.ntk(mlp, finite.init(mlp, 7), X))
-    refused = command("ntk", "spec.toml", "--data", "X.npy", "--layer", "9", "-o", "other.nc", cwd=tmp_path)
-    assert refused.returncode == 2 and "layers are 1" in refused.stderr
+    status, _, said = within(tmp_path, "ntk", "spec.toml", "--data", "X.npy", "--layer", 9, "-o", "other.nc")
+    assert status == 2 and "layers are 1" in said
 
 
 def test_command_line(tmp_path):
     (tmp_path / "spec.toml").write_text('widths = [4, 8, 8, 2]\nactivation = "relu"\nC_W = 2.0\n')
     np.save(tmp_path / "X.npy", X)
-    done = command(
-        "flow", "spec.toml", "--data", "X.npy", "-o", "flow.nc", "--plot", "flow.png", cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
+    flow = ["flow", "spec.toml", "--data", "X.npy", "-o", "flow.nc"]
+    status, _, said = within(tmp_path, *flow, "--plot", "flow.png")
+    assert status == 0, said
     assert (tmp_path / "flow.png").stat().st_size > 5000
-    assert command("show", "flow.nc", cwd=tmp_path).returncode == 0
-    again = command("flow", "spec.toml", "--data", "X.npy", "-o", "flow.nc", cwd=tmp_path)
-    assert again.returncode == 2 and "Traceback" not in again.stderr
-    missing = command("flow", "spec.toml", "--data", "none.npy", "-o", "new.nc", cwd=tmp_path)
-    assert missing.returncode == 2 and "none.npy" in missing.stderr.replace("\n", "")
+    assert within(tmp_path, "show", "flow.nc")[0] == 0
+    status, _, said = process(tmp_path, *flow)
+    assert status == 2 and "Traceback" not in said
+    status, _, said = within(tmp_path, "flow", "spec.toml", "--data", "none.npy", "-o", "new.nc")
+    assert status == 2 and "none.npy" in said.replace("\n", "")
+    np.save(tmp_path / "one.npy", X[:1])
+    status, _, said = process(tmp_path, "flow", "spec.toml", "--data", "one.npy", "-o", "one.nc")
+    assert status == 0, said
+    assert ntkflow.Flow.load(tmp_path / "one.nc")[3].A.shape == (1, 1, 1, 1)

@@ -33,7 +33,7 @@ def last_hidden_layer(activation, n, draws, seed):
     return z2, ntk
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("activation", [pytest.param("tanh", marks=pytest.mark.slow), "relu"])
 def test_layer_three_by_low_noise_estimators(activation):
     """THEORY section 6. False alarm: 5 standard errors on under 100 numbers, below 1e-4; plus c/n, c from two widths."""
     gaps = {}

@@ -246,7 +246,7 @@ def test_four_signs_estimate_their_error():
         assert abs(some - exact) < 3 * abs(some - fewer) + 1e-13, kind
 
 
-@pytest.mark.parametrize("spread", [3.0, 1e-2])
+@pytest.mark.parametrize("spread", [3.0, pytest.param(1e-2, marks=pytest.mark.slow)])
 def test_points_in_a_plane(spread):
     """Any quadruples of seven points in the plane, multiples and opposites among them: by wedges, to 1e-11."""
     rng = np.random.default_rng(3)

@@ -223,19 +223,22 @@ def test_declared_kinks_by_price(spec):
     assert np.allclose(here["Q_dd"][0], 2 * slope("J_dd", (1, 0, 0))[0], rtol=1e-7)
 
 
-def test_a_kink_that_is_not_declared_is_reported():
-    X = np.random.default_rng(0).normal(size=(3, 4))
-    for spec, expected in (
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
         (lambda z: jnp.maximum(z - 0.5, 0.0), True),
         (ntkflow.kinked(lambda z: jnp.maximum(z - 0.5, 0.0), at=(0.5,)), False),
-        (lambda z: jnp.tanh(z - 0.5), False),
-        (lambda z: jnp.abs(z) + jnp.tanh(z), False),
-    ):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            last = ntkflow.flow(ntkflow.MLP((4, 20, 20, 2), spec, C_W=1.5), X, "pairs")[-1]
-        assert any("accuracy" in str(w.message) for w in caught) is expected
-        assert np.any(last.error("A") > 0.01 * np.abs(last.A).max()) == expected
+        pytest.param(lambda z: jnp.tanh(z - 0.5), False, marks=pytest.mark.slow),
+        pytest.param(lambda z: jnp.abs(z) + jnp.tanh(z), False, marks=pytest.mark.slow),
+    ],
+)
+def test_a_kink_that_is_not_declared_is_reported(spec, expected):
+    X = np.random.default_rng(0).normal(size=(3, 4))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        last = ntkflow.flow(ntkflow.MLP((4, 20, 20, 2), spec, C_W=1.5), X, "pairs")[-1]
+    assert any("accuracy" in str(w.message) for w in caught) is expected
+    assert np.any(last.error("A") > 0.01 * np.abs(last.A).max()) == expected
 
 
 @pytest.mark.parametrize("at", [(), (np.nan,), 1.0, "kink", (np.inf,)])

@@ -9,6 +9,7 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from command_line import within
 
 import ntkflow
 
@@ -43,10 +44,19 @@ def same(a, b, rtol=1e-10):
                 assert np.allclose(x, y, rtol=rtol, atol=rtol * np.abs(y).max() + 1e-15), (one.layer, name)
 
 
-@pytest.mark.parametrize("estimators", ["low-noise", pytest.param("direct", marks=pytest.mark.slow)])
-def test_batch_and_block_do_not_matter(estimators):
+@pytest.mark.parametrize(
+    ("estimators", "sizes"),
+    [
+        ("low-noise", ((7, 50), (3, 8))),
+        *(
+            pytest.param(e, ((1, 50), (7, 50), (3, 8), (1, 1)), marks=pytest.mark.slow)
+            for e in ("low-noise", "direct")
+        ),
+    ],
+)
+def test_batch_and_block_do_not_matter(estimators, sizes):
     reference = ntkflow.ensemble(MLP, X, 50, seed=7, estimators=estimators)
-    for batch, block in ((1, 50), (7, 50), (3, 8), (1, 1)):
+    for batch, block in sizes:
         same(ntkflow.ensemble(MLP, X, 50, seed=7, estimators=estimators, batch=batch, block=block), reference)
     assert not np.allclose(ntkflow.ensemble(MLP, X, 50, seed=8, estimators=estimators)[3].H, reference[3].H)
 
@@ -181,8 +191,8 @@ def test_process_numbers_on_the_command_line(folder):
         (["--coordinator", "127.0.0.1:1", "--processes", 2, "--process", 2], "--process"),
         (["--until", "soon"], "--until"),
     ):
-        done = subprocess.run(command(*arguments), cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 2 and word in done.stderr and len(done.stderr.splitlines()) == 1
+        status, _, said = within(folder, *command(*arguments)[3:])
+        assert status == 2 and word in said and len(said.splitlines()) == 1
 
 
 def test_memory_does_not_grow_with_draws(tmp_path):

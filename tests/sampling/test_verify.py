@@ -37,11 +37,14 @@ def judged(ensembles):
     return extrapolate(ntkflow.flow(ensembles[-1].mlp, ensembles[-1].X), ensembles)
 
 
-def test_large_errors_are_caught_by_a_small_ensemble():
+@pytest.mark.parametrize(
+    "labels", [LARGE[::2], pytest.param(LARGE[1::2], marks=pytest.mark.slow)], ids=["half", "others"]
+)
+def test_large_errors_are_caught_by_a_small_ensemble(labels):
     ensembles = measured("sin", (8, 16), 5000, DIGITS[:2])
     assert judged(ensembles).agrees
     wrong = dict(planted.errors())
-    for label in LARGE:
+    for label in labels:
         with wrong[label]:
             found = judged(ensembles)
         assert not found.agrees, label
