@@ -51,12 +51,12 @@ def records(path):
     return {int(file.parents[2].name): file.stat().st_mtime_ns for file in path.glob("largest/c/*/0/0/0")}
 
 
-def same(a, b):
+def same(a, b, close=1e-14):
     for s, t in zip(a, b, strict=True):
         assert s.values.keys() == t.values.keys()
         for name in s.values:
             top = np.abs(s.values[name]).max()
-            np.testing.assert_allclose(t.values[name], s.values[name], rtol=0, atol=1e-14 * top, err_msg=name)
+            np.testing.assert_allclose(t.values[name], s.values[name], rtol=0, atol=close * top, err_msg=name)
             # Round-off of values shows in estimates that are themselves of the size of round-off.
             atol = 0.05 * s.errors[name].max()
             np.testing.assert_allclose(t.errors[name], s.errors[name], rtol=0.05, atol=atol, err_msg=name)
@@ -93,7 +93,8 @@ def test_tiles_are_parts_of_the_whole(tmp_path, activation, samples, block):
     N = len(samples)
     tiled = ntkflow.flow(mlp, X[samples], store=tmp_path / "flow.zarr", memory=plan.working_set(3, N, block))
     assert zarr.open_group(tmp_path / "flow.zarr", mode="r")["V"].chunks[1] == block
-    same(ntkflow.flow(mlp, X[samples]), tiled)
+    # One or two samples are computed by another program when they are in memory.
+    same(ntkflow.flow(mlp, X[samples]), tiled, close=1e-13 if len(set(samples)) < 3 else 1e-14)
 
 
 @pytest.mark.parametrize(("N", "block"), [(9, 4), (9, 2), (3, 5), (10, 3), (13, 4)])
