@@ -1,7 +1,8 @@
-"""The tensors of two samples through a piecewise-linear network in 80 digits: the recursions on mpmath's numbers.
+"""The tensors of two samples by the recursions on expectations that are independent of `ntkflow.gaussian`.
 
-Nothing here cancels short of 80 digits, so the separate J's may be as large as they like. The expectations are independent of
-`ntkflow.gaussian`: moments by integrals over the angle in the plane, derivatives by Price's theorem from ⟨σ'σ'⟩'s arcsine.
+Through a piecewise-linear network in 80 digits, where nothing cancels short of them and the separate J's may be as large as they
+like: moments by integrals over the angle in the plane, derivatives by Price's theorem from ⟨σ'σ'⟩'s arcsine. Through a smooth one
+by the trapezoidal rule in the plane.
 """
 
 import functools
@@ -11,35 +12,47 @@ import math
 import numpy as np
 from mpmath import mp, mpf
 
+from ntkflow.gaussian.rules import evaluate
 from ntkflow.gaussian.sample_sets import KINDS, OnSets, factors
 from ntkflow.recursions import Hyperparameters, Tensors, step
 from ntkflow.recursions.symmetry import SYMMETRIES
 
 DIGITS = 80
+_AT_ONCE = 2**14
 
 
 def exact_flow(mlp, X):
-    """One dict of float arrays G, H (2, 2), G1, H1 and the tensors for each layer; X (2, n_0), taken as exact."""
+    """`flow_of_pair` of a piecewise-linear network, in 80 digits."""
     with mp.workdps(DIGITS):
-        X = np.array([[mpf(float(x)) for x in row] for row in X])
-        product = X @ X.T / mlp.widths[0]
-        G = mpf(mlp.C_b[0]) + mpf(mlp.C_W[0]) * product
-        H = mpf(mlp.lambda_b[0]) + mpf(mlp.lambda_W[0]) * product
-        t = Tensors(*(np.full((2,) * len(SYMMETRIES[n][0]) + (1,), mpf(0)) for n in Tensors._fields))
-        layers = [_floats(G, H, t)]
-        for ell in range(1, mlp.depth):
-            h = Hyperparameters(
-                *(mpf(getattr(mlp, key)[ell]) for key in ("C_b", "C_W", "lambda_b", "lambda_W")),
-                mpf(mlp.widths[ell]) / mlp.widths[ell - 1],
-            )
-            e = _expectations(G, H, *mlp.activation[ell - 1].slopes)
-            t = step(h, e, t)
-            G, H = (
-                h.C_b + h.C_W * e.Phi[..., 0],
-                (h.lambda_b + h.lambda_W * e.Phi[..., 0] + h.C_W * e.dPhi[..., 0] * H),
-            )
-            layers.append(_floats(G, H, t))
-        return layers
+        return flow_of_pair(mlp, X, mpf, lambda a, G, H: _expectations(G, H, *a.slopes))
+
+
+def flow_of_pair(mlp, X, number, expectations):
+    """One dict of float arrays G, H (2, 2), G1, H1 and the tensors for each layer; X (2, n_0), taken as exact.
+
+    Args:
+        number: what to compute with.
+        expectations: activation, G, H -> OnSets, of one set.
+    """
+    X = np.array([[number(float(x)) for x in row] for row in X])
+    product = X @ X.T / mlp.widths[0]
+    G = number(mlp.C_b[0]) + number(mlp.C_W[0]) * product
+    H = number(mlp.lambda_b[0]) + number(mlp.lambda_W[0]) * product
+    t = Tensors(*(np.full((2,) * len(SYMMETRIES[n][0]) + (1,), number(0)) for n in Tensors._fields))
+    layers = [_floats(G, H, t)]
+    for ell in range(1, mlp.depth):
+        h = Hyperparameters(
+            *(number(getattr(mlp, key)[ell]) for key in ("C_b", "C_W", "lambda_b", "lambda_W")),
+            number(mlp.widths[ell]) / mlp.widths[ell - 1],
+        )
+        e = expectations(mlp.activation[ell - 1], G, H)
+        t = step(h, e, t)
+        G, H = (
+            h.C_b + h.C_W * e.Phi[..., 0],
+            (h.lambda_b + h.lambda_W * e.Phi[..., 0] + h.C_W * e.dPhi[..., 0] * H),
+        )
+        layers.append(_floats(G, H, t))
+    return layers
 
 
 def _floats(G, H, t):
@@ -140,4 +153,54 @@ def _expectations(G, H, left, right) -> OnSets:
         J_ss=table(ss, 2 * total), J_dd=table(dd, mpf(0)), K_sd=table(lambda a, c, b: [dPhi[0, 1], k * D / b], total),
         Q_ss=table(Q_ss, mpf(0)), Q_dd=table(Q_dd, mpf(0)),
         **{kind: four(primes) for kind, primes in KINDS.items()},
+    )  # fmt: skip
+
+
+def smooth_flow(mlp, X):
+    """`flow_of_pair` of a smooth network, by the trapezoidal rule: in extended precision but for σ."""
+    return flow_of_pair(mlp, X, np.longdouble, _by_trapezoid)
+
+
+def plane(v1, v2, c):
+    """Points z1, z2 and weights for N(0, [[v1, c], [c, v2]]), whose step is well below the distance of a sigmoid's poles.
+
+    In the sum and the difference of z1/s1 and z2/s2.
+    """
+    s1, s2 = math.sqrt(v1), math.sqrt(v2)
+    rho = c / (s1 * s2)
+    step = 0.18 / max(s1, s2, 1.0)
+    x = step * np.arange(-int(9 / step), int(9 / step) + 1)
+    square = x[:, None] ** 2 + x**2
+    x, y = x[np.array(np.nonzero(square <= 81))]
+    p, q = math.sqrt(max(1 + rho, 0) / 2) * x, math.sqrt(max(1 - rho, 0) / 2) * y
+    return s1 * (p + q), s2 * (p - q), step * step / (2 * np.pi) * np.exp(-(x**2 + y**2) / 2)
+
+
+def _by_trapezoid(activation, G, H) -> OnSets:
+    points = plane(*G[[0, 1, 0], [0, 1, 1]].astype(float))
+    # ⟨σ^(p)(z_a) σ^(q)(z_b)⟩ at [a, b, p, q], and ⟨Π_i σ^(p_i)(z_ai)⟩ at [a1 … a4] for each kind
+    M = np.zeros((2, 2, 6, 6), np.longdouble)
+    fours = {kind: np.zeros((2, 2, 2, 2, 1), np.longdouble) for kind in KINDS}
+    for start in range(0, len(points[0]), _AT_ONCE):
+        some = [x[start : start + _AT_ONCE] for x in points]
+        # Filled up with weights of 0, so that σ is compiled once.
+        *z, weight = (np.pad(x, (0, _AT_ONCE - len(x))) for x in some)
+        f = np.moveaxis(evaluate(activation, np.array(z), 5), 0, 1)
+        for a, b in np.ndindex(2, 2):
+            M[a, b] += f[a] * weight @ f[b].T
+        for kind, primes in KINDS.items():
+            one, other = (
+                np.array([f[a][p] * f[b][q] for a, b in np.ndindex(2, 2)])
+                for p, q in (primes[:2], primes[2:])
+            )
+            fours[kind] += (one * weight @ other.T).reshape(2, 2, 2, 2, 1)
+
+    def table(p, q, order):
+        """All derivatives of `order` of σ^(p)(z_a) σ^(q)(z_b), by how many are taken at b."""
+        return np.array([M[:, :, p + order - n, q + n] for n in range(order + 1)])[..., None]
+
+    return OnSets(
+        H=H[..., None], Phi=table(0, 0, 0)[0], dPhi=table(1, 1, 0)[0],
+        J_ss=table(0, 0, 2), J_dd=table(1, 1, 2), K_sd=table(0, 1, 1), Q_ss=table(0, 0, 4), Q_dd=table(1, 1, 4),
+        **fours,
     )  # fmt: skip

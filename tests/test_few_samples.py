@@ -86,6 +86,13 @@ def test_left_where_series_do_not_converge(monkeypatch, activation, scale, warns
         assert one[-1].relative_error("A") > 1e-6
 
 
+def test_left_where_one_sample_varies_faster_than_the_nodes(monkeypatch):
+    """Next to a sample so small that no series of the two is long."""
+    one, other, used = both(monkeypatch, MLP((2, 20, 2), "gelu"), [[8.0, 2.0], [1e-3, 1e-3]])
+    assert not used
+    np.testing.assert_array_equal(one[-1].A, other[-1].A)
+
+
 def test_zero_input_is_left(monkeypatch):
     one, other, used = both(monkeypatch, MLP((2, 20, 2), "tanh", 0.0, 1.0), [[0.0, 0.0], [1.0, 2.0]])
     assert not used

@@ -6,6 +6,7 @@ Mehler's series of a fixed length serve all pairs. Where they do not converge, t
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ import numpy as np
 from .activations import Activation
 from .gaussian import SampleSets
 from .gaussian.kinks import missing_deltas
-from .gaussian.rules import folded, trapezoid_basis
+from .gaussian.rules import ROUNDING, folded, rounded, trapezoid_basis
 from .gaussian.sample_sets import on_sets
 from .gaussian.series_integrals import PAIR_CONVERGED
 from .gaussian.traced import Doubts, smooth_on_pairs
@@ -26,6 +27,7 @@ from .recursions.step import step
 _MOST_SETS = 2048
 _NODES, _TERMS = 150, (160, 148)
 _REACH = (13.0, 13.9)  # of as many nodes: the coarse run's lie farther apart
+_ROUNDING = (0.0, ROUNDING)
 
 
 class Layers(NamedTuple):
@@ -67,7 +69,9 @@ def layers_above(
 
 def _trusted(activation: Activation, found: Layers) -> bool:
     doubts = found.doubts
-    if not (np.all(doubts.tail <= PAIR_CONVERGED) and np.all(doubts.s > 0)):
+    # The trapezoidal rule's error with all nodes is about the square of that with half of them.
+    converged = np.all(doubts.tail <= PAIR_CONVERGED) and np.all(doubts.halved <= math.sqrt(PAIR_CONVERGED))
+    if not (converged and np.all(doubts.s > 0)):
         return False
     # (layers, runs, orders, N) with the orders first and all else in one axis.
     means, by_parts = (np.moveaxis(x, 2, 0).reshape(x.shape[2], -1) for x in (doubts.means, doubts.by_parts))
@@ -78,9 +82,10 @@ def _trusted(activation: Activation, found: Layers) -> bool:
 def _bases() -> tuple[np.ndarray, ...]:
     """`folded` bases of the two runs, on a leading axis."""
     bases = []
-    for reach, terms in zip(_REACH, _TERMS, strict=True):
-        u, matrix = trapezoid_basis(reach, _NODES, _TERMS[0])
-        bases.append(folded(u, np.where(np.arange(_TERMS[0]) < terms, matrix, 0.0)))
+    for reach, terms, rounding in zip(_REACH, _TERMS, _ROUNDING, strict=True):
+        u, even, odd = folded(*trapezoid_basis(reach, _NODES, _TERMS[0]))
+        even[:, (terms + 1) // 2 :] = odd[:, terms // 2 :] = 0.0
+        bases.append((u, rounded(even, rounding), rounded(odd, rounding)))
     return tuple(np.stack(x) for x in zip(*bases, strict=True))
 
 

@@ -28,6 +28,7 @@ _AT_ONCE = 8
 _SMALLEST = 1e-37  # that a bfloat16 holds
 _EPS = np.finfo(float).eps
 _LOSS = 8
+_MERGED = 0.25 / math.sqrt(ROUNDOFF)
 _MENDED = ("G1", "H1", "D", "A")
 
 Layers = Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
@@ -53,7 +54,7 @@ def cancelled(name: str, close: np.ndarray, sets: np.ndarray | None) -> np.ndarr
     """
     if name == "H":
         return np.where(close[0] < 1, _LOSS / close[0], 0.0)
-    if name in ("G", "V") or sets is None or close.min() > _APART:
+    if name == "G" or sets is None or close.min() > _APART:
         return 0.0
     members = orbits(name, len(sets))[1]
     out = np.zeros((members.shape[1], sets.shape[1]))
@@ -66,6 +67,9 @@ def cancelled(name: str, close: np.ndarray, sets: np.ndarray | None) -> np.ndarr
     worst, contracted = np.max(list(pairs.values()), axis=0)
     if name == "H1":
         worst = np.maximum(worst, contracted**3)
+    elif name == "V":
+        # Nothing cancels in it, but rounding may have made one sample of two in this layer that were two in the last.
+        worst = np.where(contracted >= _MERGED, contracted, 0.0)
     elif name == "A":
         worst = np.maximum(worst, pairs[0, 1][1] * pairs[2, 3][1])
     out[:, near] = _LOSS * worst

@@ -46,7 +46,7 @@ class SeriesIntegrals:
         # The nodes of `line_basis` part at 0 only.
         self.has_series = activation.kinks in ((), (0.0,))
         if self.has_series:
-            u, self.psi = line_basis(rule.reach, rule.line_nodes, rule.line_terms)
+            u, self.psi = line_basis(rule.reach, rule.line_nodes, rule.line_terms, rule.rounding)
             self.values = evaluate(activation, s[:, None] * u, ORDER)
         self._tables: dict[tuple[Factors, Factors], np.ndarray] = {}
 
