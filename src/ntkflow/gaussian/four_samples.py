@@ -162,18 +162,25 @@ def series(activation: Activation, where: Canonical, order: int, grid: Grid):
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
 def batch(activation: Activation, where: Canonical, count, order: int, grid: Grid):
     """`series` on the first `count` of B quadruples, zeros for the others. With P nodes and K terms in each direction, time n² (P² K + P K²) each."""
-    n, B = order + 1, len(where.pairing)
-    size = min(_AT_ONCE, B)
-    out = jnp.zeros((B, n, n, n, n)), jnp.zeros(B), jnp.zeros(B)
+    return on_first(jax.vmap(lambda one: series(activation, one, order, grid)), where, count, _AT_ONCE)
+
+
+def on_first(compute, given, count, size: int):
+    """`compute(given)`, of B rows, `size` at a time; of which the first `count` are wanted, and others may be zero."""
+    B = len(jax.tree.leaves(given)[0])
+    size = min(size, B)
+
+    def rows(start):
+        return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), given)
 
     def some(number, out):
         start = jnp.minimum(number * size, B - size)
-        mine = Canonical(*(jax.lax.dynamic_slice_in_dim(x, start, size) for x in where))
-        found = jax.vmap(lambda one: series(activation, one, order, grid))(mine)
-        return tuple(
-            jax.lax.dynamic_update_slice_in_dim(x, y, start, 0) for x, y in zip(out, found, strict=True)
+        return jax.tree.map(
+            lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, start, 0), out, compute(rows(start))
         )
 
+    shapes = jax.eval_shape(lambda: compute(rows(0)))
+    out = jax.tree.map(lambda x: jnp.zeros((B, *x.shape[1:]), x.dtype), shapes)
     return jax.lax.fori_loop(0, (count + size - 1) // size, some, out)
 
 

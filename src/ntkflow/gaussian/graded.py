@@ -39,7 +39,8 @@ def graded_parts(breaks, width, reach: float) -> Parts:
     order = xp.argsort(breaks, axis=0)
     breaks, width = (xp.take_along_axis(x, order, axis=0) for x in (breaks, width))
     clipped = xp.clip(breaks, -reach, reach)
-    width = xp.maximum(width, xp.abs(breaks - clipped))
+    # What varies on a scale of ω at another point has its poles as far from here.
+    width = xp.min(xp.hypot(width, clipped[:, None] - breaks), axis=1)
     middle = (clipped[1:] + clipped[:-1]) / 2
     end = xp.full_like(clipped[:1], reach)
     below, above = clipped - xp.concat([-end, middle]), xp.concat([middle, end]) - clipped

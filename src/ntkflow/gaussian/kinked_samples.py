@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
-from .four_samples import Canonical
+from .four_samples import Canonical, on_first
 from .graded import Parts, graded_parts, graded_rule
 from .rules import legendre
 
@@ -74,14 +74,11 @@ def kinked_plane(activation: Activation, root, count, nodes: int, inner: int):
 
 def _one_by_one(one, rows, count):
     """`one` of each of the first `count` rows, zeros for the others."""
-    shapes = jax.eval_shape(lambda x: jax.lax.map(one, x), rows)
-    out = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
-    def at(number, out):
-        found = one(jax.tree.map(lambda x: x[number], rows))
-        return jax.tree.map(lambda x, y: x.at[number].set(y), out, found)
+    def compute(some):
+        return jax.tree.map(lambda x: x[None], one(jax.tree.map(lambda x: x[0], some)))
 
-    return jax.lax.fori_loop(0, count, at, out)
+    return on_first(compute, rows, count, 1)
 
 
 def _by_term(activation: Activation, where: Canonical, nodes: int, inner: int, terms: int):

@@ -20,11 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
-from .four_samples import PAIRINGS, Grid, as_asked, pair_coefficients, root_of_pair
+from .four_samples import PAIRINGS, Grid, as_asked, on_first, pair_coefficients, root_of_pair
 
-_PAIRS_AT_ONCE = 4
+_PAIRS_AT_ONCE, _FEWEST = 4, 64
 _root_of_pair = jax.jit(root_of_pair)
-_AT_ONCE = 16
+_AT_ONCE = 16  # quadruples whose coefficients are in the cache together
 _BLOCKS = 4  # of degrees, of which each is filled up to its highest
 
 
@@ -35,44 +35,38 @@ class Rotatable(NamedTuple):
     imag: Any
 
 
-def moments_by_pairs(
-    activation: Activation, G: np.ndarray, samples: np.ndarray, grid: Grid
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """⟨Π_i σ^(p_i)(z_i)⟩ for every p ∈ {0, 1}⁴ on each of M quadruples of samples.
+class PairSeries:
+    """⟨Π_i σ^(p_i)(z_i)⟩ for every p ∈ {0, 1}⁴ on M quadruples of samples, the coefficients of their pairs at hand.
 
     Args:
         G: (N, N). samples: (M, 4), ascending.
         grid: its terms are degrees here, k + l < terms.
 
-    Returns:
-        (M, 2, 2, 2, 2); what the last quarter of the degrees adds, relative to the largest moment, (M,); how much mean squares
-        of the pairs' products change, relatively, with half the nodes, (M,). With P pairs, n nodes and K degrees time
-        P n² K + M K³, memory 32 P K².
+    With P pairs, n nodes and K degrees time P n² K for the coefficients and K³ for each quadruple; memory up to 64 P K².
     """
-    pairs, rows = _pairs_of(samples)
-    root, inverse = (np.asarray(x) for x in _root_of_pair(G[pairs[:, :, None], pairs[:, None, :]]))
-    cross = G[pairs[rows[..., 0]][..., :, None], pairs[rows[..., 1]][..., None, :]]  # (pairings, M, 2, 2)
-    cross = inverse[rows[..., 0]] @ cross @ np.swapaxes(inverse[rows[..., 1]], -1, -2)
-    phi, kappa, theta = _rotations(cross)
-    pairing = np.argmin(kappa[..., 0], axis=0)
-    # Filled up, so that programs are compiled for few sizes.
-    mine = np.resize(np.arange(len(samples)), _filled_up(len(samples)))
-    pairing = pairing[mine]
-    rows, phi, kappa, theta = (x[pairing, mine] for x in (rows, phi, kappa, theta))
-    used, rows = np.unique(rows, return_inverse=True)
-    rows = rows.reshape(-1, 2)
-    coefficients, halved = _coefficients(activation, root[np.resize(used, _filled_up(len(used)))], grid)
-    turned = phi, np.clip(kappa, -1.0, 1.0), theta
-    moments, left = _contracted(coefficients, rows, *turned, pairing, _bases(grid.terms))
-    found = moments, left, halved[rows].max(axis=1)
-    moments, left, halved = (np.asarray(x)[: len(samples)] for x in found)
-    return moments, left, halved
 
+    def __init__(self, activation: Activation, G: np.ndarray, samples: np.ndarray, grid: Grid):
+        pairs, rows = _pairs_of(samples)
+        root, inverse = (np.asarray(x) for x in _root_of_pair(G[pairs[:, :, None], pairs[:, None, :]]))
+        cross = G[pairs[rows[..., 0]][..., :, None], pairs[rows[..., 1]][..., None, :]]  # (pairings, M, 2, 2)
+        cross = inverse[rows[..., 0]] @ cross @ np.swapaxes(inverse[rows[..., 1]], -1, -2)
+        phi, kappa, theta = _rotations(cross)
+        pairing = np.argmin(kappa[..., 0], axis=0)
+        rows, phi, kappa, theta = (x[pairing, np.arange(len(samples))] for x in (rows, phi, kappa, theta))
+        used, rows = np.unique(rows, return_inverse=True)
+        self._given = rows.reshape(-1, 2), phi, np.clip(kappa, -1.0, 1.0), theta, pairing
+        self._bases = _bases(grid.terms)
+        self._coefficients, self._halved = _coefficients(activation, root[used], self._bases, grid)
 
-def _filled_up(size: int) -> int:
-    """Four sizes an octave."""
-    step = max(_AT_ONCE, (1 << (size - 1).bit_length()) // 8)
-    return step * -(-size // step)
+    def moments(self, quadruples: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """On these of the M, B of them, of which the first `count` are wanted: (B, 2, 2, 2, 2), and how far they are from converged.
+
+        Namely what the last quarter of the degrees adds, relative to the largest moment, (B,); and how much mean squares of the
+        pairs' products change, relatively, with half the nodes, (B,).
+        """
+        given = tuple(x[quadruples] for x in self._given)
+        moments, left = _contracted(self._coefficients, given, count, self._bases)
+        return np.asarray(moments), np.asarray(left), self._halved[given[0]].max(axis=1)
 
 
 def _pairs_of(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -117,14 +111,25 @@ def _bases(terms: int) -> Bases:
     return Bases(np.stack([np.real(to), np.imag(to)]), np.stack([np.real(back), np.imag(back)]))
 
 
-def _coefficients(activation: Activation, root: np.ndarray, grid: Grid) -> tuple[Rotatable, np.ndarray]:
-    """Of P pairs, and how much their mean squares change with half the nodes, (P,)."""
-    found = [
-        _of_pairs(activation, root[start : start + _PAIRS_AT_ONCE], _bases(grid.terms), grid)
-        for start in range(0, len(root), _PAIRS_AT_ONCE)
-    ]
-    real, imag, halved = zip(*found, strict=True)
-    return Rotatable(jnp.concatenate(real, axis=1), jnp.concatenate(imag, axis=1)), np.concatenate(halved)
+def _coefficients(
+    activation: Activation, root: np.ndarray, bases: Bases, grid: Grid
+) -> tuple[Rotatable, np.ndarray]:
+    """Of P pairs, and how much their mean squares change with half the nodes, (P,). Filled up to a power of two, so that programs are compiled for few sizes."""
+    P = max(_FEWEST, 1 << (len(root) - 1).bit_length())
+    out = Rotatable(*(jnp.zeros((grid.terms, P, 4, grid.terms // 2 + 1)) for _ in range(2)))
+    halved = np.empty(P)
+    for start in range(0, len(root), _PAIRS_AT_ONCE):
+        mine = np.arange(start, start + _PAIRS_AT_ONCE)
+        part, halved[mine] = _of_pairs(activation, root[np.minimum(mine, len(root) - 1)], bases, grid)
+        out = _put(out, part, start)
+    return out, halved
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put(out: Rotatable, part: Rotatable, start) -> Rotatable:
+    return Rotatable(
+        *(jax.lax.dynamic_update_slice_in_dim(x, y, start, 1) for x, y in zip(out, part, strict=True))
+    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
@@ -134,11 +139,11 @@ def _of_pairs(activation: Activation, root, bases: Bases, grid: Grid):
     by_degree = jnp.where(k <= n, C[:, :, k, np.maximum(n - k, 0)], 0.0)  # (P, 4, n, k)
     real, imag = (jnp.einsum("nmk,pfnk->npfm", x, by_degree) for x in bases.to)
     change = jnp.max(jnp.abs(half - all_) / jnp.where(all_ > 0, all_, 1.0), axis=1)
-    return real, imag, change
+    return Rotatable(real, imag), change
 
 
 @jax.jit
-def _contracted(c: Rotatable, rows, phi, kappa, theta, pairing, bases: Bases):
+def _contracted(c: Rotatable, given, count, bases: Bases):
     terms = c.real.shape[0]
     edges = np.linspace(0, terms, _BLOCKS + 1).astype(int).tolist()
 
@@ -168,6 +173,4 @@ def _contracted(c: Rotatable, rows, phi, kappa, theta, pairing, bases: Bases):
         left = jnp.abs(left).max(axis=(1, 2)) / jnp.where(size > 0, size, 1.0)
         return as_asked(whole.reshape(-1, 2, 2, 2, 2), given[-1]), left
 
-    batches = (x.reshape(-1, _AT_ONCE, *x.shape[1:]) for x in (rows, phi, kappa, theta, pairing))
-    found = jax.lax.map(some, tuple(batches))
-    return tuple(x.reshape(-1, *x.shape[2:]) for x in found)
+    return on_first(some, given, count, _AT_ONCE)

@@ -17,11 +17,11 @@ import numpy as np
 from ..activations import Activation
 from .four_samples import Canonical, Grid, as_asked, batch, canonical
 from .kinked_samples import kinked_batch, kinked_plane
-from .pairs_of_pairs import moments_by_pairs
+from .pairs_of_pairs import PairSeries
 from .rules import Rule, evaluate, wedges
 from .shared_variables import SHARED, shared_moments
 
-_AT_ONCE, _KINKED_AT_ONCE = 256, 32
+_AT_ONCE, _PAIRS_AT_ONCE, _KINKED_AT_ONCE = 256, 128, 32
 _PROBE = 32
 _MEMORY = 2**27
 _QUARTER = 0.85  # what the last quarter of a series may add, as a power of what may be left out
@@ -42,11 +42,14 @@ def moments_on_samples(activation: Activation, G: np.ndarray, samples: np.ndarra
             for start in range(0, len(todo), size):
                 mine = todo[start : start + size]
                 with jax.enable_x64(True):
-                    out[mine], last, halved = moments_by_pairs(
-                        activation, G, samples[mine], Grid(rule.reach, nodes, degrees)
-                    )
-                converged = (last <= rule.converged**_QUARTER) & (halved <= math.sqrt(rule.converged))
-                left.append(mine[~converged])
+                    series = PairSeries(activation, G, samples[mine], Grid(rule.reach, nodes, degrees))
+
+                def some(rows: np.ndarray, count: int, series=series, mine=mine):
+                    moments, last, halved = series.moments(np.searchsorted(mine, rows), count)
+                    converged = last <= rule.converged**_QUARTER
+                    return moments, converged & (halved <= math.sqrt(rule.converged))
+
+                left.append(_filled(out, mine, _PAIRS_AT_ONCE, some))
             todo = np.concatenate([*left, todo[:0]])
     slots = samples[todo]
     out[todo] = four_sample_moments(activation, G[slots[:, :, None], slots[:, None, :]], rule)
