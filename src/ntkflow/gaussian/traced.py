@@ -91,7 +91,8 @@ class Doubts(NamedTuple):
 
     Attributes:
         tail: the largest bound on the last quarter of a series, relative to the norms of its two functions.
-        halved: how much mean squares change, relatively, with every second node, where nodes are equally spaced.
+        halved: how much products on one sample change with every second node, relative to the norms of their two functions;
+            where nodes are equally spaced.
         means, by_parts, norm, s: as of `missing_deltas`.
     """
 
@@ -132,13 +133,13 @@ def smooth_on_pairs(activation: Activation, G, basis, k: int) -> tuple[Expectati
     norm, left = (jnp.sqrt(jnp.sum(c**2, axis=-1)) for c in (coefficients, coefficients[..., start:]))
     share = jnp.where(norm > 0, left / jnp.where(norm > 0, norm, 1.0), 0.0)
     tail = jnp.where(same, 0.0, jnp.abs(rho) ** start * share[first, :, None] * share[second, None, :])
-    squares = jnp.sum(on_line**2, axis=1)
-    whole, half = squares @ even[:, 0], 2 * squares[..., ::2] @ even[::2, 0]
+    half = 2 * jnp.sum((on_line[first] * on_line[second])[..., ::2], axis=1) @ even[::2, 0]
+    size = norm[first] * norm[second]
     orders = [held.index((order,)) for order in range(ORDER + 1)]
     factorials = np.array([math.factorial(order) for order in range(ORDER + 1)])
     doubts = Doubts(
         tail.max(),
-        jnp.max(jnp.abs(half - whole) / jnp.where(whole > 0, whole, 1.0)),
+        jnp.max(jnp.abs(half - own) / jnp.where(size > 0, size, 1.0)),
         coefficients[orders, :, 0],
         coefficients[orders[0], :, : ORDER + 1].T * np.sqrt(factorials)[:, None],
         jnp.sqrt(own[requests.index(((0,), (0,)))]),
