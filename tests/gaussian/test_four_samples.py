@@ -12,8 +12,8 @@ from ntkflow.gaussian import COARSE, FINE, SampleSets
 from ntkflow.gaussian.quadruples import four_sample_moments, moments_on_samples
 from ntkflow.gaussian.rules import evaluate
 from ntkflow.gaussian.series_integrals import SeriesIntegrals
+from ntkflow.runs import _NUDGE, _symmetric
 
-NUDGE = 4 * np.finfo(float).eps
 SMOOTH = ["tanh", "erf", "sigmoid", "softplus", "gelu", "silu"]
 KINDS = {
     "three dimensions": (0, 0, 0),
@@ -120,10 +120,6 @@ def test_every_placement_of_primes_and_order(spec, accuracy):
     assert np.allclose(twice[0, 1], twice[1, 0], rtol=1e-9)
 
 
-def both_ways(x):
-    return np.triu(x) + np.triu(x, 1).T
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", SMOOTH)
 def test_accuracy_and_honesty_of_smooth_moments(spec):
@@ -137,7 +133,7 @@ def test_accuracy_and_honesty_of_smooth_moments(spec):
         for _ in range(1 if kind == "three dimensions" else 6):
             G = metric(rng, kind, lowest, highest)
             exact, scale = by_eigenvectors(spec, G)
-            changed = G * (1 + both_ways(rng.uniform(-NUDGE, NUDGE, (4, 4))))
+            changed = G * (1 + _NUDGE * _symmetric(rng, 4))
             fine, coarse = (
                 four_sample_moments(activation(spec), metric[None], rule)[0]
                 for metric, rule in ((G, FINE), (changed, COARSE))

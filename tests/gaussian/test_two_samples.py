@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import ntkflow
 from ntkflow.activations import activation
-from ntkflow.gaussian import FINE
+from ntkflow.gaussian import COARSE, FINE
 from ntkflow.gaussian.rules import evaluate, product
 from ntkflow.gaussian.series_integrals import SeriesIntegrals
 from ntkflow.statistics import natural_scales
@@ -25,6 +25,7 @@ SIGMOIDS = ["tanh", "erf", "sigmoid", "softplus", "gelu", "silu"]
 WAVES = ["exp", "sin", "cos"]
 PRODUCTS = [((1,), (0,)), ((2,), (4,)), ((0, 0, 1), (1,)), ((1, 1), (0, 0))]
 variances = st.floats(-6, 3).map(lambda x: 10.0**x)
+ROUNDOFF = 1e-13  # of the reference
 TENSORS = ("G", "H", "G1", "H1", "V", "D", "F", "A", "B")
 moderate = st.floats(-6, 1.7).map(lambda x: 10.0**x)
 correlations = st.one_of(
@@ -33,16 +34,15 @@ correlations = st.one_of(
 )
 
 
-def integrals(spec, v1, v2, rho):
+def integrals(spec, v1, v2, rho, rule=FINE):
     c = rho * math.sqrt(v1 * v2)
-    return SeriesIntegrals(
-        activation(spec), np.array([[v1, c], [c, v2]]), np.where(np.eye(2) == 1, 1.0, np.nan), FINE
-    )
+    ratio = np.where(np.eye(2) == 1, 1.0, np.nan)
+    return SeriesIntegrals(activation(spec), np.array([[v1, c], [c, v2]]), ratio, rule)
 
 
-def moments(spec, v1, v2, rho, requests=PRODUCTS):
+def moments(spec, v1, v2, rho, rule=FINE, requests=PRODUCTS):
     """⟨f(z1) g(z2)⟩ and √(⟨f²⟩⟨g²⟩) for each (f, g)."""
-    held = integrals(spec, v1, v2, rho)
+    held = integrals(spec, v1, v2, rho, rule)
     squares = [(h, h) for h in {h for request in requests for h in request}]
     held._prepare([*requests, *squares])
     value = np.array([held.pair(f, g)[0, 1] for f, g in requests])
@@ -246,6 +246,24 @@ def test_declared_kinks_must_be_numbers(at):
 def test_a_jump_is_no_kink():
     with pytest.raises(ntkflow.ActivationError, match="jumps"):
         ntkflow.kinked(lambda z: jnp.where(z > 1, 1.0, 0.0), at=(1.0,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", SIGMOIDS)
+def test_thousands_of_smooth_pairs(spec):
+    """The integrals alone: accuracy 1e-12, and the coarse rule's difference covers the error."""
+    rng = np.random.default_rng(0)
+    requests = [*PRODUCTS, ((0,), (0,)), ((1,), (1,)), ((0, 0), (0, 0)), ((5,), (1,))]
+    ratios = []
+    for _ in range(60):
+        v1, v2 = 10.0 ** rng.uniform(-6, 2.5, 2)
+        rho = rng.choice([-1, 1]) * (1 - 10.0 ** rng.uniform(-12, 0))
+        exact, scale = by_trapezoid(spec, v1, v2, rho, requests)
+        fine, coarse = (moments(spec, v1, v2, rho, rule, requests)[0] for rule in (FINE, COARSE))
+        error = np.abs(fine - exact) / scale
+        assert np.all(error < 1e-12)
+        ratios.append(error / (np.abs(fine - coarse) / scale + ROUNDOFF))
+    assert np.mean(np.array(ratios) <= 1) > 0.99 and np.max(ratios) < 10
 
 
 @pytest.mark.slow

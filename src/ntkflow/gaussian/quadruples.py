@@ -21,7 +21,7 @@ from .pairs_of_pairs import PairSeries
 from .rules import Rule, evaluate, wedges
 from .shared_variables import SHARED, shared_moments
 
-_AT_ONCE, _PAIRS_AT_ONCE, _KINKED_AT_ONCE = 256, 128, 32
+_AT_ONCE, _BY_PAIRS_AT_ONCE, _KINKED_AT_ONCE = 256, 128, 32
 _PROBE = 32
 _MEMORY = 2**27
 _QUARTER = 0.85  # what the last quarter of a series may add, as a power of what may be left out
@@ -49,7 +49,7 @@ def moments_on_samples(activation: Activation, G: np.ndarray, samples: np.ndarra
                     converged = last <= rule.converged**_QUARTER
                     return moments, converged & (halved <= math.sqrt(rule.converged))
 
-                left.append(_filled(out, mine, _PAIRS_AT_ONCE, some))
+                left.append(_filled(out, mine, _BY_PAIRS_AT_ONCE, some))
             todo = np.concatenate([*left, todo[:0]])
     slots = samples[todo]
     out[todo] = four_sample_moments(activation, G[slots[:, :, None], slots[:, None, :]], rule)

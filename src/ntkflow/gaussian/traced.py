@@ -126,14 +126,15 @@ def smooth_on_pairs(activation: Activation, G, basis, k: int) -> tuple[Expectati
     coefficients = jnp.stack(by_parity, axis=-1).reshape(len(held), N, terms)
     by_term = jnp.moveaxis(coefficients, -1, 0)[::-1]
     apart = series_block(by_term[:, first], by_term[:, second], rho)
-    own = jnp.sum(on_line[first] * on_line[second], axis=1) @ even[:, 0]
+    products = jnp.sum(on_line[first] * on_line[second], axis=1)
+    own = products @ even[:, 0]
     same = jnp.eye(N, dtype=bool)
     tables = dict(zip(requests, jnp.where(same, own[:, :, None], apart), strict=True))
     start = 3 * terms // 4
     norm, left = (jnp.sqrt(jnp.sum(c**2, axis=-1)) for c in (coefficients, coefficients[..., start:]))
     share = jnp.where(norm > 0, left / jnp.where(norm > 0, norm, 1.0), 0.0)
     tail = jnp.where(same, 0.0, jnp.abs(rho) ** start * share[first, :, None] * share[second, None, :])
-    half = 2 * jnp.sum((on_line[first] * on_line[second])[..., ::2], axis=1) @ even[::2, 0]
+    half = 2 * products[..., ::2] @ even[::2, 0]
     size = norm[first] * norm[second]
     orders = [held.index((order,)) for order in range(ORDER + 1)]
     factorials = np.array([math.factorial(order) for order in range(ORDER + 1)])
