@@ -14,7 +14,7 @@ from .components import Layout, sample_sets
 from .errors import ComponentError, DataError
 from .gaussian import SampleSets
 from .mean_kernels import block_of, has_tiles, mean_flow, write_kernels
-from .memory import check_memory
+from .memory import check_memory, give_back
 from .mlp import MLP
 from .near_duplicates import NearDuplicates
 from .recursions.symmetry import SYMMETRIES, orbits
@@ -22,7 +22,8 @@ from .runs import all_layers, of_pairs, poor_tensor, warning_of_errors
 from .statistics import TENSORS, Flow, LayerStatistics, natural_scales
 from .tiles.run import tiled_flow
 
-_SMALL = 2**12
+_SMALL = 2**12  # numbers
+_LARGE = 2**26  # bytes
 
 Progress = Callable[[int, int, str], None]
 
@@ -153,6 +154,8 @@ def _flow(
                 for table, found in zip(tables, (values, errors), strict=True):
                     table |= {name: _expanded(name, found[name], layout) for name in SYMMETRIES}
             layers.append(LayerStatistics(layer, mlp.widths[layer], mlp.widths[layer - 1], asked, *tables))
+            if sum(value.nbytes for value in values.values()) > _LARGE:
+                give_back()
             report(layer, mlp.depth, f"layer {layer}")
     held = components if isinstance(components, str) else [list(s) for s in components]
     return Flow(mlp, X, held, layers), poor

@@ -26,6 +26,7 @@ from .statistics import natural_scales
 _PARALLEL = 1e-13
 _NUDGE = 4 * np.finfo(float).eps
 _SETS_AT_ONCE = {1: 4096, 2: 4096, 3: 1024, 4: 512}  # what suits a CPU's cache
+_COLUMNS = 2**14
 
 
 class Step(NamedTuple):
@@ -164,7 +165,7 @@ def _tensors(
     with jax.enable_x64(True):
         H = jnp.asarray(H)
         for i, leaf in enumerate(leaves):
-            leaves[i] = jnp.asarray(leaf)
+            leaves[i] = jnp.asarray(leaf).block_until_ready()
             del leaf
         e = tree.unflatten(leaves)
         for start in range(0, S, size):
@@ -236,20 +237,27 @@ def errors_of(
     values: dict[str, np.ndarray], others: dict[str, np.ndarray], of: Kernels, sets: SampleSets | None
 ) -> dict[str, np.ndarray]:
     """How much a coarser and nudged computation differs, and round-off of what a component is made of and of what cancels in it."""
-    errors, scales = {}, natural_scales(values)
+    scales = natural_scales(values)
+    errors = {}
     for name, value in values.items():
-        # So that it is the same on whatever closed set a component is computed.
-        largest = (
-            largest_on_own_samples(name, value, sets.k)
-            if sets and name in SYMMETRIES
-            else np.abs(value).max()
-        )
-        scale = np.maximum(scales[name], largest)
-        lost = cancelled(name, of.close, sets and sets.sets) if value.any() else 0.0
-        error = np.abs(value - others[name]) + roundoff(of.layer, scale) + lost * np.finfo(float).eps * scale
+        close = of.close if value.any() else np.ones_like(of.close)
+        if sets is None or name not in SYMMETRIES:
+            lost = cancelled(name, close, None)
+            errors[name] = _error(value, others[name], of.layer, max(scales[name], np.abs(value).max()), lost)
+            continue
         # Tensors are large, and two digits of an error are enough: rounded up.
-        errors[name] = (error * (1 + 2**-7)).astype(bfloat16) if name in SYMMETRIES else error
+        errors[name] = np.empty(value.shape, bfloat16)
+        for start in range(0, value.shape[1], _COLUMNS):
+            some = np.s_[:, start : start + _COLUMNS]
+            # So that it is the same on whatever closed set a component is computed.
+            scale = np.maximum(scales[name], largest_on_own_samples(name, value[some], sets.k))
+            lost = cancelled(name, close, sets.sets[some])
+            errors[name][some] = _error(value[some], others[name][some], of.layer, scale, lost) * (1 + 2**-7)
     return errors
+
+
+def _error(value, other, layer: int, scale, lost):
+    return np.abs(value - other) + roundoff(layer, scale) + lost * np.finfo(float).eps * scale
 
 
 def roundoff(layer: int, scale):

@@ -14,7 +14,7 @@ _BELOW_ROUNDOFF = 1e-17
 
 
 def pair_tables(coefficients: np.ndarray, f: list[int], g: list[int], correlation: np.ndarray, small: float):
-    """Σ_k ρ_ab^k f_ak g_bk for each f and g, and whether a bound on its last quarter is below `small` ‖f‖ ‖g‖: (T, N, N) both.
+    """Σ_k ρ_ab^k f_ak g_bk for each f and g, and whether a bound on its last quarter is below `small` ‖f‖ ‖g‖: T tables (N, N), (T, N, N).
 
     Time O(T N² K), with K cut where what follows is below round-off; memory O(T N²).
 
@@ -32,7 +32,8 @@ def pair_tables(coefficients: np.ndarray, f: list[int], g: list[int], correlatio
     converged = np.stack(
         [power * np.multiply.outer(*sides) <= small for sides in zip(left, right, strict=True)]
     )
-    tables = np.empty(converged.shape)
+    # Apart from each other: who needs some of them need not keep all.
+    tables = [np.empty(correlation.shape) for _ in f]
     # Terms first, highest first: each is then one contiguous block. Filled up to whole blocks of one size, compiled once.
     N = len(correlation)
     size = min(_BLOCK, 8 * -(-N // 8))
@@ -50,7 +51,8 @@ def pair_tables(coefficients: np.ndarray, f: list[int], g: list[int], correlatio
         for i, rows in enumerate(blocks):
             for j, columns in enumerate(blocks):
                 block = np.asarray(series_block(left[i], right[j], rho[rows, columns]))
-                tables[:, rows, columns] = block[:, : N - rows.start, : N - columns.start]
+                for table, part in zip(tables, block, strict=True):
+                    table[rows, columns] = part[: N - rows.start, : N - columns.start]
     return tables, converged
 
 

@@ -147,20 +147,21 @@ class SeriesIntegrals:
         if self.has_series:
             tables, slow = self._series(new)
         else:
-            tables = np.zeros((len(new), *self.G.shape))
-            slow = np.ones(tables.shape, bool)
+            tables = [np.zeros(self.G.shape) for _ in new]
+            slow = np.ones((len(new), *self.G.shape), bool)
         i, j = np.nonzero(self.parallel)
-        tables[:, i, j] = self._along_lines(i, j, new)
+        for table, along in zip(tables, self._along_lines(i, j, new), strict=True):
+            table[i, j] = along
         for t, (_, g) in enumerate(new):
             if g == ():
-                tables[t] = np.diag(tables[t])[:, None]
+                tables[t][:] = np.diag(tables[t]).copy()[:, None]
                 slow[t] = False
         slow &= ~self.parallel
         if self.activation.exponentials:
             slow = np.broadcast_to(self._closed(), slow.shape)
             a, b = np.nonzero(self._closed())
             for t, (f, g) in enumerate(new):
-                tables[t, a, b] = exponentials.pair_moment(
+                tables[t][a, b] = exponentials.pair_moment(
                     self.activation.exponentials, f, g, self.G[a, a], self.G[a, b], self.G[b, b]
                 )
         elif np.any(slow):
@@ -169,10 +170,10 @@ class SeriesIntegrals:
             for table, (f, g) in zip(tables, new, strict=True):
                 if len(f) == len(g) == 1:
                     table += self._undeclared(f[0], g[0]) + self._undeclared(g[0], f[0]).T
-        self._tables.update({request: tables[t] for t, request in enumerate(new)})
+        self._tables.update(zip(new, tables, strict=True))
 
-    def _series(self, new: list[tuple[Factors, Factors]]) -> tuple[np.ndarray, np.ndarray]:
-        """The tables (T, N, N) by their Hermite series, and where these have not converged."""
+    def _series(self, new: list[tuple[Factors, Factors]]) -> tuple[list[np.ndarray], np.ndarray]:
+        """The T tables (N, N) by their Hermite series, and where these have not converged."""
         held = sorted({h for request in new for h in request})
         coefficients = line_coefficients(np.stack([product(self.values, h) for h in held]), self.psi)
         if self.activation.exponentials:
@@ -193,7 +194,7 @@ class SeriesIntegrals:
         return np.multiply.outer(large, large)
 
     def _fill_conditioned(
-        self, tables: np.ndarray, new: list[tuple[Factors, Factors]], slow: np.ndarray
+        self, tables: list[np.ndarray], new: list[tuple[Factors, Factors]], slow: np.ndarray
     ) -> None:
         anywhere = np.any(slow | slow.swapaxes(1, 2), axis=0)
         i, j = np.nonzero(np.triu(anywhere, 1))
