@@ -11,6 +11,7 @@ import numpy as np
 
 from .coinciding import distinct_rows, kernel_tables
 from .components import Layout, sample_sets
+from .error_estimates import poor_tensor, warning_of_errors
 from .errors import ComponentError, DataError
 from .gaussian import SampleSets
 from .mean_kernels import block_of, has_tiles, mean_flow, write_kernels
@@ -18,7 +19,7 @@ from .memory import check_memory, give_back
 from .mlp import MLP
 from .near_duplicates import NearDuplicates
 from .recursions.symmetry import SYMMETRIES, orbits
-from .runs import all_layers, of_pairs, poor_tensor, warning_of_errors
+from .runs import all_layers, of_pairs
 from .statistics import TENSORS, Flow, LayerStatistics, natural_scales
 from .tiles.run import tiled_flow
 

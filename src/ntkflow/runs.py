@@ -12,21 +12,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_dtypes import bfloat16
 
 from . import few_samples
+from .error_estimates import errors_of
 from .errors import NonFiniteError
 from .gaussian import COARSE, FINE, Expectations, Integrals, Rule, SampleSets, integrals, on_pairs
 from .mlp import MLP
-from .near_duplicates import cancelled, closeness
+from .near_duplicates import closeness
 from .recursions import Hyperparameters, Tensors, first_layer, means, packed_step
-from .recursions.symmetry import SYMMETRIES, largest_on_own_samples
-from .statistics import natural_scales
 
 _PARALLEL = 1e-13
 _NUDGE = 4 * np.finfo(float).eps
 _SETS_AT_ONCE = {1: 4096, 2: 4096, 3: 1024, 4: 512}  # what suits a CPU's cache
-_COLUMNS = 2**14
 
 
 class Step(NamedTuple):
@@ -187,7 +184,7 @@ def estimated(
         layer_values(run, sets, at_once, in_place) for run, in_place in zip(runs, (False, True), strict=True)
     )
     for (fine, values), (_, others) in zip(*values_of_runs, strict=True):
-        yield fine, values, errors_of(values, others, fine, sets)
+        yield fine, values, errors_of(values, others, fine.layer, fine.close, sets)
 
 
 def all_layers(
@@ -212,7 +209,7 @@ def _few_samples(mlp: MLP, X: np.ndarray, sets: SampleSets):
 
 def _with_errors(first: Kernels, h: list[Hyperparameters], found: few_samples.Layers, sets: SampleSets):
     values = {"G": first.G, "H": first.H, **first_layer(*sets.sets.shape)._asdict()}
-    yield first, values, errors_of(values, values, first, sets)
+    yield first, values, errors_of(values, values, 1, first.close, sets)
     assert first.contributions is not None
     for below, following in enumerate(h):
         fine, coarse = (jax.tree.map(operator.itemgetter((below, run)), found) for run in range(2))
@@ -220,7 +217,7 @@ def _with_errors(first: Kernels, h: list[Hyperparameters], found: few_samples.La
         one = first._replace(layer=below + 2, G=fine.G, H=fine.H)
         values, others = ({"G": x.G, "H": x.H, **x.tensors._asdict()} for x in (fine, coarse))
         _check_finite(one.layer, values)
-        yield one, values, errors_of(values, others, one, sets)
+        yield one, values, errors_of(values, others, one.layer, one.close, sets)
 
 
 def of_pairs(rtol: float) -> Callable:
@@ -231,52 +228,6 @@ def of_pairs(rtol: float) -> Callable:
             yield values, errors
 
     return computed
-
-
-def errors_of(
-    values: dict[str, np.ndarray], others: dict[str, np.ndarray], of: Kernels, sets: SampleSets | None
-) -> dict[str, np.ndarray]:
-    """How much a coarser and nudged computation differs, and round-off of what a component is made of and of what cancels in it."""
-    scales = natural_scales(values)
-    errors = {}
-    for name, value in values.items():
-        close = of.close if value.any() else np.ones_like(of.close)
-        if sets is None or name not in SYMMETRIES:
-            lost = cancelled(name, close, None)
-            errors[name] = _error(value, others[name], of.layer, max(scales[name], np.abs(value).max()), lost)
-            continue
-        # Tensors are large, and two digits of an error are enough: rounded up.
-        errors[name] = np.empty(value.shape, bfloat16)
-        for start in range(0, value.shape[1], _COLUMNS):
-            some = np.s_[:, start : start + _COLUMNS]
-            # So that it is the same on whatever closed set a component is computed.
-            scale = np.maximum(scales[name], largest_on_own_samples(name, value[some], sets.k))
-            lost = cancelled(name, close, sets.sets[some])
-            errors[name][some] = _error(value[some], others[name][some], of.layer, scale, lost) * (1 + 2**-7)
-    return errors
-
-
-def _error(value, other, layer: int, scale, lost):
-    return np.abs(value - other) + roundoff(layer, scale) + lost * np.finfo(float).eps * scale
-
-
-def roundoff(layer: int, scale):
-    """What rounding leaves in numbers made of numbers as large as `scale`."""
-    return 32 * layer * np.finfo(float).eps * scale
-
-
-def poor_tensor(name: str, layer: int, error: float, scale: float, rtol: float) -> list[str]:
-    """What to call a tensor whose error, next to its natural scale, exceeds rtol; empty for others."""
-    return [f"{name} of layer {layer} ({error / max(scale, 1e-300):.0e})"] if error > rtol * scale else []
-
-
-def warning_of_errors(poor: list[str], rtol: float) -> str:
-    """What users hear of poor tensors."""
-    names = ", ".join(poor[:3]) + (f" and {len(poor) - 3} more" if len(poor) > 3 else "")
-    return (
-        f"by their error estimates, these don't reach the accuracy {rtol:g}: {names}; inputs nearly coincide, or the "
-        "activation varies fast, or has a kink that was not declared"
-    )
 
 
 def _symmetric(rng: np.random.Generator, N: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
@@ -24,6 +25,8 @@ TENSORS = {
     "A": ("alpha1", "alpha2", "alpha3", "alpha4"),
     "B": ("alpha1", "alpha3", "alpha2", "alpha4"),
 }
+MADE_OF = {"G1": "GG", "H1": "HH", "V": "GGGG", "D": "GGHH", "F": "GHGH", "A": "HHHH", "B": "HHHH"}
+"""The product of G and H that a component is as large as: for each of its samples, in the order of the axes, √G or √H there."""
 _MEANS = ("G", "H", "G1", "H1")
 _PAIRWISE = ("ntk_mean", "mean_correction", "ntk_variance", "ntk_std", "ntk_preactivation_correlation")
 _SPLIT = ("bias_contributions", "weight_contributions")
@@ -34,9 +37,12 @@ _ROUNDOFF = 1e-11
 
 def natural_scales(values: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The size of the products of G and H that each tensor is made of."""
-    G, H = (float(np.abs(values[kernel]).max()) for kernel in ("G", "H"))
-    products = {"G": G, "G1": G, "V": G * G, "D": G * H, "F": G * H, "A": H * H, "B": H * H}
-    return {name: products.get(name, H) for name in (*_MEANS, *_SPLIT, *TENSORS)}
+    largest = {kernel: float(np.abs(values[kernel]).max()) for kernel in ("G", "H")}
+    made_of = {"G": "GG"} | MADE_OF
+    return {
+        name: math.prod(largest[kernel] ** 0.5 for kernel in made_of.get(name, "HH"))
+        for name in (*_MEANS, *_SPLIT, *TENSORS)
+    }
 
 
 @dataclass(frozen=True, eq=False)

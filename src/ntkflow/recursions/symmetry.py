@@ -53,16 +53,16 @@ def largest_on_own_samples(name: str, packed: np.ndarray, k: int) -> np.ndarray:
     These are all that flow into it.
     """
     absolute, out = np.abs(packed), np.empty_like(packed)
-    for own, within in _by_samples(name, k):
+    for own, within in orbits_by_samples(name, k).values():
         out[own] = absolute[within].max(axis=0)
     return out
 
 
 @functools.cache
-def _by_samples(name: str, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each set of slots: the orbits on all of these, and those on these alone."""
-    samples = [set(component) for component in orbits(name, k)[1].T.tolist()]
-    return [
-        (np.array([s == held for s in samples]), np.array([s <= held for s in samples]))
-        for held in map(set, sorted(set(map(frozenset, samples)), key=sorted))
-    ]
+def orbits_by_samples(name: str, k: int) -> dict[frozenset[int], tuple[np.ndarray, np.ndarray]]:
+    """For each set of slots that a component may stand on: masks of the orbits on all of these, and of those on these alone."""
+    samples = [frozenset(component) for component in orbits(name, k)[1].T.tolist()]
+    return {
+        held: (np.array([s == held for s in samples]), np.array([s <= held for s in samples]))
+        for held in sorted(set(samples), key=sorted)
+    }

@@ -11,12 +11,13 @@ import numpy as np
 
 from ..coinciding import distinct_rows, kernel_tables
 from ..components import Layout
+from ..error_estimates import errors_of, poor_tensor
 from ..errors import DataError
 from ..finite.parameters import whole_number
 from ..gaussian import SampleSets
 from ..mlp import MLP
 from ..near_duplicates import NearDuplicates
-from ..runs import Kernels, both_runs, errors_of, estimated, of_pairs, poor_tensor, sets_at_once
+from ..runs import Kernels, both_runs, estimated, of_pairs, sets_at_once
 from ..statistics import TENSORS, Flow, LayerStatistics, natural_scales
 from ..store import digest, exists_to_resume
 from .plan import Plan, Tile, block_for, too_little, working_set
@@ -93,7 +94,7 @@ class _Run:
         layers = []
         for fine, coarse in zip(*self.runs, strict=True):
             values, others = ({"G": one.G, "H": one.H} for one in (fine, coarse))
-            tables = kernel_tables(fine, errors_of(values, others, fine, None), self.index)
+            tables = kernel_tables(fine, errors_of(values, others, fine.layer, fine.close, None), self.index)
             width, fan_in = self.mlp.widths[fine.layer], self.mlp.widths[fine.layer - 1]
             layers.append(LayerStatistics(fine.layer, width, fan_in, np.arange(len(self.X))[None], *tables))
         return Flow(self.mlp, self.X, "all", layers)

@@ -1,0 +1,105 @@
+"""What the difference between a fine and a coarse computation says of the errors of every component."""
+
+from __future__ import annotations
+
+import numpy as np
+from ml_dtypes import bfloat16
+
+from .gaussian import SampleSets
+from .near_duplicates import cancelled
+from .recursions.symmetry import SYMMETRIES, largest_on_own_samples, orbits, orbits_by_samples
+from .statistics import MADE_OF, natural_scales
+
+_COLUMNS = 2**14  # sets at a time
+_SHARE = 0.3
+_PLAIN = ("V", "F", "B")  # in which nearly parallel samples cancel nothing
+
+
+def errors_of(
+    values: dict[str, np.ndarray],
+    others: dict[str, np.ndarray],
+    layer: int,
+    close: np.ndarray,
+    sets: SampleSets | None,
+) -> dict[str, np.ndarray]:
+    """The difference of a coarser and nudged computation, and round-off of what a component is made of and of what cancels in it.
+
+    The difference of one component on three or four samples may vanish by accident: each is taken to have a share of the
+    largest on the same samples, next to the products of G and H that components are made of.
+
+    Args:
+        values, others: of one layer, by name, tensors packed; the fine and the coarse ones.
+        close: of the layer, as of `Kernels`.
+    """
+    scales = natural_scales(values)
+    errors = {}
+    for name in ("G", "H"):
+        scale = max(scales[name], np.abs(values[name]).max())
+        errors[name] = _error(np.abs(values[name] - others[name]), layer, scale, cancelled(name, close, None))
+    if sets is None:
+        return errors
+    tensors = [name for name in values if name in SYMMETRIES]
+    # Tensors are large, and two digits of an error are enough: rounded up.
+    errors |= {name: np.empty(values[name].shape, bfloat16) for name in tensors}
+    vanishing = {name for name in tensors if not values[name].any()}
+    roots = {kernel: np.sqrt(np.diag(values[kernel])) for kernel in ("G", "H")}
+    for start in range(0, sets.sets.shape[1], _COLUMNS):
+        some = np.s_[:, start : start + _COLUMNS]
+        chosen = sets.sets[some]
+        changes = {name: np.abs(values[name][some] - others[name][some]) for name in tensors}
+        if sets.k > 2:
+            _share(changes, {kernel: root[chosen] for kernel, root in roots.items()}, sets.k)
+        for name, change in changes.items():
+            # So that it is the same on whatever closed set a component is computed.
+            scale = np.maximum(scales[name], largest_on_own_samples(name, values[name][some], sets.k))
+            lost = 0.0 if name in vanishing else cancelled(name, close, chosen)
+            errors[name][some] = _error(change, layer, scale, lost) * (1 + 2**-7)
+    return errors
+
+
+def _error(change, layer: int, scale, lost):
+    return change + roundoff(layer, scale) + lost * np.finfo(float).eps * scale
+
+
+def _share(changes: dict[str, np.ndarray], roots: dict[str, np.ndarray], k: int) -> None:
+    """Raise each of `changes` (orbits, S), by tensor, to a share of the largest on the same three or four samples.
+
+    `roots`: of G's and H's diagonals, (k, S).
+    """
+    products = {
+        name: np.prod([roots[kernel][slot] for kernel, slot in zip(MADE_OF[name], orbits(name, k)[1], strict=True)], axis=0)
+        for name in changes
+    }  # fmt: skip
+    for samples in orbits_by_samples("V", k):
+        if len(samples) < 3:
+            continue
+        on = {name: found[samples][0] for name in changes if samples in (found := orbits_by_samples(name, k))}
+        largest = np.zeros(roots["G"].shape[1])
+        for name in _PLAIN:
+            rows = on[name]
+            relative = np.divide(
+                changes[name][rows], products[name][rows],
+                out=np.zeros_like(changes[name][rows]), where=products[name][rows] > 0,
+            )  # fmt: skip
+            largest = np.maximum(largest, relative.max(axis=0))
+        for name, rows in on.items():
+            changes[name][rows] = np.maximum(changes[name][rows], _SHARE * largest * products[name][rows])
+
+
+def roundoff(layer: int, scale):
+    """What rounding leaves in numbers made of numbers as large as `scale`."""
+    return 32 * layer * np.finfo(float).eps * scale
+
+
+def poor_tensor(name: str, layer: int, error: float, scale: float, rtol: float) -> list[str]:
+    """What to call a tensor whose error, next to its natural scale, exceeds rtol; empty for others."""
+    return [f"{name} of layer {layer} ({error / max(scale, 1e-300):.0e})"] if error > rtol * scale else []
+
+
+def warning_of_errors(poor: list[str], rtol: float) -> str:
+    """What users hear of poor tensors."""
+    names = ", ".join(poor[:3]) + (f" and {len(poor) - 3} more" if len(poor) > 3 else "")
+    return (
+        f"by their error estimates, these don't reach the accuracy {rtol:g}: {names}; inputs nearly coincide, or the "
+        "activation varies fast, or has a kink that was not declared"
+    )
