@@ -24,8 +24,8 @@ def errors_of(
 ) -> dict[str, np.ndarray]:
     """The difference of a coarser and nudged computation, and round-off of what a component is made of and of what cancels in it.
 
-    The difference of one component on three or four samples may vanish by accident: each is taken to have a share of the
-    largest on the same samples, next to the products of G and H that components are made of.
+    The difference of one component on three or four samples may vanish by accident: each is taken to be a share of the largest
+    in its tensor, or in one where nothing cancels, on the same samples; next to the products of G and H they are made of.
 
     Args:
         values, others: of one layer, by name, tensors packed; the fine and the coarse ones.
@@ -74,16 +74,16 @@ def _share(changes: dict[str, np.ndarray], roots: dict[str, np.ndarray], k: int)
         if len(samples) < 3:
             continue
         on = {name: found[samples][0] for name in changes if samples in (found := orbits_by_samples(name, k))}
-        largest = np.zeros(roots["G"].shape[1])
-        for name in _PLAIN:
-            rows = on[name]
-            relative = np.divide(
-                changes[name][rows], products[name][rows],
-                out=np.zeros_like(changes[name][rows]), where=products[name][rows] > 0,
-            )  # fmt: skip
-            largest = np.maximum(largest, relative.max(axis=0))
+        largest = {name: _largest(changes[name][rows], products[name][rows]) for name, rows in on.items()}
+        plain = np.max([largest[name] for name in _PLAIN], axis=0)
         for name, rows in on.items():
-            changes[name][rows] = np.maximum(changes[name][rows], _SHARE * largest * products[name][rows])
+            least = _SHARE * np.maximum(largest[name], plain) * products[name][rows]
+            changes[name][rows] = np.maximum(changes[name][rows], least)
+
+
+def _largest(change: np.ndarray, product: np.ndarray) -> np.ndarray:
+    """(S,), of (orbits, S)."""
+    return np.divide(change, product, out=np.zeros_like(change), where=product > 0).max(axis=0)
 
 
 def roundoff(layer: int, scale):

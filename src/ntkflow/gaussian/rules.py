@@ -37,7 +37,7 @@ class Rule:
         series: (nodes, terms) of that for each four samples, tried in this order until it has converged; terms are even.
         shared: (nodes, terms) where none of them has: on each half line, and along the second coordinate.
         kinked_series: `series` for activations with kinks, as (outer, inner nodes on each part of a line, terms). It may
-            converge as a power of the terms: to see the error, the coarse rule has far fewer.
+            converge as a power of the terms: to see the error, the coarse rule has far fewer, and never as many as the fine one.
         sign_nodes: of the four-sign integral of piecewise-linear activations.
         converged, kinked_converged: what the last quarter of such a series' terms may add, relative to the largest moment.
         rounding: by how much, relatively, the weights of the nodes on a line are changed: as by rounding of σ's derivatives, which
@@ -96,7 +96,7 @@ COARSE = Rule(
     pair_series=((96, 50), (130, 92)),
     series=((60, 44), (90, 60), (122, 104), (200, 212)),
     shared=(158, 208),
-    kinked_series=((40, 26, 14), (58, 32, 24), (88, 38, 32)),
+    kinked_series=((40, 26, 14), (58, 32, 20), (88, 38, 32)),
     sign_nodes=60,
     rounding=ROUNDING,
     suspicious=True,
