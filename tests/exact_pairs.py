@@ -21,6 +21,14 @@ DIGITS = 80
 _AT_ONCE = 2**14
 
 
+def random_pair(rng):
+    """Two inputs of two components, (2, 2): variances from 1e-6 to 1000 at C_W = 1, correlations through ±1 down to 1 - |ρ| = 1e-12."""
+    variances = 10.0 ** rng.uniform(-6, 3, (2, 1))
+    angle = 2 * math.asin(math.sqrt(10.0 ** rng.uniform(-12, 0) / 2))
+    second = rng.choice([-1, 1]) * np.array([math.cos(angle), math.sin(angle)])
+    return np.sqrt(2 * variances) * np.stack([[1.0, 0.0], second])
+
+
 def exact_flow(mlp, X):
     """`flow_of_pair` of a piecewise-linear network, in 80 digits."""
     with mp.workdps(DIGITS):

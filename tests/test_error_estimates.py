@@ -1,17 +1,16 @@
 """Whether the error estimates cover the errors: against a much finer integration, over random networks and inputs."""
 
 import dataclasses
-import math
 import warnings
 
 import numpy as np
 import pytest
-from exact_pairs import exact_flow
+from exact_pairs import exact_flow, random_pair
 
 import ntkflow
 from ntkflow import runs
 from ntkflow.activations import activation as activation_of
-from ntkflow.gaussian import Rule
+from ntkflow.gaussian import COARSE, FINE, Rule
 from ntkflow.statistics import natural_scales
 
 FINER = Rule(
@@ -45,6 +44,13 @@ def errors_and_estimates(monkeypatch, activation, seed, C_W):
             value = layer.values[name]
             top = np.abs(value).max()
             yield name, np.abs(value - exact.values[name]), layer.error(name), top
+
+
+@pytest.mark.parametrize("series", ["pair_series", "series", "kinked_series"])
+def test_the_two_rules_never_take_as_many_terms(series):
+    """Which level serves is decided by each rule alone: with the same terms, what they leave out would not show."""
+    fine, coarse = ({terms for *_, terms in getattr(rule, series)} for rule in (FINE, COARSE))
+    assert not fine & coarse
 
 
 @pytest.mark.slow
@@ -120,10 +126,7 @@ def test_estimates_of_piecewise_linear_pairs_are_honest(spec):
     for case in range(60):
         C_b = [0, 0.1 * (case % 2), 0.1]
         mlp = ntkflow.MLP((2, 30, 20, 2), spec, C_b=C_b, C_W=[1, 1.5, 1.5], lambda_b=0.3, lambda_W=0.8)
-        variances = 10.0 ** rng.uniform(-6, 3, 2)
-        angle = 2 * math.asin(math.sqrt(10.0 ** rng.uniform(-12, 0) / 2))
-        second = rng.choice([-1, 1]) * np.array([math.cos(angle), math.sin(angle)])
-        X = np.sqrt(2 * variances)[:, None] * np.stack([[1.0, 0.0], second])
+        X = random_pair(rng)
         flow = ntkflow.flow(mlp, X)
         for layer, exact in zip(flow.layers[1:], exact_flow(mlp, X)[1:], strict=True):
             scales = natural_scales(layer.values)

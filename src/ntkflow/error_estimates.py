@@ -6,12 +6,13 @@ import numpy as np
 from ml_dtypes import bfloat16
 
 from .gaussian import SampleSets
-from .near_duplicates import cancelled
+from .near_duplicates import any_close, cancelled
 from .recursions.symmetry import SYMMETRIES, largest_on_own_samples, orbits, orbits_by_samples
-from .statistics import MADE_OF, natural_scales
+from .statistics import MADE_OF, TENSORS, natural_scales
 
 _COLUMNS = 2**14  # sets at a time
 _SHARE = 0.3
+_ROUNDOFF = 32  # eps that rounding leaves in each layer
 _PLAIN = ("V", "F", "B")  # in which nearly parallel samples cancel nothing
 
 
@@ -41,7 +42,7 @@ def errors_of(
     tensors = [name for name in values if name in SYMMETRIES]
     # Tensors are large, and two digits of an error are enough: rounded up.
     errors |= {name: np.empty(values[name].shape, bfloat16) for name in tensors}
-    vanishing = {name for name in tensors if not values[name].any()}
+    cancelling = [name for name in tensors if values[name].any()] if any_close(close) else []
     roots = {kernel: np.sqrt(np.diag(values[kernel])) for kernel in ("G", "H")}
     for start in range(0, sets.sets.shape[1], _COLUMNS):
         some = np.s_[:, start : start + _COLUMNS]
@@ -52,13 +53,13 @@ def errors_of(
         for name, change in changes.items():
             # So that it is the same on whatever closed set a component is computed.
             scale = np.maximum(scales[name], largest_on_own_samples(name, values[name][some], sets.k))
-            lost = 0.0 if name in vanishing else cancelled(name, close, chosen)
+            lost = cancelled(name, close, chosen) if name in cancelling else 0.0
             errors[name][some] = _error(change, layer, scale, lost) * (1 + 2**-7)
     return errors
 
 
 def _error(change, layer: int, scale, lost):
-    return change + roundoff(layer, scale) + lost * np.finfo(float).eps * scale
+    return change + (_ROUNDOFF * layer + lost) * np.finfo(float).eps * scale
 
 
 def _share(changes: dict[str, np.ndarray], roots: dict[str, np.ndarray], k: int) -> None:
@@ -68,12 +69,12 @@ def _share(changes: dict[str, np.ndarray], roots: dict[str, np.ndarray], k: int)
     """
     products = {
         name: np.prod([roots[kernel][slot] for kernel, slot in zip(MADE_OF[name], orbits(name, k)[1], strict=True)], axis=0)
-        for name in changes
+        for name in TENSORS
     }  # fmt: skip
     for samples in orbits_by_samples("V", k):
         if len(samples) < 3:
             continue
-        on = {name: found[samples][0] for name in changes if samples in (found := orbits_by_samples(name, k))}
+        on = {name: orbits_by_samples(name, k)[samples][0] for name in TENSORS}
         largest = {name: _largest(changes[name][rows], products[name][rows]) for name, rows in on.items()}
         plain = np.max([largest[name] for name in _PLAIN], axis=0)
         for name, rows in on.items():
@@ -84,11 +85,6 @@ def _share(changes: dict[str, np.ndarray], roots: dict[str, np.ndarray], k: int)
 def _largest(change: np.ndarray, product: np.ndarray) -> np.ndarray:
     """(S,), of (orbits, S)."""
     return np.divide(change, product, out=np.zeros_like(change), where=product > 0).max(axis=0)
-
-
-def roundoff(layer: int, scale):
-    """What rounding leaves in numbers made of numbers as large as `scale`."""
-    return 32 * layer * np.finfo(float).eps * scale
 
 
 def poor_tensor(name: str, layer: int, error: float, scale: float, rtol: float) -> list[str]:

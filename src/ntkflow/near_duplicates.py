@@ -42,6 +42,11 @@ def closeness(G: np.ndarray, ratio: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(ratio) & (own * own.T > 0), sine, 1.0)
 
 
+def any_close(close: np.ndarray) -> bool:
+    """Whether tensors may have lost anything by cancellation; `close` as of `cancelled`."""
+    return bool(close[0].min() <= _APART)
+
+
 def cancelled(name: str, close: np.ndarray, sets: np.ndarray | None) -> np.ndarray | float:
     """The round-off that cancellation between nearly parallel samples leaves, in units of eps and of products of G and H.
 
@@ -54,7 +59,7 @@ def cancelled(name: str, close: np.ndarray, sets: np.ndarray | None) -> np.ndarr
     """
     if name == "H":
         return np.where(close[0] < 1, _LOSS / close[0], 0.0)
-    if name == "G" or sets is None or close.min() > _APART:
+    if name == "G" or sets is None:
         return 0.0
     members = orbits(name, len(sets))[1]
     out = np.zeros((members.shape[1], sets.shape[1]))

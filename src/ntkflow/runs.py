@@ -162,6 +162,7 @@ def _tensors(
     with jax.enable_x64(True):
         H = jnp.asarray(H)
         for i, leaf in enumerate(leaves):
+            # Copies that are made in the background keep all originals.
             leaves[i] = jnp.asarray(leaf).block_until_ready()
             del leaf
         e = tree.unflatten(leaves)
@@ -209,7 +210,7 @@ def _few_samples(mlp: MLP, X: np.ndarray, sets: SampleSets):
 
 def _with_errors(first: Kernels, h: list[Hyperparameters], found: few_samples.Layers, sets: SampleSets):
     values = {"G": first.G, "H": first.H, **first_layer(*sets.sets.shape)._asdict()}
-    yield first, values, errors_of(values, values, 1, first.close, sets)
+    yield first, values, errors_of(values, values, first.layer, first.close, sets)
     assert first.contributions is not None
     for below, following in enumerate(h):
         fine, coarse = (jax.tree.map(operator.itemgetter((below, run)), found) for run in range(2))

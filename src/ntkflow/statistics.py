@@ -25,7 +25,9 @@ TENSORS = {
     "A": ("alpha1", "alpha2", "alpha3", "alpha4"),
     "B": ("alpha1", "alpha3", "alpha2", "alpha4"),
 }
-MADE_OF = {"G1": "GG", "H1": "HH", "V": "GGGG", "D": "GGHH", "F": "GHGH", "A": "HHHH", "B": "HHHH"}
+MADE_OF = {
+    "G": "GG", "H": "HH", "G1": "GG", "H1": "HH", "V": "GGGG", "D": "GGHH", "F": "GHGH", "A": "HHHH", "B": "HHHH"
+}  # fmt: skip
 """The product of G and H that a component is as large as: for each of its samples, in the order of the axes, √G or √H there."""
 _MEANS = ("G", "H", "G1", "H1")
 _PAIRWISE = ("ntk_mean", "mean_correction", "ntk_variance", "ntk_std", "ntk_preactivation_correlation")
@@ -38,10 +40,9 @@ _ROUNDOFF = 1e-11
 def natural_scales(values: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The size of the products of G and H that each tensor is made of."""
     largest = {kernel: float(np.abs(values[kernel]).max()) for kernel in ("G", "H")}
-    made_of = {"G": "GG"} | MADE_OF
+    made_of = MADE_OF | dict.fromkeys(_SPLIT, MADE_OF["H"])
     return {
-        name: math.prod(largest[kernel] ** 0.5 for kernel in made_of.get(name, "HH"))
-        for name in (*_MEANS, *_SPLIT, *TENSORS)
+        name: math.prod(largest[kernel] ** 0.5 for kernel in kernels) for name, kernels in made_of.items()
     }
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
-from exact_pairs import plane, smooth_flow
+from exact_pairs import plane, random_pair, smooth_flow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -275,10 +275,7 @@ def test_estimates_of_pairs_are_honest(spec):
     mlp = ntkflow.MLP((2, 30, 20, 2), spec, C_b=[0, 0.1, 0.1], C_W=[1, 1.5, 1.5], lambda_b=0.3, lambda_W=0.8)
     found = {}
     for _ in range(50):
-        v1, v2 = 10.0 ** rng.uniform(-6, 3, 2)
-        angle = 2 * math.asin(math.sqrt(10.0 ** rng.uniform(-12, 0) / 2))
-        second = rng.choice([-1, 1]) * np.array([math.cos(angle), math.sin(angle)])
-        X = np.sqrt(2 * np.array([[v1], [v2]])) * np.stack([[1.0, 0.0], second])
+        X = random_pair(rng)
         flow = ntkflow.flow(mlp, X)
         for layer, exact in zip(list(flow)[1:], smooth_flow(mlp, X)[1:], strict=True):
             scales = natural_scales(layer.values)
