@@ -84,8 +84,8 @@ def test_estimates_are_small(monkeypatch, activation):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "spreads", [(0,) * 7, (0, 0, 0), (0, 0), (0, 0, -4), (0, 0, -2, -2)],
-    ids=["seven dimensions", "three dimensions", "a plane", "nearly a plane", "nearly a plane, two ways"],
+    "spreads", [(0,) * 7, (0, 0, 0), (0, 0), (0, 0, -4), (0, 0, -2, -2), (0, -3, -5)],
+    ids=["seven dimensions", "three dimensions", "a plane", "nearly a plane", "nearly a plane, two ways", "nearly a line"],
 )  # fmt: skip
 def test_estimates_of_a_declared_kink_are_honest(spreads):
     """All components on four samples of relu, given as a function with a kink at 0, against its closed forms.

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntkflow.activations import _REGISTRY, activation
+from ntkflow.activations import _REGISTRY, activation, kinked
 from ntkflow.gaussian import COARSE, FINE, SampleSets, expectations, sample_sets
 from ntkflow.gaussian.quadruples import four_sample_moments
 from ntkflow.gaussian.rules import legendre
@@ -249,3 +249,28 @@ def test_callables_are_looked_at_for_a_kink():
     assert activation(jax.nn.elu).kinked and activation(jax.nn.elu).slopes is None
     assert not activation(jnp.tanh).kinked
     assert not activation(jax.nn.gelu).kinked
+
+
+@pytest.mark.parametrize(
+    ("spec", "degree", "parity"),
+    [
+        ("linear", 1, -1),
+        ("abs", 1, 1),
+        ("leaky_relu", 1, 0),
+        (lambda z: jax.nn.relu(z) ** 2, 2, 0),
+        (lambda z: z * jnp.abs(z), 2, -1),
+        (lambda z: jnp.abs(z) ** 1.5, 1.5, 1),
+        ({"name": "monomial", "degree": 40}, 40, 1),
+        ("tanh", None, -1),
+        ("cos", None, 1),
+        ("elu", None, 0),
+        (kinked(lambda z: jnp.clip(z, -1.0, 1.0), at=(-1.0, 1.0)), None, -1),
+        (lambda z: 0.0 * z, None, 1),
+        (lambda z: jax.nn.relu(z) + 1e-6 * jax.nn.relu(z - 3.0), None, 0),
+    ],
+    ids=str,
+)
+def test_degree_and_parity(spec, degree, parity):
+    found = activation(spec)
+    assert found.parity == parity
+    assert found.degree == (None if degree is None else pytest.approx(degree, rel=1e-14))

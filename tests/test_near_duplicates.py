@@ -3,12 +3,16 @@
 import functools
 import warnings
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from exact_pairs import exact_flow
+from exact_pieces import exact_flow_of_pieces
 
 import ntkflow
-from ntkflow.near_duplicates import _INTERVALS, _REACH, _fit, _interpolate, _nodes
+from ntkflow import kinked
+from ntkflow.near_duplicates import _fit, _nodes
 from ntkflow.statistics import natural_scales
 
 LEAKY = {"name": "leaky_relu", "slope": 0.2}
@@ -152,15 +156,113 @@ def _lagrange(nodes, t):
 
 @pytest.mark.parametrize("t", [1e-12, 1e-3, 0.02, 0.3])
 def test_interpolation_knows_its_errors(t):
-    """An analytic function, noisy next to 0 as the tensors are; and noise that was not announced is not believed to be none."""
+    """An analytic function, noisy next to 0 as the tensors are; and a kink, which no degree follows."""
     rng = np.random.default_rng(0)
-    nodes = _nodes()
+    nodes = _nodes(1.2)
     error = 1e-13 * (1 + (nodes[1:2] / np.maximum(nodes, nodes[1])) ** 3 * 1e4)[None]
-    value = 1 / (1.5 + np.sin(nodes))[None] + error * rng.uniform(-1, 1, (1, _INTERVALS + 1))
+    value = 1 / (1.5 + np.sin(nodes))[None] + error * rng.uniform(-1, 1, (1, len(nodes)))
     exact = 1 / (1.5 + np.sin(t))
-    for method, skipped in ((_interpolate, 0), (_fit, 1)):
-        found, left = method(value, error, t) if not skipped else method(value[:, 1:], error[:, 1:], t)
+    for some in (nodes >= 0, nodes > 0):
+        found, left = _fit(nodes[some], value[:, some], error[:, some], t)
         assert abs(found[0] - exact) <= left[0] < 1e-6
-    kink = np.abs(nodes - 0.4 * _REACH)[None]
-    found, left = _interpolate(kink, error, t)
-    assert abs(found[0] - abs(t - 0.4 * _REACH)) <= 10 * left[0]
+    kink = np.abs(nodes - 0.48)[None]
+    found, left = _fit(nodes, kink, error, t)
+    assert abs(found[0] - abs(t - 0.48)) <= 10 * left[0]
+
+
+def test_interpolation_leaves_out_what_is_lost():
+    """Next to 0 only the coinciding pair has digits: it and the far nodes are enough."""
+    nodes = _nodes(1.2)
+    error = np.where(nodes == 0, 1e-14, 1e-14 / np.maximum(nodes, 1e-3) ** 3)[None]
+    value = np.exp(-nodes)[None] + error * np.random.default_rng(1).choice([-1, 1], (1, len(nodes)))
+    for t in (1e-6, 1e-4, 1e-3):
+        found, left = _fit(nodes, value, error, t)
+        assert abs(found[0] - np.exp(-t)) <= left[0] < 1e-11
+
+
+def hard_tanh(z):
+    return jnp.clip(z, -1.0, 1.0)
+
+
+def softshrink(z):
+    return jnp.where(jnp.abs(z) > 0.5, z - 0.5 * jnp.sign(z), 0.0)
+
+
+def leaky_ramp(z):
+    return jnp.clip(z, -1.0, 2.0) + 0.1 * z
+
+
+ELSEWHERE = {
+    "hard tanh": kinked(hard_tanh, at=(-1.0, 1.0)),
+    "softshrink": kinked(softshrink, at=(-0.5, 0.5)),
+    "leaky ramp": kinked(leaky_ramp, at=(-1.0, 2.0)),
+    "relu6": kinked(jax.nn.relu6, at=(0.0, 6.0)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_kinks_elsewhere(name):
+    """Against 70 digits: equal norms and not, opposites, multiples, with biases and without, standard deviations from 0.6 to 4."""
+    rng = np.random.default_rng(7)
+    covered = []
+    for case in range(9):
+        gap, s = 10 ** rng.uniform(-16, -2), 10 ** rng.uniform(-0.2, 0.6)
+        tilt, ratio, sign = rng.choice([0, rng.normal()]), rng.choice([1, 1, 1.5]), rng.choice([1, 1, -1])
+        X = (
+            s
+            * np.sqrt(2)
+            * np.array([[1, 0], sign * ratio * np.array([1 + np.sqrt(2 * gap) * tilt, np.sqrt(2 * gap)])])
+        )
+        C_b = ([0, 0, 0], [0, 0.1, 0.1], [0.1, 0.1, 0.1])[case % 3]
+        mlp = ntkflow.MLP(
+            (2, 30, 20, 2), ELSEWHERE[name], C_b=C_b, C_W=[1, 1.5, 1.5], lambda_b=0.3, lambda_W=0.8
+        )
+        for layer, exact in zip(
+            ntkflow.flow(mlp, X).layers[1:], exact_flow_of_pieces(mlp, X)[1:], strict=True
+        ):
+            scales = natural_scales(layer.values)
+            for tensor in TENSORS:
+                error, estimate = np.abs(layer.values[tensor] - exact[tensor]), layer.error(tensor)
+                assert np.all(error <= 10 * estimate + 1e-14 * scales[tensor]), (case, tensor)
+                assert np.all(estimate <= 1e-6 * scales[tensor]), (case, tensor)
+                covered.append(np.mean(error <= estimate + 1e-14 * scales[tensor]))
+    assert np.mean(covered) > 0.99
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1.3])
+def test_opposite_inputs_through_an_odd_activation(ratio):
+    """Without biases every preactivation of -x is that of x with its sign changed."""
+    pair = near_pair(1e-10, tilt=0.4, ratio=ratio)
+    mlp = network(ELSEWHERE["hard tanh"], 0.0, (6, 20, 30, 2))
+    same, opposite = (ntkflow.flow(mlp, pair * np.array([[1.0], [sign]])) for sign in (1, -1))
+    sign = np.array([1.0, -1.0])
+    for one, other in zip(list(same)[1:], list(opposite)[1:], strict=True):
+        for tensor in ("G1", "V"):
+            signs = functools.reduce(np.multiply.outer, [sign] * one.values[tensor].ndim)
+            assert np.all(
+                np.abs(one.values[tensor] - signs * other.values[tensor])
+                <= one.error(tensor) + other.error(tensor)
+            )
+        for tensor in ("H1", "D", "A"):
+            assert other.relative_error(tensor) < 1e-8, tensor
+
+
+@pytest.mark.parametrize(
+    "function", [lambda z: jax.nn.relu(z) ** 2, lambda z: z * jnp.abs(z)], ids=["relu²", "z|z|"]
+)
+def test_multiples_through_homogeneous_activations(function):
+    """σ(cz) = c² σ(z): without biases the second sample's statistics are those of one of the first one's norm, times powers of c."""
+    mlp = ntkflow.MLP((6, 20, 30, 2), function, C_b=0.0, C_W=1.0, lambda_b=0.0, lambda_W=0.8)
+    one, other = (ntkflow.flow(mlp, near_pair(1e-8, ratio=c)) for c in (1.0, 3.0))
+    for ell in (2, 3):
+        c = np.array([1.0, 3.0 ** (2 ** (ell - 1))])
+        for tensor in TENSORS:
+            powers = functools.reduce(np.multiply.outer, [c] * one[ell].values[tensor].ndim)
+            error = one[ell].error(tensor) * powers + other[ell].error(tensor)
+            assert np.all(np.abs(one[ell].values[tensor] * powers - other[ell].values[tensor]) <= error), (
+                ell,
+                tensor,
+            )
+        for tensor in ("G1", "H1", "D", "A"):
+            assert other[ell].relative_error(tensor) < 1e-8, (ell, tensor)

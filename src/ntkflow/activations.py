@@ -18,6 +18,8 @@ from .errors import ActivationError
 # No derivative tells this preactivation from 0, but for the side of a kink.
 NEXT_TO_ZERO = 1e-200
 
+_SIZES = np.append(np.logspace(-6, 6, 1201), 2.0)
+
 
 @dataclass(frozen=True)
 class Activation:
@@ -49,6 +51,29 @@ class Activation:
     def kinked(self) -> bool:
         """Whether σ has a kink."""
         return bool(self.kinks)
+
+    @functools.cached_property
+    def parity(self) -> int:
+        """1 where σ(-z) = σ(z), -1 where σ(-z) = -σ(z), 0 elsewhere: as far as some thousand values show it."""
+        negative, positive = self._sides
+        return next((sign for sign in (1, -1) if np.allclose(negative, sign * positive, 1e-13, 0.0)), 0)
+
+    @functools.cached_property
+    def degree(self) -> float | None:
+        """p where σ(cz) = c^p σ(z) for every c > 0, None where there is no such p: as far as some thousand values show it."""
+        one, two = (self._sides[:, size == _SIZES] for size in (1, 2))
+        larger = np.argmax(np.abs(one))
+        if not (one[larger] * two[larger] > 0 and np.isfinite(two[larger])):
+            return None
+        p = float(np.log2(two[larger, 0] / one[larger, 0]))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return p if np.allclose(self._sides, one * _SIZES**p, 1e-13, 0.0) else None
+
+    @functools.cached_property
+    def _sides(self) -> np.ndarray:
+        """σ at -z and at z, for sizes z that are far apart: (2, sizes)."""
+        with jax.enable_x64(True):
+            return np.stack([np.asarray(self.function(jnp.asarray(side * _SIZES))) for side in (-1, 1)])
 
     def derivatives(self, z, order: int) -> list:
         """[σ(z), σ'(z), …, σ^(order)(z)], elementwise; on each side of a kink, the value of that side."""
@@ -257,7 +282,8 @@ def _with_kink_at_zero(smooth: Activation) -> Activation:
         ) from error
     if not np.all(np.abs(around[:2]) < 1e30):
         raise ActivationError(f"activation {smooth.name}: its derivative at 0 is not finite")
-    jumps = np.abs(np.diff(np.nan_to_num(around), axis=1))[:, 0]
+    # Higher derivatives may be infinite next to 0.
+    jumps = np.abs(np.diff(np.clip(around, -1e300, 1e300), axis=1))[:, 0]
     if not np.any(jumps > 1e-9 * (1 + np.abs(around).max())):
         return smooth
     if jumps[0] > 1e-9 * (1 + np.abs(around[0]).max()):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.polynomial.chebyshev import chebvander
 
 from .gaussian import SampleSets
@@ -23,6 +24,8 @@ from .recursions.symmetry import orbits
 _CLOSE = 0.05  # sin of the angle between preactivations, below which the direct computation is mended
 _APART = 0.3  # above it, no more is lost than round-off
 _REACH, _INTERVALS = 1.2, 20
+_PER_GAP = 0.15
+_DEGREES = 3  # by which a polynomial's degree is raised, to see what it leaves out
 _FARTHEST = 0.3
 _AT_ONCE = 8
 _SMALLEST = 1e-37  # that a bfloat16 holds
@@ -155,21 +158,23 @@ def _orbits_on(name: str, k: int, p: int, q: int) -> np.ndarray:
 class _Family(NamedTuple):
     """Pairs of inputs in a plane: `first` (2,) with each of `others` (nodes, 2), which coincides with it, or is parallel to it, at separation 0.
 
-    At separation t, known up to `off`, the statistics are those of the pair in question, of which `first` is the second if
-    `swapped`. `powers`: of t, by which tensors vanish towards coincidence. For a σ of two pieces G1 and H1 do, as on one sample.
+    `nodes` are those separations. At t, known up to `off`, the statistics are those of the pair in question, of which `first`
+    is the second if `swapped`. `powers`: of t, by which tensors vanish towards coincidence. For a σ of two straight pieces G1
+    and H1 do, as on one sample.
     """
 
     first: np.ndarray
     others: np.ndarray
+    nodes: np.ndarray
     t: float
     off: float
     swapped: bool
     powers: dict[str, int]
 
 
-def _nodes() -> np.ndarray:
-    """Chebyshev's points of the second kind on [0, _REACH], ascending."""
-    return _REACH * np.sin(np.pi / 2 * np.arange(_INTERVALS + 1) / _INTERVALS) ** 2
+def _nodes(reach: float) -> np.ndarray:
+    """Chebyshev's points of the second kind on [0, reach], ascending."""
+    return reach * np.sin(np.pi / 2 * np.arange(_INTERVALS + 1) / _INTERVALS) ** 2
 
 
 def _family(mlp: MLP, a: np.ndarray, b: np.ndarray) -> _Family | None:
@@ -188,7 +193,7 @@ def _family(mlp: MLP, a: np.ndarray, b: np.ndarray) -> _Family | None:
     size = math.sqrt(norms[0] ** 2 + C_b[0] * mlp.widths[0] / C_W) if C_W > 0 else 0.0
     if not size:
         return None
-    t = _nodes()
+    s = size * math.sqrt(C_W / mlp.widths[0])
     difference = sign * b - a
     distance = float(np.linalg.norm(difference))
     axis = a / norms[0] if norms[0] else difference / distance
@@ -198,31 +203,33 @@ def _family(mlp: MLP, a: np.ndarray, b: np.ndarray) -> _Family | None:
     across = np.linalg.norm(across - (across @ axis) * axis)
     first = np.array([norms[0], 0.0])
     off = 4 * _EPS * distance / size
-    slopes = [x.slopes for x in mlp.activation]
-    even = [pair is not None and pair[0] == -pair[1] for pair in slopes]
-    scales = not C_b.any() and all(slopes)
-    if not scales and distance <= _FARTHEST * size and (sign > 0 or even[0]):
-        direction = np.array([along, across]) / distance
-        return _Family(
-            first,
-            sign * (first + size * t[:, None] * direction),
-            distance / size,
-            off,
-            swapped,
-            {"G1": 3, "H1": 1} if all(slopes) else {},
-        )
-    angle = math.atan2(across, norms[0] + along)
-    if C_b[0] > 0 or angle > _FARTHEST:
-        return None
-    turned = np.stack([np.cos(t), np.sin(t)], axis=1)
-    return _Family(
-        first,
-        sign * norms[1] * turned,
-        angle,
-        off,
-        swapped,
-        {"G1": 4, "H1": 1} if scales and (sign > 0 or all(even)) else {},
-    )
+    linear = all(x.degree == 1 for x in mlp.activation)
+    scales = not C_b.any() and all(x.degree is not None for x in mlp.activation)
+    if not scales and distance <= _FARTHEST * size:
+        t, nodes = distance / size, _nodes(_reach(mlp, sign, s))
+        others = sign * (first + size * nodes[:, None] * np.array([along, across]) / distance)
+        powers = {"G1": 3, "H1": 1} if linear and (sign > 0 or mlp.activation[0].parity == 1) else {}
+    else:
+        ratio = norms[1] / norms[0] if norms[0] else math.inf
+        t, nodes = math.atan2(across, norms[0] + along), _nodes(_reach(mlp, sign * ratio, s))
+        others = sign * norms[1] * np.stack([np.cos(nodes), np.sin(nodes)], axis=1)
+        coincide = sign > 0 or all(x.parity == 1 for x in mlp.activation)
+        powers = {"G1": 4, "H1": 1} if linear and scales and coincide else {}
+        if C_b[0] > 0 or t > _FARTHEST:
+            return None
+    return _Family(first, others, nodes, t, off, swapped, powers) if t <= nodes[-1] else None
+
+
+def _reach(mlp: MLP, ratio: float, s: float) -> float:
+    """How far the statistics of a pair are as good as analytic, in which z_b = ratio z_a at separation 0 and z_a ~ N(0, s²).
+
+    The densities of z_a = κ and z_b = κ', kinks that do not coincide at separation 0, vanish towards it as exp(-c/t²).
+    """
+    # A homogeneous σ has none but at 0, whatever was declared.
+    kinks = [np.array(x.kinks if x.degree is None else (0.0,)) for x in mlp.activation]
+    gaps = np.concatenate([np.abs(np.subtract.outer(ratio * k, k)).ravel() for k in kinks])
+    smallest = gaps[gaps > 0].min(initial=math.inf)
+    return min(_REACH, _PER_GAP * smallest / (max(1.0, abs(ratio)) * s))
 
 
 class _Batch:
@@ -265,41 +272,31 @@ class _Batch:
 
 def _at_separation(value: np.ndarray, error: np.ndarray, family: _Family, power: int) -> np.ndarray:
     """A tensor and its error (2, orbits) at separation t, from values and errors (orbits, nodes) of one that vanishes as t^power."""
-    t, off = family.t, family.off
+    nodes, t = family.nodes, family.t
     if not power:
-        return np.stack(_interpolate(value, error, t))
+        return np.stack(_fit(nodes, value, error, t))
     # Relative to t^power the nearest nodes have lost the most digits.
-    scale = (t / _nodes()[1:]) ** power
-    found, left = _fit(value[:, 1:] * scale, error[:, 1:] * scale, t)
-    return np.stack([found, left + power * np.abs(found) * off / t + _SMALLEST])
+    nodes, scale = nodes[1:], (t / nodes[1:]) ** power
+    found, left = _fit(nodes, value[:, 1:] * scale, error[:, 1:] * scale, t)
+    return np.stack([found, left + power * np.abs(found) * family.off / t + _SMALLEST])
 
 
-def _interpolate(value: np.ndarray, error: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
-    """The polynomial through values (orbits, nodes) at t, and what nodes' errors and the polynomial's degree leave uncertain."""
-    nodes = _nodes()
-    gaps = (nodes[:, None] - nodes) / _REACH + np.eye(len(nodes))
-    away = (t - nodes) / _REACH
-    weights = np.prod(np.where(np.eye(len(nodes), dtype=bool), 1.0, away) / gaps, axis=1)
-    # Divided differences of highest and second highest order, times the polynomial that vanishes at the nodes.
-    last = value @ (1 / np.prod(gaps, axis=1))
-    before = value[:, 1:] @ (1 / np.prod(gaps[1:, 1:], axis=1))
-    left = np.maximum(np.abs(last), np.abs(before)) * np.abs(np.prod(away[1:]))
-    return value @ weights, error @ np.abs(weights) + left
-
-
-def _fit(value: np.ndarray, error: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
-    """The same for polynomials of lower degree, fitted to all nodes but 0 by their errors: of the degree that leaves the least uncertain."""
-    nodes = _nodes()[1:]
-    size = error.max(axis=0)
-    at_nodes = chebvander(2 * nodes / _REACH - 1, _INTERVALS - 2) / size[:, None]
-    at_t = chebvander([2 * t / _REACH - 1], _INTERVALS - 2)[0]
+def _fit(nodes: np.ndarray, value: np.ndarray, error: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
+    """At t, the polynomial fitted to values (orbits, nodes) by their errors, of the degree that leaves the least uncertain, and what that is."""
+    size = error.max(axis=0) + _SMALLEST
+    # Rows of very different sizes are orthogonalised to full accuracy if the largest come first.
+    order = np.argsort(size)
+    size, value, error = size[order], value[:, order], error[:, order]
+    degree, half = len(nodes) - 1, nodes[-1] / 2
+    at_nodes = chebvander(nodes[order] / half - 1, degree) / size[:, None]
+    at_t = chebvander([t / half - 1], degree)[0]
     fits = []
-    for terms in range(_INTERVALS // 3, _INTERVALS):
+    for terms in range(_INTERVALS // 3, degree + 2):
         q, r = np.linalg.qr(at_nodes[:, :terms])
         fits.append(q @ np.linalg.solve(r.T, at_t[:terms]) / size)
     found = value @ np.array(fits).T  # (orbits, degrees)
-    change = np.abs(np.diff(found))
+    change = sliding_window_view(np.abs(np.diff(found)), _DEGREES, axis=1).max(axis=2)
     # The nodes' errors are unrelated.
-    left = 2 * np.sqrt(error**2 @ np.square(fits[2:]).T) + np.maximum(change[:, 1:], change[:, :-1])
+    left = 2 * np.sqrt(error**2 @ np.square(fits[_DEGREES:]).T) + change
     best = np.argmin(left.max(axis=0))
-    return found[:, 2 + best], left[:, best]
+    return found[:, _DEGREES + best], left[:, best]

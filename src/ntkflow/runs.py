@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import few_samples
+from .activations import Activation
 from .error_estimates import errors_of
 from .errors import NonFiniteError
 from .gaussian import COARSE, FINE, Expectations, Integrals, Rule, SampleSets, integrals, on_pairs
@@ -48,19 +49,24 @@ class Kernels(NamedTuple):
     step: Step | None
 
 
-def both_runs(mlp: MLP, X: np.ndarray, k: int, rtol: float) -> tuple[Iterator[Kernels], Iterator[Kernels]]:
+def both_runs(
+    mlp: MLP, X: np.ndarray, k: int, rtol: float, wanted: np.ndarray | None = None
+) -> tuple[Iterator[Kernels], Iterator[Kernels]]:
     """The kernels of all layers, layer by layer: by the fine rule, and by the coarse one with metrics changed in their last digits.
 
     Args:
         X: distinct inputs.
         k: samples in the closed sets that tensors are wanted on; 0 for none.
         rtol: the accuracy wanted of them.
+        wanted: (N, N), pairs of samples outside of which nothing is read; None for all.
     """
     fine, coarse = (rule.to_accuracy(rtol) for rule in (FINE, COARSE))
-    return kernels(mlp, X, k, fine), kernels(mlp, X, k, coarse, _NUDGE)
+    return kernels(mlp, X, k, fine, wanted), kernels(mlp, X, k, coarse, wanted, _NUDGE)
 
 
-def kernels(mlp: MLP, X: np.ndarray, k: int, rule: Rule, nudge: float = 0.0) -> Iterator[Kernels]:
+def kernels(
+    mlp: MLP, X: np.ndarray, k: int, rule: Rule, wanted: np.ndarray | None, nudge: float = 0.0
+) -> Iterator[Kernels]:
     """The kernels of all layers by one rule, with G's entries changed by relative amounts up to `nudge` before each step."""
     rng = np.random.default_rng(0)
     first = _first_kernels(mlp, X)
@@ -76,7 +82,7 @@ def kernels(mlp: MLP, X: np.ndarray, k: int, rule: Rule, nudge: float = 0.0) -> 
             here = closeness(G, ratio)
             close = np.minimum(close, np.stack([here, here if below > 1 else np.ones_like(here)]))
         try:
-            found = integrals(activation, G * (1 + nudge * _symmetric(rng, len(G))), ratio, rule)
+            found = integrals(activation, G * (1 + nudge * _symmetric(rng, len(G))), ratio, rule, wanted)
             e = on_pairs(found, k)
             if contributions is not None:
                 contributions.append(h, e)
@@ -225,7 +231,9 @@ def of_pairs(rtol: float) -> Callable:
     """What `NearDuplicates` interpolates: the values and errors of all layers, for a network, inputs and sets of two."""
 
     def computed(mlp: MLP, X: np.ndarray, sets: SampleSets):
-        for _, values, errors in estimated(both_runs(mlp, X, sets.k, rtol), sets):
+        wanted = np.eye(len(X), dtype=bool)
+        wanted[tuple(sets.sets)] = wanted[tuple(sets.sets[::-1])] = True
+        for _, values, errors in estimated(both_runs(mlp, X, sets.k, rtol, wanted), sets):
             yield values, errors
 
     return computed
@@ -254,14 +262,9 @@ def _parallel_inputs(X: np.ndarray, C_b: float) -> np.ndarray:
     return np.where(first[:, None] == first, c / c[:, None], np.nan)
 
 
-def _parallel_after(activation, ratio: np.ndarray, C_b: float) -> np.ndarray:
-    """What stays parallel: equal samples; and multiples through a homogeneous σ when there are no biases."""
-    if activation.slopes:
-        left, right = activation.slopes
-        sign = (
-            np.sign(ratio) if left == right else 1.0 if left == -right else np.where(ratio > 0, 1.0, np.nan)
-        )
-        ratio = np.abs(ratio) * sign
-        if C_b == 0:
-            return ratio
-    return np.where(ratio == 1, 1.0, np.nan)
+def _parallel_after(activation: Activation, ratio: np.ndarray, C_b: float) -> np.ndarray:
+    """What stays parallel: equal samples; without biases opposite ones through an odd σ, and multiples through a homogeneous one."""
+    size = np.abs(ratio)
+    size = np.where(size == 1, 1.0, np.nan) if activation.degree is None else size**activation.degree
+    ratio = size * np.where(ratio > 0, 1.0, activation.parity or np.nan)
+    return ratio if C_b == 0 else np.where(ratio == 1, 1.0, np.nan)

@@ -15,6 +15,7 @@ from ntkflow.activations import activation
 from ntkflow.gaussian import FINE
 from ntkflow.gaussian.four_signs import quadrature
 from ntkflow.gaussian.linear_pieces import pair_moment, pair_tables, slot_moments
+from ntkflow.gaussian.nested import Nested
 from ntkflow.gaussian.piecewise_linear import PiecewiseLinear
 from ntkflow.gaussian.rules import legendre
 
@@ -265,6 +266,36 @@ def test_points_in_a_plane(spread):
             assert abs(values[primed] - float(exact)) < 1e-11 * np.prod(
                 radii[row] ** (1 - np.array(primed))
             ), (row, primed)
+
+
+@pytest.mark.parametrize(("angle", "position"), [(1e-3, 1), (1e-6, 3), (1e-7, 1)])
+def test_nearly_parallel_samples_in_a_plane(angle, position):
+    """The metric tells their distance only to a share eps / angle² of it, but moments to eps / angle."""
+    angles = np.insert([0.0, 0.9, 2.3], position, angle)
+    points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    integrals = on_class(points, {"name": "leaky_relu", "slope": -0.3})
+    for slots in ((0, 1, 2, 3), (0, 0, position, 2), (0, position, position, 2)):
+        found = integrals.wide_all(np.array([slots]))[0]
+        for primed in EVERY:
+            exact = planar_moment(angles, np.ones(4), SLOPES, list(zip(slots, primed, strict=True)))
+            assert abs(found[primed] - float(exact)) < 1e-12 + 3e-15 / angle, (slots, primed)
+
+
+def test_nearly_parallel_samples_of_a_singular_metric():
+    """In three dimensions, against a cubature in the points' own coordinates."""
+    points = np.random.default_rng(10).normal(size=(4, 3))
+    points[1] = -2 * points[0] + 1e-6 * points[1]
+    cubature = Nested(points, (0.0,), 12.0)
+    for slots in ((0, 1, 2, 3), (0, 0, 1, 2)):
+        found = on_class(points, "relu").wide_all(np.array([slots]))[0]
+        expected = np.zeros((2,) * 4)
+        for u, weights in cubature.pieces(60):
+            z = points[list(slots)] @ u.T
+            expected += np.einsum("pi,qi,ri,si,i->pqrs", *np.stack([z * (z > 0), z > 0], axis=1), weights)
+        scale = np.array([size(primed, metric(points[list(slots)])) for primed in EVERY]).reshape(
+            expected.shape
+        )
+        assert np.all(np.abs(found - expected) < 1e-9 * scale), slots
 
 
 def test_placements_of_the_slots():

@@ -50,10 +50,12 @@ def pair_moments(
         rows = np.flatnonzero(chosen)
         for start in range(0, len(rows), _BATCH):
             mine = rows[start : start + _BATCH]
-            # Filled up to one size, so that σ is compiled once.
-            filled = np.concatenate([mine, np.repeat(mine[:1], _BATCH - len(mine))])
+            # Filled up to one size, so that σ is compiled once; what is filled in is not computed.
+            filled = np.resize(mine, _BATCH)
             with jax.enable_x64(True):
-                found = _compiled(activation, tuple(held), rule, inner)(s[filled], rho[filled], sine[filled])
+                found = _compiled(activation, tuple(held), rule, inner)(
+                    s[filled], rho[filled], sine[filled], len(mine)
+                )
             out[mine] = np.asarray(found)[: len(mine)]
     return np.where(swapped[:, None, None], out.swapaxes(1, 2), out)
 
@@ -71,10 +73,9 @@ def _compiled(activation: Activation, held: tuple[Factors, ...], rule: Rule, inn
 
     def products(z):
         values = activation.derivatives(z, order)
-        return jnp.stack([product(values, h) for h in held])
+        return [product(values, h) for h in held]
 
-    def one(pair):
-        s, rho, delta = pair
+    def one(s, rho, delta):
         sign = jnp.where(rho < 0, -1.0, 1.0)
         slope = jnp.where(jnp.abs(rho) > 0.05, rho, 0.05 * sign)
         ratio = jnp.abs(delta / slope)
@@ -92,7 +93,15 @@ def _compiled(activation: Activation, held: tuple[Factors, ...], rule: Rule, inn
             v, inner_weights = graded_rule(
                 at, jnp.full_like(at, 1.0) / (s[1] * across), rule.inner_reach, inner_nodes
             )
-        second = jnp.sum(products(s[1] * (rho * u + delta * v)) * inner_weights, axis=1)
-        return (products(s[0] * u) * weights) @ second.T
+        second = jnp.stack(
+            [jnp.sum(h * inner_weights, axis=0) for h in products(s[1] * (rho * u + delta * v))]
+        )
+        return (jnp.stack(products(s[0] * u)) * weights) @ second.T
 
-    return jax.jit(lambda s, rho, delta: jax.lax.map(one, (s, rho, delta)))
+    def several(s, rho, delta, count):
+        found = jnp.zeros((_BATCH, len(held), len(held)))
+        return jax.lax.fori_loop(
+            0, count, lambda i, found: found.at[i].set(one(s[i], rho[i], delta[i])), found
+        )
+
+    return jax.jit(several)

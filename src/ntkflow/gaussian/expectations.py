@@ -57,14 +57,19 @@ class Integrals(Protocol):
         ...
 
 
-def integrals(activation: Activation, G: np.ndarray, ratio: np.ndarray, rule: Rule) -> Integrals:
+def integrals(
+    activation: Activation, G: np.ndarray, ratio: np.ndarray, rule: Rule, wanted: np.ndarray | None = None
+) -> Integrals:
     """The integrals of one step, by the method that suits the activation.
 
     Args:
         G: (N, N), positive semi-definite.
         ratio: (N, N), c where z_b = c z_a exactly (1 on the diagonal), NaN elsewhere.
+        wanted: (N, N), pairs of samples outside of which the tables may be wrong; None for all.
     """
-    return (PiecewiseLinear if activation.slopes else SeriesIntegrals)(activation, G, ratio, rule)
+    if activation.slopes:
+        return PiecewiseLinear(activation, G, ratio, rule)
+    return SeriesIntegrals(activation, G, ratio, rule, wanted)
 
 
 def on_pairs(found: Integrals, k: int) -> Expectations:

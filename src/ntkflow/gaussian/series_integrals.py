@@ -34,8 +34,16 @@ _HELD: list[Factors] = [*((order,) for order in range(ORDER + 1)), *_PRODUCTS]
 class SeriesIntegrals:
     """Hermite series where they converge; elsewhere one variable given the other; a line rule where z2 = c z1."""
 
-    def __init__(self, activation: Activation, G: np.ndarray, ratio: np.ndarray, rule: Rule):
+    def __init__(
+        self,
+        activation: Activation,
+        G: np.ndarray,
+        ratio: np.ndarray,
+        rule: Rule,
+        wanted: np.ndarray | None = None,
+    ):
         self.activation, self.G, self.rule = activation, G, rule
+        self.wanted = np.ones(G.shape, bool) if wanted is None else wanted
         self.s = s = np.sqrt(np.diag(G))
         scale = np.multiply.outer(s, s)
         self.parallel = ~np.isnan(ratio) | (scale == 0)
@@ -156,7 +164,7 @@ class SeriesIntegrals:
             if g == ():
                 tables[t][:] = np.diag(tables[t]).copy()[:, None]
                 slow[t] = False
-        slow &= ~self.parallel
+        slow &= ~self.parallel & self.wanted
         if self.activation.exponentials:
             slow = np.broadcast_to(self._closed(), slow.shape)
             a, b = np.nonzero(self._closed())

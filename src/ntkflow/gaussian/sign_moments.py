@@ -30,24 +30,32 @@ def pairs(samples: int) -> list[tuple[int, int]]:
 
 
 def factor(correlations) -> list[list]:
-    """Rows of a lower-triangular L with L Lᵀ the correlations of three or four samples, listed as by `pairs`.
+    """Rows of a square L with L Lᵀ the correlations of three or four samples, listed as by `pairs`.
 
     All that follows is computed from L, as from the positions of points: angles between planes must fit together even
-    where the points nearly lie in a plane, and they do if these are some points', however rounded. So L's diagonal
-    never vanishes.
+    where the points nearly lie in a plane, and they do if these are some points', however rounded. So no point lies in
+    the space of those before it. First come those that are far from it: rounding moves the points by no more than eps.
     """
     samples = next(n for n in (3, 4) if len(pairs(n)) == len(correlations))
     r = dict(zip(pairs(samples), correlations, strict=True))
-    L: list[list] = []
-    for i in range(samples):
-        row: list = []
-        for j in range(i):
-            row.append((r[j, i] - sum(a * b for a, b in zip(row, L[j], strict=False))) / L[j][j])
-        row.append(
-            jnp.sqrt(jnp.maximum(1 - sum(a * a for a in row), _LEAST)) if row else jnp.ones_like(r[0, 1])
-        )
-        L.append(row)
-    return L
+    one = jnp.ones_like(r[0, 1])
+    R = jnp.stack(
+        [
+            jnp.stack([one if i == j else r[min(i, j), max(i, j)] for j in range(samples)])
+            for i in range(samples)
+        ]
+    )
+    left, L = jnp.ones_like(R[0]), jnp.zeros_like(R)
+    for column in range(samples):
+        pivot = jax.nn.one_hot(jnp.argmax(left, axis=0), samples, axis=0)
+        own = jnp.sqrt(jnp.maximum(jnp.sum(pivot * left, axis=0), _LEAST))
+        rest = (jnp.sum(pivot * R, axis=1) - jnp.einsum("ik...,jk...,j...->i...", L, L, pivot)) / own
+        # Those that have come are in the space of the columns before.
+        entries = jnp.where(pivot > 0, own, jnp.where(left < 0, 0.0, rest))
+        L = L.at[:, column].set(entries)
+        left = jnp.where(pivot > 0, -1.0, jnp.where(left < 0, left, jnp.maximum(left - entries**2, 0.0)))
+    # All are equally far from nothing: sample 0 comes first.
+    return [[one], *(list(row) for row in L[1:])]
 
 
 class _Moments:
@@ -91,9 +99,9 @@ class _Moments:
         one = jnp.ones_like(self.L[0][0])
         if len(samples) <= 1:
             return one
-        if samples == tuple(range(len(samples))):
-            return math.prod((self.L[i][i] for i in samples), start=one)
-        return jnp.sqrt(sum(minor**2 for minor in self.minors(samples).values()))
+        minors = list(self.minors(samples).values())
+        # √x² has no derivative at 0.
+        return jnp.abs(minors[0]) if len(minors) == 1 else jnp.sqrt(sum(minor**2 for minor in minors))
 
     def edge(self, given: tuple[int, ...], k: int):
         """⟨2δ(z_k)⟩ q_k, the derivative of p_k + q_k sgn z_k; 0 where z_k has no variance left."""
@@ -161,7 +169,7 @@ def sign_moments(orders: tuple[Orders, ...], nodes, correlations, L, p, q):
     Args:
         nodes: of `four_signs`; None on fewer samples.
         correlations: (pairs, *batch), as by `pairs`. Only derivatives read them.
-        L: rows of their lower-triangular factor: `factor(correlations)`, or [[1], [ρ, √(1-ρ²)]], where ρ = ±1 is allowed.
+        L: rows of a factor of them: `factor(correlations)`, or [[1], [ρ, √(1-ρ²)]], where ρ = ±1 is allowed.
         p, q: (samples, *batch).
     """
     found = _Moments(nodes, L, p, q)
