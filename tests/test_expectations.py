@@ -268,8 +268,10 @@ def test_callables_are_looked_at_for_a_kink():
         (lambda z: 0.0 * z, None, 1),
         (lambda z: jax.nn.relu(z) + 1e-6 * jax.nn.relu(z - 3.0), None, 0),
     ],
-    ids=str,
-)
+    ids=[
+        "linear", "abs", "leaky_relu", "relu²", "z|z|", "|z|^1.5", "z^40", "tanh", "cos", "elu", "hard tanh", "zero", "nearly relu",
+    ],
+)  # fmt: skip
 def test_degree_and_parity(spec, degree, parity):
     found = activation(spec)
     assert found.parity == parity
