@@ -268,7 +268,7 @@ def test_points_in_a_plane(spread):
             ), (row, primed)
 
 
-@pytest.mark.parametrize(("angle", "position"), [(1e-3, 1), (1e-6, 3), (1e-7, 1)])
+@pytest.mark.parametrize(("angle", "position"), [(1e-3, 1), (1e-5, 2), (1e-6, 3)])
 def test_nearly_parallel_samples_in_a_plane(angle, position):
     """The metric tells their distance only to a share eps / angle² of it, but moments to eps / angle."""
     angles = np.insert([0.0, 0.9, 2.3], position, angle)
