@@ -15,11 +15,11 @@ from mpmath.calculus.quadrature import GaussLegendre
 from ntkflow.activations import beside
 from ntkflow.gaussian.rules import evaluate
 from ntkflow.gaussian.sample_sets import KINDS, OnSets, factors
+from ntkflow.gaussian.series_integrals import DERIVATIVES
 
 DIGITS = 70
 _REACH = 18  # exp(-18² / 2) = 5e-71
 _DEGREE = 5  # 48 nodes on a part
-_TABLES = {"J_ss": (0, 0, 2), "J_dd": (1, 1, 2), "K_sd": (0, 1, 1), "Q_ss": (0, 0, 4), "Q_dd": (1, 1, 4)}
 
 
 def exact_flow_of_pieces(mlp, X):
@@ -86,7 +86,7 @@ class _Pieces:
         )
         return OnSets(
             H=H[..., None], Phi=Phi[..., None], dPhi=dPhi[..., None],
-            **{name: table(*which) for name, which in _TABLES.items()},
+            **{name: table(*which) for name, which in DERIVATIVES.items()},
             **{kind: four(primes) for kind, primes in KINDS.items()},
         )  # fmt: skip
 
@@ -94,7 +94,7 @@ class _Pieces:
     def _alone(self, v, orders, n):
         """⟨(Π σ^(p))^(n)⟩ on one sample: ⟨Π σ^(p) · He_n(z/s)⟩ / sⁿ."""
         total = mpf(0)
-        hermite = [mpf(x) / v ** mpf(k) * mp.sqrt(v) ** k for k, x in enumerate(_HERMITE[n])]
+        hermite = [x / mp.sqrt(v) ** k for k, x in enumerate(_HERMITE[n])]
         for polynomial, low, high in zip(self.polynomials(orders), self.ends, self.ends[1:], strict=False):
             whole = _product([polynomial, hermite])
             total += _dot(whole, _truncated(mpf(0), v, low, high, len(whole)))
@@ -172,14 +172,7 @@ def _legendre(prec):
 
 
 def _product(polynomials):
-    out = [mpf(1)]
-    for p in polynomials:
-        new = [mpf(0)] * (len(out) + len(p) - 1)
-        for i, x in enumerate(out):
-            for j, y in enumerate(p):
-                new[i + j] += x * y
-        out = new
-    return out
+    return list(functools.reduce(np.convolve, polynomials, [mpf(1)]))
 
 
 def _dot(p, m):

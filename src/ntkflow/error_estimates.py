@@ -11,7 +11,6 @@ from .recursions.symmetry import SYMMETRIES, largest_on_own_samples, orbits, orb
 from .statistics import MADE_OF, TENSORS, natural_scales
 
 _COLUMNS = 2**14  # sets at a time
-_SHARE = 1.0
 _ROUNDOFF = 32  # eps that rounding leaves in each layer
 _PLAIN = ("V", "F", "B")  # in which nearly parallel samples cancel nothing
 
@@ -25,8 +24,8 @@ def errors_of(
 ) -> dict[str, np.ndarray]:
     """The difference of a coarser and nudged computation, and round-off of what a component is made of and of what cancels in it.
 
-    The difference of one component on three or four samples may vanish by accident: each is taken to be a share of the largest
-    in its tensor, or in one where nothing cancels, on the same samples; next to the products of G and H they are made of.
+    The difference of one component on three or four samples may vanish by accident: each is taken to be the largest in its
+    tensor, or in one where nothing cancels, on the same samples; next to the products of G and H they are made of.
 
     Args:
         values, others: of one layer, by name, tensors packed; the fine and the coarse ones.
@@ -52,7 +51,7 @@ def errors_of(
         chosen = sets.sets[some]
         changes = {name: np.abs(values[name][some] - others[name][some]) for name in tensors}
         if sets.k > 2:
-            _share(changes, {kernel: root[chosen] for kernel, root in roots.items()}, sets.k)
+            _raise_to_largest(changes, {kernel: root[chosen] for kernel, root in roots.items()}, sets.k)
         for name, change in changes.items():
             # So that it is the same on whatever closed set a component is computed.
             scale = np.maximum(scales[name], largest_on_own_samples(name, values[name][some], sets.k))
@@ -65,8 +64,8 @@ def _error(change, layer: int, scale, lost):
     return change + (_ROUNDOFF * layer + lost) * np.finfo(float).eps * scale
 
 
-def _share(changes: dict[str, np.ndarray], roots: dict[str, np.ndarray], k: int) -> None:
-    """Raise each of `changes` (orbits, S), by tensor, to a share of the largest on the same three or four samples.
+def _raise_to_largest(changes: dict[str, np.ndarray], roots: dict[str, np.ndarray], k: int) -> None:
+    """Raise each of `changes` (orbits, S), by tensor, to the largest on the same three or four samples.
 
     `roots`: of G's and H's diagonals, (k, S).
     """
@@ -81,7 +80,7 @@ def _share(changes: dict[str, np.ndarray], roots: dict[str, np.ndarray], k: int)
         largest = {name: _largest(changes[name][rows], products[name][rows]) for name, rows in on.items()}
         plain = np.max([largest[name] for name in _PLAIN], axis=0)
         for name, rows in on.items():
-            least = _SHARE * np.maximum(largest[name], plain) * products[name][rows]
+            least = np.maximum(largest[name], plain) * products[name][rows]
             changes[name][rows] = np.maximum(changes[name][rows], least)
 
 

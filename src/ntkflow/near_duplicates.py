@@ -210,13 +210,13 @@ def _family(mlp: MLP, a: np.ndarray, b: np.ndarray) -> _Family | None:
         others = sign * (first + size * nodes[:, None] * np.array([along, across]) / distance)
         powers = {"G1": 3, "H1": 1} if linear and (sign > 0 or mlp.activation[0].parity == 1) else {}
     else:
-        ratio = norms[1] / norms[0] if norms[0] else math.inf
-        t, nodes = math.atan2(across, norms[0] + along), _nodes(_reach(mlp, sign * ratio, s))
+        t = math.atan2(across, norms[0] + along)
+        if C_b[0] > 0 or t > _FARTHEST:
+            return None
+        nodes = _nodes(_reach(mlp, sign * norms[1] / norms[0], s))
         others = sign * norms[1] * np.stack([np.cos(nodes), np.sin(nodes)], axis=1)
         coincide = sign > 0 or all(x.parity == 1 for x in mlp.activation)
         powers = {"G1": 4, "H1": 1} if linear and scales and coincide else {}
-        if C_b[0] > 0 or t > _FARTHEST:
-            return None
     return _Family(first, others, nodes, t, off, swapped, powers) if t <= nodes[-1] else None
 
 

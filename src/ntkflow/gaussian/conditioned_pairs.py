@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
+from .four_samples import one_by_one
 from .graded import graded_rule
 from .rules import Factors, Rule, product
 
@@ -75,7 +76,8 @@ def _compiled(activation: Activation, held: tuple[Factors, ...], rule: Rule, inn
         values = activation.derivatives(z, order)
         return [product(values, h) for h in held]
 
-    def one(s, rho, delta):
+    def one(pair):
+        s, rho, delta = pair
         sign = jnp.where(rho < 0, -1.0, 1.0)
         slope = jnp.where(jnp.abs(rho) > 0.05, rho, 0.05 * sign)
         ratio = jnp.abs(delta / slope)
@@ -98,10 +100,4 @@ def _compiled(activation: Activation, held: tuple[Factors, ...], rule: Rule, inn
         )
         return (jnp.stack(products(s[0] * u)) * weights) @ second.T
 
-    def several(s, rho, delta, count):
-        found = jnp.zeros((_BATCH, len(held), len(held)))
-        return jax.lax.fori_loop(
-            0, count, lambda i, found: found.at[i].set(one(s[i], rho[i], delta[i])), found
-        )
-
-    return jax.jit(several)
+    return jax.jit(lambda s, rho, delta, count: one_by_one(one, (s, rho, delta), count))

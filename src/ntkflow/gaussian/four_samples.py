@@ -184,6 +184,15 @@ def on_first(compute, given, count, size: int):
     return jax.lax.fori_loop(0, (count + size - 1) // size, some, out)
 
 
+def one_by_one(one, rows, count):
+    """`one` of each of the first `count` rows, zeros for the others."""
+
+    def compute(some):
+        return jax.tree.map(lambda x: x[None], one(jax.tree.map(lambda x: x[0], some)))
+
+    return on_first(compute, rows, count, 1)
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 2, 3))
 def moments(activation: Activation, G, order: int, grid: Grid):
     """`series`'s moments on G (B, 4, 4), differentiable any number of times: (B, n, n, n, n).

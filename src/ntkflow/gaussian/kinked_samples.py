@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
-from .four_samples import Canonical, on_first
+from .four_samples import Canonical, one_by_one
 from .graded import Parts, graded_parts, graded_rule
 from .rules import legendre
 
@@ -55,7 +55,7 @@ def kinked_batch(activation: Activation, where: Canonical, count, nodes: int, in
         left = jnp.where(resolved, left / jnp.where(size > 0, size, 1.0), jnp.inf)
         return whole.reshape(2, 2, 2, 2), left
 
-    return _one_by_one(one, where, count)
+    return one_by_one(one, where, count)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
@@ -69,16 +69,7 @@ def kinked_plane(activation: Activation, root, count, nodes: int, inner: int):
         first, second = (_products(*pair) for pair in ((z1, z2), (z3, z4)))
         return jnp.einsum("pin,qin,in->pq", first, second, across * weights).reshape(2, 2, 2, 2)
 
-    return _one_by_one(one, root, count)
-
-
-def _one_by_one(one, rows, count):
-    """`one` of each of the first `count` rows, zeros for the others."""
-
-    def compute(some):
-        return jax.tree.map(lambda x: x[None], one(jax.tree.map(lambda x: x[0], some)))
-
-    return on_first(compute, rows, count, 1)
+    return one_by_one(one, root, count)
 
 
 def _by_term(activation: Activation, where: Canonical, nodes: int, inner: int, terms: int):
