@@ -64,6 +64,30 @@ def test_relu_by_the_general_method(spec, kind):
     assert np.mean(error <= estimate) > 0.9 and np.all(error < 10 * estimate)
 
 
+@pytest.mark.parametrize("slots", [(0, 1, 2, 3), (0, 0, 1, 2), (0, 1, 2, 2)], ids=str)
+@pytest.mark.parametrize("sine", [4e-6, 8e-7, 1e-7, 2e-8])
+def test_two_samples_that_nearly_coincide(sine, slots):
+    """Up to their sign and norms, 40 times apart: in G one direction is 1e-15 of another, and has its part in P(z_0 > 0 > z_1).
+
+    That probability, sine / 2π, is known to ε / sine. Four samples may nearly lie in a plane besides.
+    """
+    rng = np.random.default_rng(2)
+    G, exact = [], []
+    norms = ((1.3, 0.03, 0.5, 1.2), (0.03, 1.3, 0.5, 1.2), (1.0, 1.0, 1.0, 1.0))
+    for sign, norm, _ in itertools.product((1, -1), norms, range(3)):
+        z = rng.normal(size=(4, 4))
+        z /= np.linalg.norm(z, axis=1, keepdims=True)
+        z[1] = sign * z[0] + sine * z[1]
+        z *= np.array(norm)[:, None] / np.linalg.norm(z, axis=1, keepdims=True)
+        distinct = (z @ z.T)[: max(slots) + 1, : max(slots) + 1]
+        apart = np.where(np.eye(len(distinct)) == 1, 1.0, np.nan)
+        exact.append(PiecewiseLinear(RELU, distinct, apart, FINE).wide_all(np.array([slots]))[0])
+        G.append(distinct[np.ix_(slots, slots)])
+    G, exact = np.stack(G), np.stack(exact)
+    error = np.abs(four_sample_moments(AT_0, G, RULES[0]) - exact) / scales(G)
+    assert error.max() < 2e-8 + 2e-16 / sine + 2e-6 * (slots == (0, 1, 2, 3))
+
+
 @pytest.mark.parametrize(
     "spec", ["elu", kinked(lambda z: jnp.abs(z - 0.5) + jnp.tanh(z), at=(0.5,))], ids=["elu", "bump"]
 )

@@ -23,6 +23,7 @@ from ..activations import Activation
 from .rules import folded, trapezoid_basis
 
 PAIRINGS = np.array([(0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)])
+_ROUNDED = 1e-12  # by what a correlation may exceed 1
 _AT_ONCE = 4  # quadruples whose grids are in the cache together
 
 
@@ -78,9 +79,13 @@ def canonical(G, smallest: int = 0) -> Canonical:
         root34, inverse34 = root_of_pair(block[..., 2:, 2:])
         cross = inverse12 @ block[..., :2, 2:] @ jnp.swapaxes(inverse34, -1, -2)
         left, kappa, right = jnp.linalg.svd(cross)
-        found.append((root12 @ left, jnp.minimum(kappa, 1.0), root34 @ jnp.swapaxes(right, -1, -2)))
-    first, kappa, second = (jnp.stack(x) for x in zip(*found, strict=True))
-    best = jnp.argmin(kappa[..., smallest], axis=0)
+        found.append((root12 @ left, kappa, root34 @ jnp.swapaxes(right, -1, -2)))
+    first, computed, second = (jnp.stack(x) for x in zip(*found, strict=True))
+    kappa = jnp.minimum(computed, 1.0)
+    # Where a pair is nearly parallel, rounding may leave no correlations at all.
+    excess = computed[..., 0] - 1
+    cost = jnp.where(excess > _ROUNDED, 1 + excess, kappa[..., smallest])
+    best = jnp.argmin(cost, axis=0)
 
     def of_best(x):
         return jnp.take_along_axis(x, best.reshape(1, *best.shape, *[1] * (x.ndim - 1 - best.ndim)), axis=0)[

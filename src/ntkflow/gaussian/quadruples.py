@@ -25,7 +25,7 @@ _AT_ONCE, _BY_PAIRS_AT_ONCE, _KINKED_AT_ONCE = 256, 128, 32
 _PROBE = 32
 _MEMORY = 2**27
 _QUARTER = 0.85  # what the last quarter of a series may add, as a power of what may be left out
-_FLAT = 1e-14
+_FLAT = 5e-15  # an eigenvalue of correlations that rounding may have made
 
 _canonical = jax.jit(canonical, static_argnums=1)
 _as_asked = jax.jit(as_asked)
@@ -73,12 +73,15 @@ def four_sample_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np
         (B, 2, 2, 2, 2), indexed by p. With P nodes and K terms in each direction, time B (P² K + P K²).
     """
     out = np.empty((len(G), 2, 2, 2, 2))
-    eigenvalues, directions = np.linalg.eigh(G)
-    flat = eigenvalues[:, 1] <= _FLAT * eigenvalues[:, 3]
+    s = np.sqrt(np.diagonal(G, axis1=1, axis2=2))
+    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
+    eigenvalues, directions = np.linalg.eigh(G * inverse[:, :, None] * inverse[:, None, :])
+    flat = eigenvalues[:, 1] <= _FLAT
     # What rounding leaves of a smaller eigenvalue is not a direction.
-    spread = np.sqrt(np.where(eigenvalues > _FLAT * eigenvalues[:, 3:], eigenvalues, 0.0))
+    spread = np.sqrt(np.where(eigenvalues > _FLAT, eigenvalues, 0.0))
+    root = s[:, :, None] * directions * spread[:, None]
     with jax.enable_x64(True):
-        out[flat] = _plane_moments(activation, (directions * spread[:, None])[flat, :, 2:], rule)
+        out[flat] = _plane_moments(activation, root[flat, :, 2:], rule)
         out[~flat] = (_kinked_moments if activation.kinks else _smooth_moments)(activation, G[~flat], rule)
     return out
 

@@ -82,7 +82,7 @@ FINE = Rule(
     pair_series=((104, 56), (140, 104)),
     series=((64, 48), (96, 64), (130, 112), (210, 224)),
     shared=(170, 224),
-    kinked_series=((44, 32, 24), (64, 44, 48), (96, 72, 112)),
+    kinked_series=((44, 32, 24), (64, 44, 48), (144, 56, 112)),
     sign_nodes=64,
 )
 COARSE = Rule(
@@ -96,7 +96,7 @@ COARSE = Rule(
     pair_series=((96, 50), (130, 92)),
     series=((60, 44), (90, 60), (122, 104), (200, 212)),
     shared=(158, 208),
-    kinked_series=((40, 26, 14), (58, 32, 20), (88, 38, 32)),
+    kinked_series=((40, 26, 14), (58, 32, 20), (88, 38, 24)),
     sign_nodes=60,
     rounding=ROUNDING,
     suspicious=True,
