@@ -23,7 +23,7 @@ from ..activations import Activation
 from .rules import folded, trapezoid_basis
 
 PAIRINGS = np.array([(0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)])
-_ROUNDED = 1e-12  # by what a correlation may exceed 1
+_ROUNDED = 1e-15  # relatively, of a variance
 _AT_ONCE = 4  # quadruples whose grids are in the cache together
 
 
@@ -70,6 +70,23 @@ def root_of_pair(block):
     return root, inverse
 
 
+def _opened(root, cross):
+    """A pair's root, and its correlations with another pair, with a sine so large that none of them exceeds 1.
+
+    Rounding leaves little of the square of a small one: it is enlarged by no more than that.
+    """
+    r0, r1 = cross[..., 0, :], cross[..., 1, :]
+    free = jnp.maximum(1 - jnp.sum(r0 * r0, axis=-1), 0.0)
+    squared = _quotient(free, free * jnp.sum(r1 * r1, axis=-1) + jnp.sum(r0 * r1, axis=-1) ** 2)
+    along, across = root[..., 1, 0], root[..., 1, 1]
+    least = across**2 / (across**2 + _ROUNDED * (along**2 + across**2))
+    shrunk = jnp.where(across > 0, jnp.sqrt(jnp.clip(squared, least, 1.0)), 1.0)
+    return (
+        root.at[..., 1, 1].divide(shrunk),
+        cross.at[..., 1, :].multiply(shrunk[..., None]),
+    )
+
+
 def canonical(G, smallest: int = 0) -> Canonical:
     """Of covariances G (…, 4, 4), singular ones included, in the pairing whose larger κ is smallest; or its smaller one, with 1."""
     found = []
@@ -78,14 +95,13 @@ def canonical(G, smallest: int = 0) -> Canonical:
         root12, inverse12 = root_of_pair(block[..., :2, :2])
         root34, inverse34 = root_of_pair(block[..., 2:, 2:])
         cross = inverse12 @ block[..., :2, 2:] @ jnp.swapaxes(inverse34, -1, -2)
+        root12, cross = _opened(root12, cross)
+        root34, transposed = _opened(root34, jnp.swapaxes(cross, -1, -2))
+        cross = jnp.swapaxes(transposed, -1, -2)
         left, kappa, right = jnp.linalg.svd(cross)
-        found.append((root12 @ left, kappa, root34 @ jnp.swapaxes(right, -1, -2)))
-    first, computed, second = (jnp.stack(x) for x in zip(*found, strict=True))
-    kappa = jnp.minimum(computed, 1.0)
-    # Where a pair is nearly parallel, rounding may leave no correlations at all.
-    excess = computed[..., 0] - 1
-    cost = jnp.where(excess > _ROUNDED, 1 + excess, kappa[..., smallest])
-    best = jnp.argmin(cost, axis=0)
+        found.append((root12 @ left, jnp.minimum(kappa, 1.0), root34 @ jnp.swapaxes(right, -1, -2)))
+    first, kappa, second = (jnp.stack(x) for x in zip(*found, strict=True))
+    best = jnp.argmin(kappa[..., smallest], axis=0)
 
     def of_best(x):
         return jnp.take_along_axis(x, best.reshape(1, *best.shape, *[1] * (x.ndim - 1 - best.ndim)), axis=0)[
