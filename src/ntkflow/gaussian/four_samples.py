@@ -77,14 +77,13 @@ def _opened(root, cross):
     """
     r0, r1 = cross[..., 0, :], cross[..., 1, :]
     free = jnp.maximum(1 - jnp.sum(r0 * r0, axis=-1), 0.0)
-    squared = _quotient(free, free * jnp.sum(r1 * r1, axis=-1) + jnp.sum(r0 * r1, axis=-1) ** 2)
+    # The largest correlation is 1 once r1 is multiplied by the root of free / taken.
+    taken = free * jnp.sum(r1 * r1, axis=-1) + jnp.sum(r0 * r1, axis=-1) ** 2
     along, across = root[..., 1, 0], root[..., 1, 1]
-    least = across**2 / (across**2 + _ROUNDED * (along**2 + across**2))
-    shrunk = jnp.where(across > 0, jnp.sqrt(jnp.clip(squared, least, 1.0)), 1.0)
-    return (
-        root.at[..., 1, 1].divide(shrunk),
-        cross.at[..., 1, :].multiply(shrunk[..., None]),
-    )
+    least = _quotient(across**2, across**2 + _ROUNDED * (along**2 + across**2))
+    needed = (across > 0) & (taken > free)
+    shrunk = jnp.where(needed, jnp.sqrt(jnp.maximum(_quotient(free, taken), least)), 1.0)
+    return root.at[..., 1, 1].divide(shrunk), cross.at[..., 1, :].multiply(shrunk[..., None])
 
 
 def canonical(G, smallest: int = 0) -> Canonical:
