@@ -1,11 +1,13 @@
 """Cases with an exact answer, and the theory's exact symmetries."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ntkflow
+from ntkflow.statistics import natural_scales
 
 RNG = np.random.default_rng(0)
 
@@ -133,6 +135,36 @@ def test_duplicate_parallel_and_zero_inputs(activation):
         assert flow.V[0, 2, 1, 1] == pytest.approx(2 * flow.V[0, 0, 1, 1], rel=1e-11)
         assert flow.V[2, 2, 2, 0] == pytest.approx(8 * flow.V[0, 0, 0, 0], rel=1e-11)
         assert flow.D[2, 0, 1, 1] == pytest.approx(2 * flow.D[0, 0, 1, 1], rel=1e-11)
+
+
+@pytest.mark.filterwarnings("ignore:by their error estimates", "ignore:an input is zero")
+@pytest.mark.parametrize(
+    "activation",
+    [
+        ntkflow.kinked(lambda z: jnp.clip(z, -1.0, 1.0), at=(-1.0, 1.0)),
+        "elu",
+        "silu",
+        pytest.param(
+            ntkflow.kinked(lambda z: jnp.abs(z - 0.5) + jnp.tanh(z), at=(0.5,)), marks=pytest.mark.slow
+        ),
+    ],
+    ids=["hard tanh", "elu", "silu", "bump"],
+)
+def test_a_zero_input_is_the_limit_of_small_ones(activation):
+    """Where σ' is continuous at 0."""
+    mlp = make(activation, (5, 12, 20, 2), C_b=0.0)
+    x, direction = RNG.normal(size=(2, 5)), RNG.normal(size=5)
+    zero, small = (ntkflow.flow(mlp, np.vstack([x, size * direction])) for size in (0.0, 1e-9))
+    for layer, limit in zip(zero, small, strict=True):
+        scales = natural_scales(limit.values)
+        for name in ("G", "H", "G1", "H1", "V", "D", "F", "A", "B"):
+            change = np.abs(layer.values[name] - limit.values[name])
+            assert np.all(change <= layer.error(name) + limit.error(name) + 1e-7 * scales[name]), (
+                layer,
+                name,
+            )
+    for layer, mean in zip(zero, ntkflow.flow(mlp, np.vstack([x, 0 * direction]), "mean"), strict=True):
+        assert worst(mean.G, layer.G) < 1e-11 and worst(mean.H, layer.H) < 1e-11
 
 
 @pytest.mark.parametrize("activation", ["linear", "relu", "abs", {"name": "leaky_relu", "slope": -0.3}])

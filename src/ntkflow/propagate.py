@@ -123,9 +123,10 @@ def store_kernels(
 
 def _warn_of_zeros(mlp: MLP, *inputs: np.ndarray | None) -> None:
     zero = any(X is not None and not np.all(np.any(X, axis=1)) for X in inputs)
-    if zero and mlp.C_b[0] == 0 and any(a.kinked for a in mlp.activation):
+    if zero and mlp.C_b[0] == 0 and any(0.0 in a.kinks for a in mlp.activation):
         warnings.warn(
-            "an input is zero: a kinked activation takes JAX's value of its derivative at 0", stacklevel=3
+            "an input is zero: an activation with its kink there takes JAX's value of its derivative at 0",
+            stacklevel=3,
         )
 
 

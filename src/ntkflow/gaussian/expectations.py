@@ -26,8 +26,8 @@ class Expectations(NamedTuple):
         pairs: ⟨f(z1) g(z2)⟩, (N, N), by (f, g): (0, 0, 1) is σ σ σ'.
         wide: (M, 2, 2, 2, 2), ⟨Π_i σ^(p_i)(z_i)⟩ at [m, p1, p2, p3, p4] on the samples `SampleSets.wide[m]`.
 
-    Where two samples are one variable (z2 = c z1) and σ has a kink, the separate derivatives diverge: there the total
-    derivative stands in the entry of z1 and zeros in the others, which gives the same sums.
+    Where two samples are one variable (z2 = c z1) the total derivative may stand in the entry of z1, or of z2 if z1 = 0, and zeros in
+    the others, which gives the same sums: the separate derivatives diverge at kinks, and cancel where variances are large.
     """
 
     Phi: Any

@@ -7,6 +7,7 @@ import math
 
 import jax
 import numpy as np
+from numpy.polynomial.hermite_e import hermeval
 
 from ..activations import Activation
 from . import exponentials
@@ -54,8 +55,8 @@ class SeriesIntegrals:
         # The nodes of `line_basis` part at 0 only.
         self.has_series = activation.kinks in ((), (0.0,))
         if self.has_series:
-            u, self.psi = line_basis(rule.reach, rule.line_nodes, rule.line_terms, rule.rounding)
-            self.values = evaluate(activation, s[:, None] * u, ORDER)
+            self.u, self.psi = line_basis(rule.reach, rule.line_nodes, rule.line_terms, rule.rounding)
+            self.values = evaluate(activation, s[:, None] * self.u, ORDER)
         self._tables: dict[tuple[Factors, Factors], np.ndarray] = {}
 
     def tables(self) -> dict[str, np.ndarray]:
@@ -70,12 +71,47 @@ class SeriesIntegrals:
         if self.activation.kinks:
             for m, (i, j) in enumerate(row):
                 stack[m] += self.deltas.terms(i, j)
-            # The separate derivatives diverge where z2 = c z1: there the total derivative stands first.
-            stack[:, self.parallel] = 0.0
-            i, j = np.nonzero(self.parallel & np.multiply.outer(self.s > 0, self.s > 0))
-            # Stein: ⟨P^(n)(z)⟩ = ⟨P(z) He_n(z/s)⟩ / sⁿ.
-            stack[0, i, j] = self._along_lines(i, j, [((a,), (b,))], order)[0] / self.s[i] ** order
+        # Where z2 = c z1 the separate derivatives diverge at kinks, and cancel where variances are large. The total one stands
+        # at z1, or at z2 where z1 = 0: what derivatives by that z1 are contracted with vanishes.
+        stack[:, self.parallel] = 0.0
+        alive = self.s > 0
+        i, j = np.nonzero(self.parallel & alive[:, None])
+        stack[0, i, j] = self._total_derivative(i, j, a, b, order)
+        i, j = np.nonzero(self.parallel & ~alive[:, None] & alive)
+        stack[order, i, j] = self._total_derivative(j, i, b, a, order)
         return stack
+
+    def _total_derivative(self, i, j, a: int, b: int, order: int) -> np.ndarray:
+        """⟨dⁿP/dz1ⁿ⟩ of P = σ^(a)(z1) σ^(b)(c z1) on pairs of samples with z2 = c z1, n = `order`: (M,).
+
+        It is ⟨dᵏP/dz1ᵏ He_(n-k)(z1/s)⟩ / s^(n-k) for any k, by Stein's identity; taken is the k whose integrand has the least
+        absolute value, so that the least cancels.
+        """
+        c = np.where(self.rho[i, j] < 0, -1.0, 1.0) * self.s[j] / self.s[i]
+        found = np.empty(len(i))
+        for some, first, second, u, weights in self._lines(i, j):
+            least = np.full(len(first[0]), np.inf)
+            # Past a kink derivatives hold δ's.
+            for k in range(1 if self.activation.kinks else order + 1):
+                P = sum(
+                    math.comb(k, m) * c[some, None] ** m * first[a + k - m] * second[b + m]
+                    for m in range(k + 1)
+                )
+                with np.errstate(all="ignore"):
+                    terms = (
+                        P
+                        * weights
+                        * hermeval(u, [0] * (order - k) + [1])
+                        / self.s[i[some], None] ** (order - k)
+                    )
+                size = np.nan_to_num(np.sum(np.abs(terms), axis=1), nan=np.inf)
+                better = size <= least
+                found[some] = np.where(better, np.sum(terms, axis=1), found[some])
+                least = np.where(better, size, least)
+        if self.rule.suspicious:
+            for m in range(order + 1):
+                found += math.comb(order, m) * np.abs(c) ** m * self._undeclared(a + order - m, b + m)[i, j]
+        return found
 
     def _ordinary_means(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
         """⟨{σ^(n)}(mean + w)⟩, w ~ N(0, variance): (6, *mean.shape)."""
@@ -84,45 +120,48 @@ class SeriesIntegrals:
         kinks = np.array(self.activation.kinks)[:, None]
         for start in range(0, mean.size, _LINE_BATCH):
             some = slice(start, start + _LINE_BATCH)
-            u, weights = self._cut_line((kinks - centre[some]), left[some])
+            width = 1 / np.maximum(left[some], 1e-150)
+            u, weights = self._cut_line(
+                (kinks - centre[some]) * width, np.broadcast_to(width, (len(kinks), len(width)))
+            )
             values = evaluate(self.activation, centre[some] + left[some] * u, ORDER)
             out[:, some] = np.sum(values * weights, axis=1)
         return out.reshape(-1, *mean.shape)
 
-    def _cut_line(self, cuts: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Nodes u and weights (P, M) cut where s u is one of `cuts` (m, M)."""
-        safe = np.maximum(s, 1e-150)
+    def _cut_line(self, breaks: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Nodes u and weights (P, M) graded towards `breaks`, with `width`: (m, M) both."""
         with jax.enable_x64(True):
-            u, weights = graded_rule(
-                cuts / safe, np.broadcast_to(1 / safe, cuts.shape), self.rule.reach, self.rule.conditioned[0]
-            )
+            u, weights = graded_rule(breaks, width, self.rule.reach, self.rule.conditioned[0])
         return np.asarray(u), np.asarray(weights)
 
-    def _along_lines(self, i, j, requests: list[tuple[Factors, Factors]], order: int = 0) -> np.ndarray:
-        """⟨f(z_i) g(z_j) He_order(z_i/s_i)⟩ on parallel pairs, ordinary parts: (T, M)."""
-        out = np.empty((len(requests), len(i)))
+    def _lines(self, i, j):
+        """Of parallel pairs, some at a time: where they are, σ's derivatives at z1 and z2 (6, M, P), z1 / s1 and weights (M, P) or (P,)."""
         kinks = np.array(self.activation.kinks)[:, None]
+        scales = np.maximum(self.s, 1e-150)
         for start in range(0, len(i), _LINE_BATCH):
-            a, b = i[start : start + _LINE_BATCH], j[start : start + _LINE_BATCH]
+            some = slice(start, start + _LINE_BATCH)
+            a, b = i[some], j[some]
             sign = np.where(self.rho[a, b] < 0, -1.0, 1.0)
-            if not self.has_series:
-                other = np.divide(self.s[a], self.s[b], out=np.zeros_like(sign), where=self.s[b] > 0) * sign
-                u, weights = self._cut_line(
-                    np.concatenate([kinks * np.ones(len(a)), kinks * other]), self.s[a]
-                )
-                first = evaluate(self.activation, self.s[a] * u, ORDER)
-                second = evaluate(self.activation, sign * self.s[b] * u, ORDER)
-                weights = weights * np.polynomial.hermite_e.hermeval(u, [0] * order + [1])
-                for t, (f, g) in enumerate(requests):
-                    out[t, start : start + len(a)] = np.sum(
-                        weights * product(first, f) * product(second, g), axis=0
-                    )
-            else:
-                first = self.values[:, a]
+            if self.has_series:
                 second = np.where(sign[:, None] < 0, self.values[:, b, ::-1], self.values[:, b])
-                weights = self.psi[:, order] * math.sqrt(math.factorial(order))
-                for t, (f, g) in enumerate(requests):
-                    out[t, start : start + len(a)] = (product(first, f) * product(second, g)) @ weights
+                yield some, self.values[:, a], second, self.u, self.psi[:, 0]
+            else:
+                width = np.stack([1 / scales[a], 1 / scales[b]])
+                breaks = kinks[None] * np.stack([np.ones(len(a)), sign])[:, None] * width[:, None]
+                width = np.broadcast_to(width[:, None], breaks.shape)
+                u, weights = (x.T for x in self._cut_line(*(x.reshape(-1, len(a)) for x in (breaks, width))))
+                first, second = (
+                    evaluate(self.activation, x[:, None] * u, ORDER) for x in (self.s[a], sign * self.s[b])
+                )
+                yield some, first, second, u, weights
+
+    def _along_lines(self, i, j, requests: list[tuple[Factors, Factors]], order: int = 0) -> np.ndarray:
+        """⟨f(z1) g(z2) He_order(z1/s1)⟩ on parallel pairs, ordinary parts: (T, M)."""
+        out = np.empty((len(requests), len(i)))
+        for some, first, second, u, weights in self._lines(i, j):
+            weights = weights * hermeval(u, [0] * order + [1])
+            for t, (f, g) in enumerate(requests):
+                out[t, some] = np.einsum("...p,...p->...", product(first, f) * product(second, g), weights)
         return out
 
     def pairs(self, requests: list[tuple[Factors, Factors]]) -> dict[tuple[Factors, Factors], np.ndarray]:
@@ -177,7 +216,7 @@ class SeriesIntegrals:
         if self.rule.suspicious:
             for table, (f, g) in zip(tables, new, strict=True):
                 if len(f) == len(g) == 1:
-                    table += self._undeclared(f[0], g[0]) + self._undeclared(g[0], f[0]).T
+                    table += self._undeclared(f[0], g[0])
         self._tables.update(zip(new, tables, strict=True))
 
     def _series(self, new: list[tuple[Factors, Factors]]) -> tuple[list[np.ndarray], np.ndarray]:
@@ -228,5 +267,6 @@ class SeriesIntegrals:
         return missing_deltas(self.activation, means, by_parts, norms[0], self.s), norms
 
     def _undeclared(self, a: int, b: int) -> np.ndarray:
+        """What a kink that is not declared adds to ⟨σ^(a)(z1) σ^(b)(z2)⟩ at most: (N, N)."""
         missing, norms = self._missing
-        return np.multiply.outer(missing[a], norms[b])
+        return np.multiply.outer(missing[a], norms[b]) + np.multiply.outer(norms[a], missing[b])
