@@ -137,24 +137,28 @@ def test_duplicate_parallel_and_zero_inputs(activation):
         assert flow.D[2, 0, 1, 1] == pytest.approx(2 * flow.D[0, 0, 1, 1], rel=1e-11)
 
 
+hard_tanh = ntkflow.kinked(lambda z: jnp.clip(z, -1.0, 1.0), at=(-1.0, 1.0))
+bump = ntkflow.kinked(lambda z: jnp.abs(z - 0.5) + jnp.tanh(z), at=(0.5,))
+
+
 @pytest.mark.filterwarnings("ignore:by their error estimates", "ignore:an input is zero")
 @pytest.mark.parametrize(
-    "activation",
+    ("activation", "components"),
     [
-        ntkflow.kinked(lambda z: jnp.clip(z, -1.0, 1.0), at=(-1.0, 1.0)),
-        "elu",
-        "silu",
-        pytest.param(
-            ntkflow.kinked(lambda z: jnp.abs(z - 0.5) + jnp.tanh(z), at=(0.5,)), marks=pytest.mark.slow
-        ),
+        (hard_tanh, "pairs"),
+        ("elu", "pairs"),
+        ("silu", "pairs"),
+        pytest.param(hard_tanh, "all", marks=pytest.mark.slow),
+        pytest.param(bump, "all", marks=pytest.mark.slow),
+        pytest.param("elu", "all", marks=pytest.mark.slow),
     ],
-    ids=["hard tanh", "elu", "silu", "bump"],
+    ids=["hard tanh", "elu", "silu", "hard tanh, all", "bump, all", "elu, all"],
 )
-def test_a_zero_input_is_the_limit_of_small_ones(activation):
+def test_a_zero_input_is_the_limit_of_small_ones(activation, components):
     """Where σ' is continuous at 0."""
     mlp = make(activation, (5, 12, 20, 2), C_b=0.0)
     x, direction = RNG.normal(size=(2, 5)), RNG.normal(size=5)
-    zero, small = (ntkflow.flow(mlp, np.vstack([x, size * direction])) for size in (0.0, 1e-9))
+    zero, small = (ntkflow.flow(mlp, np.vstack([x, size * direction]), components) for size in (0.0, 1e-9))
     for layer, limit in zip(zero, small, strict=True):
         scales = natural_scales(limit.values)
         for name in ("G", "H", "G1", "H1", "V", "D", "F", "A", "B"):

@@ -106,7 +106,7 @@ def test_total_derivatives_of_parallel_samples(spec, variance, c):
             exact = np.sum(weights * He * first[a] * second[a]) / s**order
             total, *others = tables[name][:, 0, 1]
             assert not np.any(others)
-            assert abs(total - exact) < 1e-10 * abs(exact), name
+            assert abs(total - exact) < 1e-12 * abs(exact), name
 
 
 def wave_moment(terms, f, g, v1, v2, rho):
