@@ -143,6 +143,19 @@ def test_waves_and_exponentials_against_closed_forms_at_60_digits(v1, v2, rho, s
     check_wave(spec, v1, v2, rho)
 
 
+@pytest.mark.parametrize("variance", [1e-4, 0.3, 2.0, 40.0, 1000.0])
+def test_total_derivatives_of_a_wave(variance):
+    """(sin²)'' is 2 cos 2z, with ⟨cos 2z⟩ = exp(-2 variance): its waves soon are too short for a quadrature."""
+    tables = integrals("sin", variance, variance, 0.3).tables()
+    cosine = math.exp(-2 * variance)
+    for name, exact in {"J_ss": 2, "J_dd": -2, "Q_ss": -8, "Q_dd": 8}.items():
+        total = (
+            np.array([math.comb(len(tables[name]) - 1, m) for m in range(len(tables[name]))])
+            @ tables[name][:, 0, 0]
+        )
+        assert abs(total - exact * cosine) < 1e-13, name
+
+
 @settings(max_examples=20, deadline=None)
 @given(variances, variances, correlations, st.integers(1, 5))
 def test_powers_against_isserlis(v1, v2, rho, degree):

@@ -73,11 +73,11 @@ class SeriesIntegrals:
                 stack[m] += self.deltas.terms(i, j)
         # Where z2 = c z1 the separate derivatives diverge at kinks, and cancel where variances are large. The total one stands
         # at z1, or at z2 where z1 = 0: what derivatives by that z1 are contracted with vanishes.
-        stack[:, self.parallel] = 0.0
-        alive = self.s > 0
-        i, j = np.nonzero(self.parallel & alive[:, None])
+        one_variable, alive = self.parallel & ~self._closed, self.s > 0
+        stack[:, one_variable] = 0.0
+        i, j = np.nonzero(one_variable & alive[:, None])
         stack[0, i, j] = self._total_derivative(i, j, a, b, order)
-        i, j = np.nonzero(self.parallel & ~alive[:, None] & alive)
+        i, j = np.nonzero(one_variable & ~alive[:, None] & alive)
         stack[order, i, j] = self._total_derivative(j, i, b, a, order)
         return stack
 
@@ -205,8 +205,7 @@ class SeriesIntegrals:
                 slow[t] = False
         slow &= ~self.parallel & self.wanted
         if self.activation.exponentials:
-            slow = np.broadcast_to(self._closed(), slow.shape)
-            a, b = np.nonzero(self._closed())
+            a, b = np.nonzero(self._closed)
             for t, (f, g) in enumerate(new):
                 tables[t][a, b] = exponentials.pair_moment(
                     self.activation.exponentials, f, g, self.G[a, a], self.G[a, b], self.G[b, b]
@@ -235,9 +234,11 @@ class SeriesIntegrals:
         tables, converged = pair_tables(coefficients, first, second, rho, PAIR_CONVERGED)
         return tables, ~converged
 
+    @functools.cached_property
     def _closed(self) -> np.ndarray:
-        """Where the closed form of a sum of exponentials loses nothing by cancellation: (N, N)."""
-        large = (self.s > 1) | (len(self.activation.exponentials) == 1)
+        """Where σ is a sum of exponentials whose closed form loses nothing by cancellation: (N, N)."""
+        terms = len(self.activation.exponentials)
+        large = (self.s > 1) & (terms > 1) | (terms == 1)
         return np.multiply.outer(large, large)
 
     def _fill_conditioned(
