@@ -156,6 +156,17 @@ def test_total_derivatives_of_a_wave(variance):
         assert abs(total - exact * cosine) < 1e-13, name
 
 
+@pytest.mark.parametrize("c", [-1.0, 0.3, 1e-5])
+@pytest.mark.parametrize("variance", [0.3, 1000.0])
+def test_waves_on_parallel_samples(variance, c):
+    G = variance * np.array([[1.0, c], [c, c * c]])
+    held = SeriesIntegrals(activation("sin"), G, np.array([[1.0, c], [1 / c, 1.0]]), FINE)
+    terms, (v1, v2) = activation("sin").exponentials, np.diag(G)
+    for (f, g), found in held.pairs(PRODUCTS).items():
+        scale = mp.sqrt(wave_moment(terms, f, f, v1, v1, 1.0) * wave_moment(terms, g, g, v2, v2, 1.0))
+        assert abs(found[0, 1] - wave_moment(terms, f, g, v1, v2, math.copysign(1.0, c))) < 1e-11 * scale
+
+
 @settings(max_examples=20, deadline=None)
 @given(variances, variances, correlations, st.integers(1, 5))
 def test_powers_against_isserlis(v1, v2, rho, degree):

@@ -47,9 +47,11 @@ class SeriesIntegrals:
         self.wanted = np.ones(G.shape, bool) if wanted is None else wanted
         self.s = s = np.sqrt(np.diag(G))
         scale = np.multiply.outer(s, s)
-        self.parallel = ~np.isnan(ratio) | (scale == 0)
+        one_variable = ~np.isnan(ratio) | (scale == 0)
         rho = np.divide(G, scale, out=np.zeros_like(G), where=scale > 0)
-        self.rho = np.where(self.parallel, np.sign(np.nan_to_num(ratio)), np.clip(rho, -1.0, 1.0))
+        self.rho = np.where(one_variable, np.sign(np.nan_to_num(ratio)), np.clip(rho, -1.0, 1.0))
+        # Closed forms, and series for what is below a variance of 1, serve exponentials there as elsewhere.
+        self.parallel = one_variable & (not activation.exponentials)
         if activation.kinks:
             self.deltas = DeltaTerms(G, *kinks_and_jumps(activation, ORDER), self._ordinary_means)
         # The nodes of `line_basis` part at 0 only.
@@ -73,11 +75,11 @@ class SeriesIntegrals:
                 stack[m] += self.deltas.terms(i, j)
         # Where z2 = c z1 the separate derivatives diverge at kinks, and cancel where variances are large. The total one stands
         # at z1, or at z2 where z1 = 0: what derivatives by that z1 are contracted with vanishes.
-        one_variable, alive = self.parallel & ~self._closed, self.s > 0
-        stack[:, one_variable] = 0.0
-        i, j = np.nonzero(one_variable & alive[:, None])
+        stack[:, self.parallel] = 0.0
+        alive = self.s > 0
+        i, j = np.nonzero(self.parallel & alive[:, None])
         stack[0, i, j] = self._total_derivative(i, j, a, b, order)
-        i, j = np.nonzero(one_variable & ~alive[:, None] & alive)
+        i, j = np.nonzero(self.parallel & ~alive[:, None] & alive)
         stack[order, i, j] = self._total_derivative(j, i, b, a, order)
         return stack
 
@@ -205,14 +207,14 @@ class SeriesIntegrals:
                 slow[t] = False
         slow &= ~self.parallel & self.wanted
         if self.activation.exponentials:
-            a, b = np.nonzero(self._closed)
+            a, b = np.nonzero(self._closed())
             for t, (f, g) in enumerate(new):
                 tables[t][a, b] = exponentials.pair_moment(
                     self.activation.exponentials, f, g, self.G[a, a], self.G[a, b], self.G[b, b]
                 )
         elif np.any(slow):
             self._fill_conditioned(tables, new, slow)
-        if self.rule.suspicious:
+        if self.rule.suspicious and not self.activation.exponentials:
             for table, (f, g) in zip(tables, new, strict=True):
                 if len(f) == len(g) == 1:
                     table += self._undeclared(f[0], g[0])
@@ -234,11 +236,9 @@ class SeriesIntegrals:
         tables, converged = pair_tables(coefficients, first, second, rho, PAIR_CONVERGED)
         return tables, ~converged
 
-    @functools.cached_property
     def _closed(self) -> np.ndarray:
-        """Where σ is a sum of exponentials whose closed form loses nothing by cancellation: (N, N)."""
-        terms = len(self.activation.exponentials)
-        large = (self.s > 1) & (terms > 1) | (terms == 1)
+        """Where the closed form of a sum of exponentials loses nothing by cancellation: (N, N)."""
+        large = (self.s > 1) | (len(self.activation.exponentials) == 1)
         return np.multiply.outer(large, large)
 
     def _fill_conditioned(
