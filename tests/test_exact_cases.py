@@ -147,7 +147,7 @@ bump = ntkflow.kinked(lambda z: jnp.abs(z - 0.5) + jnp.tanh(z), at=(0.5,))
     [
         (hard_tanh, "pairs"),
         ("elu", "pairs"),
-        ("silu", "pairs"),
+        pytest.param("silu", "pairs", marks=pytest.mark.slow),
         pytest.param(hard_tanh, "all", marks=pytest.mark.slow),
         pytest.param(bump, "all", marks=pytest.mark.slow),
         pytest.param("elu", "all", marks=pytest.mark.slow),

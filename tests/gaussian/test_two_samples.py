@@ -88,9 +88,9 @@ def logistic_terms(spec, z):
     return (2 * S - 1, 4 * S * (1 - S)) if spec == "tanh" else (z * S, S + z * S * (1 - S))
 
 
-@pytest.mark.parametrize("c", [1.0, -1.0, 0.4])
-@pytest.mark.parametrize("spec", ["silu", "tanh"])
-@pytest.mark.parametrize("variance", [1e-3, 0.5, 500.0])
+@pytest.mark.parametrize("c", [1.0, pytest.param(-1.0, marks=pytest.mark.slow), 0.4])
+@pytest.mark.parametrize("spec", ["silu", pytest.param("tanh", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("variance", [1e-3, pytest.param(0.5, marks=pytest.mark.slow), 500.0])
 def test_total_derivatives_of_parallel_samples(spec, variance, c):
     """⟨dⁿ/dz1ⁿ σ^(a)(z1) σ^(a)(c z1)⟩ in 40 digits, by parts: at variance 500 the separate derivatives lose 5 of 16."""
     G = variance * np.array([[1.0, c], [c, c * c]])
