@@ -102,9 +102,10 @@ def test_tiles_are_parts_of_the_whole(tmp_path, monkeypatch, activation, samples
     N = len(samples)
     tiled = ntkflow.flow(mlp, X[samples], store=tmp_path / "flow.zarr", memory=plan.working_set(3, N, block))
     assert zarr.open_group(tmp_path / "flow.zarr", mode="r")["V"].chunks[1] == block
-    # One or two samples are computed by another program when they are in memory, with a round-off of its own.
-    same_values(ntkflow.flow(mlp, X[samples]), tiled, close=1e-13)
-    monkeypatch.setattr(few_samples, "serves", lambda mlp, sets: False)
+    if len(set(samples)) < 3:
+        # In memory these are computed by another program, with a round-off of its own.
+        same_values(ntkflow.flow(mlp, X[samples]), tiled, close=1e-13)
+        monkeypatch.setattr(few_samples, "serves", lambda mlp, sets: False)
     same(ntkflow.flow(mlp, X[samples]), tiled)
 
 
