@@ -78,6 +78,26 @@ def test_gradients_against_finite_differences(activation, components, widths):
         assert np.isclose(np.sum(gradient * direction), expected, rtol=1e-7, atol=1e-7), i
 
 
+@pytest.mark.parametrize("components", ["mean", "pairs", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("activation", ["gelu", pytest.param("tanh", marks=pytest.mark.slow)])
+def test_gradients_at_a_zero_input(activation, components):
+    """Where its variance is 0 its roots have no derivative, but what a smooth σ makes of them has one."""
+    mlp = ntkflow.MLP((5, 20, 2), activation, 0.0, 1.3)
+    at = np.vstack([np.zeros(5), X[:2]])
+
+    def value(C_b, X):
+        return objective(C_b, 1.3, 0.7, 1.2, X, components, mlp)
+
+    by_bias, by_input = jax.grad(value, argnums=(0, 1))(0.0, at)
+    # One-sided, C_b is never negative: right to step² times the third derivative.
+    step = 1e-5
+    forward = (4 * value(step, at) - 3 * value(0.0, at) - value(2 * step, at)) / (2 * step)
+    assert np.isclose(by_bias, forward, rtol=1e-6)
+    direction = np.random.default_rng(1).normal(size=at.shape) * [[1], [0], [0]]
+    central = (value(0.0, at + step * direction) - value(0.0, at - step * direction)) / (2 * step)
+    assert np.isclose(np.sum(by_input * direction), central, rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_the_whole_flow_compiles():
     whole = jax.jit(lambda X, C_W: ntkflow.traced_flow(MLP, X, "pairs", C_W=C_W)[-1].A)

@@ -41,7 +41,16 @@ def traced_expectations(activation: Activation, G, sets: SampleSets) -> Expectat
         raise ActivationError(
             f"activation {activation.name} has a kink: its flow can't be traced; only piecewise-linear ones and smooth ones"
         )
-    return _smooth(activation, G, wide, k)
+    variance = jnp.diag(G)
+    return _smooth(activation, G + jnp.diag(differentiable(variance) - variance), wide, k)
+
+
+def differentiable(variance):
+    """Variances, those that are 0 as 1e-16: a smooth σ's integrals take their roots, which have no derivative at 0.
+
+    Expectations move by round-off of those at variance 1; their derivatives there are right to about 1e-8.
+    """
+    return jnp.where(variance == 0, variance + 1e-16, variance)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import ActivationError, DataError
+from ..gaussian.traced import differentiable
 from ..mlp import MLP
 from ..recursions import means
 from .core import Expectations, Hyperparameters, first_layer, integrate, own_expectations, samples
@@ -51,7 +52,12 @@ def kernels(mlp: MLP, X, X2=None, **hyperparameters) -> tuple[jax.Array, jax.Arr
     found = [(G, H)]
     for activation, following in zip(mlp.activation, h[1:], strict=True):
         rows, cols = (
-            samples(activation, variance, label, jnp.ones_like(variance))
+            samples(
+                activation,
+                variance if activation.slopes else differentiable(variance),
+                label,
+                jnp.ones_like(variance),
+            )
             for variance, label in zip(variances, labels, strict=True)
         )
         e, _ = integrate(activation, rows, cols, G, shorten=False)
