@@ -25,6 +25,17 @@ def test_round_trip(tmp_path, suffix, components):
     flow.save(path, overwrite=True)
 
 
+@pytest.mark.parametrize("components", ["pairs", "mean"])
+def test_tables_are_read_as_a_dict_is(components):
+    """Also where arrays are made only when they are looked at."""
+    mlp = ntkflow.MLP((3, 8, 8, 2), "tanh", 0.1, 1.2)
+    values = ntkflow.flow(mlp, np.eye(3), components)[-1].values
+    for name, table in values.items():
+        assert isinstance(table, np.ndarray) and np.array_equal(values.get(name), table), name
+    assert all(isinstance(table, np.ndarray) for table in values.values())
+    assert values.get("Z") is None
+
+
 def test_callable_activation_is_asked_for_again(tmp_path):
     def wave(z):
         return jnp.sin(z) + z

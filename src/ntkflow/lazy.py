@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from typing import Any
 
 import numpy as np
@@ -44,11 +45,11 @@ class OnDisk:
         return found
 
 
-class Tables(dict[str, Any]):
+class Tables(UserDict[str, Any]):
     """Arrays by name; some are made when they are looked at, by a function that stands in their place. Small ones are then kept."""
 
     def __getitem__(self, name: str) -> np.ndarray:
-        value = super().__getitem__(name)
+        value = self.data[name]
         if isinstance(value, np.ndarray):
             return value
         made = value()
@@ -58,12 +59,12 @@ class Tables(dict[str, Any]):
 
     def entries(self, name: str, index: tuple) -> np.ndarray:
         """`self[name][index]` for integers or arrays of integers; of what is on disk, no more is read."""
-        value = super().__getitem__(name)
+        value = self.data[name]
         return value[index] if isinstance(value, OnDisk) else self[name][index]
 
     def largest(self, name: str) -> float:
         """The largest absolute value of an array, without NaNs."""
-        value = super().__getitem__(name)
+        value = self.data[name]
         if isinstance(value, OnDisk) and value.largest is not None:
             return value.largest
         return float(np.nanmax(np.abs(self[name]), initial=0.0))
