@@ -78,7 +78,9 @@ def test_gradients_against_finite_differences(activation, components, widths):
         assert np.isclose(np.sum(gradient * direction), expected, rtol=1e-7, atol=1e-7), i
 
 
-@pytest.mark.parametrize("components", ["mean", "pairs", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "components", ["mean", *(pytest.param(c, marks=pytest.mark.slow) for c in ("pairs", "all"))]
+)
 @pytest.mark.parametrize("activation", ["gelu", pytest.param("tanh", marks=pytest.mark.slow)])
 def test_gradients_at_a_zero_input(activation, components):
     """Where its variance is 0 its roots have no derivative, but what a smooth σ makes of them has one."""

@@ -201,6 +201,7 @@ def test_exponentials_that_overflow_are_refused():
         ntkflow.flow(ntkflow.MLP((1, 5, 2), "exp", C_W=1000.0), np.ones((1, 1)))
 
 
+@pytest.mark.slow
 def test_steepest_pairs_of_the_flow_are_consistent():
     """Nearly equal inputs at variance 1000: the flow's tensors approach those of equal inputs."""
     mlp = ntkflow.MLP((2, 30, 30, 2), "tanh", C_W=[1000.0, 1.5, 1.5])

@@ -111,6 +111,7 @@ def test_show_command(folder):
     assert "1000 networks" in said and "low-noise" in said
 
 
+@pytest.mark.slow
 def test_verify_command(folder):
     arguments = [
         "verify",
@@ -134,6 +135,7 @@ def test_verify_command(folder):
         assert word in ran(folder, 2, *f"verify net.toml --data X.npy --widths {bad}".split())
 
 
+@pytest.mark.slow
 def test_verify_as_a_process(folder):
     arguments = ["verify", "small.toml", "--data", "one.npy", "--widths", "1,2", "--draws", "500"]
     assert "Theory and sampling agree" in ran(folder, 0, *arguments, how=process)

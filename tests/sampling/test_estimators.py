@@ -128,6 +128,7 @@ def test_estimates_are_unbiased_and_their_errors_cover(estimators):
         assert worst_z(values.mean(axis=0), getattr(truth, name), error, truth.error(name)) < 5.5, name
 
 
+@pytest.mark.slow
 def test_adding_inputs_changes_nothing_old():
     mlp = ntkflow.MLP((5, 6, 6, 2), "gelu", **RATES)
     whole = ntkflow.ensemble(mlp, X, 64)

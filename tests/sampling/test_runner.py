@@ -61,6 +61,7 @@ def test_batch_and_block_do_not_matter(estimators, sizes):
     assert not np.allclose(ntkflow.ensemble(MLP, X, 50, seed=8, estimators=estimators)[3].H, reference[3].H)
 
 
+@pytest.mark.slow
 def test_number_of_devices_does_not_matter(folder):
     devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
     subprocess.run(command("--draws", 50, "--seed", 7), cwd=folder, env=os.environ | devices, check=True)
@@ -162,6 +163,7 @@ def distributed(folder, *arguments, processes=2):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_processes(folder):
     """Bit for bit what one process gives, and each has done its part."""
     running = distributed(folder, "--draws", 60, "--block", 10, "--seed", 7)
@@ -195,6 +197,7 @@ def test_process_numbers_on_the_command_line(folder):
         assert status == 2 and word in said and len(said.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_draws(tmp_path):
     """Peak memory of a process, in MB."""
     code = (

@@ -105,6 +105,7 @@ def check_kills(folder, kills, seed, draws):
     assert np.array_equal(resumed[3].A, whole[3].A) and np.array_equal(resumed[3].A_err, whole[3].A_err)
 
 
+@pytest.mark.slow
 def test_killed_runs_go_on(folder):
     check_kills(folder, kills=2, seed=0, draws=DRAWS)
 
@@ -246,6 +247,7 @@ def test_a_second_run_is_refused(folder):
     assert within(folder, *until[3:])[0] == 0 and len(records(path)) == held
 
 
+@pytest.mark.slow
 def test_full_disk(folder):
     """A limit on a file's size fails the write as a full disk does; with room again the run goes on."""
     limited = (
