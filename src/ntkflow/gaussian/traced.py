@@ -33,6 +33,8 @@ _slot_moments = jax.jit(slot_moments, static_argnums=0)
 def traced_expectations(activation: Activation, G, sets: SampleSets) -> Expectations:
     """`expectations` on a metric G (N, N) that may be traced; ActivationError for a σ that has a kink and is not piecewise linear."""
     k, wide = sets.k, sets.wide
+    variance = jnp.diag(G)
+    G = G + jnp.diag(differentiable(activation, variance) - variance)
     if activation.slopes:
         return _piecewise_linear(activation, G, k)._replace(
             wide=_piecewise_linear_moments(activation, G, wide)
@@ -41,16 +43,15 @@ def traced_expectations(activation: Activation, G, sets: SampleSets) -> Expectat
         raise ActivationError(
             f"activation {activation.name} has a kink: its flow can't be traced; only piecewise-linear ones and smooth ones"
         )
-    variance = jnp.diag(G)
-    return _smooth(activation, G + jnp.diag(differentiable(variance) - variance), wide, k)
+    return _smooth(activation, G, wide, k)
 
 
-def differentiable(variance):
-    """Variances, those that are 0 as 1e-16: a smooth σ's integrals take their roots, which have no derivative at 0.
+def differentiable(activation: Activation, variance):
+    """Variances, those that are 0 as 1e-16 unless σ has a kink: integrals take their roots, which have no derivative at 0.
 
     Expectations move by round-off of those at variance 1; their derivatives there are right to about 1e-8.
     """
-    return jnp.where(variance == 0, variance + 1e-16, variance)
+    return variance if activation.kinked else jnp.where(variance == 0, variance + 1e-16, variance)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))

@@ -52,12 +52,7 @@ def kernels(mlp: MLP, X, X2=None, **hyperparameters) -> tuple[jax.Array, jax.Arr
     found = [(G, H)]
     for activation, following in zip(mlp.activation, h[1:], strict=True):
         rows, cols = (
-            samples(
-                activation,
-                variance if activation.slopes else differentiable(variance),
-                label,
-                jnp.ones_like(variance),
-            )
+            samples(activation, differentiable(activation, variance), label, jnp.ones_like(variance))
             for variance, label in zip(variances, labels, strict=True)
         )
         e, _ = integrate(activation, rows, cols, G, shorten=False)
