@@ -145,7 +145,7 @@ bump = ntkflow.kinked(lambda z: jnp.abs(z - 0.5) + jnp.tanh(z), at=(0.5,))
 @pytest.mark.parametrize(
     ("activation", "components"),
     [
-        (hard_tanh, "pairs"),
+        pytest.param(hard_tanh, "pairs", marks=pytest.mark.slow),
         ("elu", "pairs"),
         pytest.param("silu", "pairs", marks=pytest.mark.slow),
         pytest.param(hard_tanh, "all", marks=pytest.mark.slow),

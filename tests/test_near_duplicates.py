@@ -117,7 +117,7 @@ def test_depth_six(activation, C_b, C_W):
     assert np.mean(covered) > 0.99
 
 
-@pytest.mark.parametrize("gap", [1e-8, 1e-12])
+@pytest.mark.parametrize("gap", [pytest.param(1e-8, marks=pytest.mark.slow), 1e-12])
 def test_smooth_activations_lose_nothing(gap):
     flow = ntkflow.flow(network("tanh", 0.1), near_pair(gap))
     same = ntkflow.flow(network("tanh", 0.1), near_pair(0.0))
@@ -230,7 +230,7 @@ def test_kinks_elsewhere(name):
     assert np.mean(covered) > 0.99
 
 
-@pytest.mark.parametrize("ratio", [1.0, 1.3])
+@pytest.mark.parametrize("ratio", [1.0, pytest.param(1.3, marks=pytest.mark.slow)])
 def test_opposite_inputs_through_an_odd_activation(ratio):
     """Without biases every preactivation of -x is that of x with its sign changed."""
     pair = near_pair(1e-10, tilt=0.4, ratio=ratio)
@@ -249,7 +249,9 @@ def test_opposite_inputs_through_an_odd_activation(ratio):
 
 
 @pytest.mark.parametrize(
-    "function", [lambda z: jax.nn.relu(z) ** 2, lambda z: z * jnp.abs(z)], ids=["relu²", "z|z|"]
+    "function",
+    [lambda z: jax.nn.relu(z) ** 2, pytest.param(lambda z: z * jnp.abs(z), marks=pytest.mark.slow)],
+    ids=["relu²", "z|z|"],
 )
 def test_multiples_through_homogeneous_activations(function):
     """σ(cz) = c² σ(z): without biases the second sample's statistics are those of one of the first one's norm, times powers of c."""

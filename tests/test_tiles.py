@@ -92,7 +92,7 @@ SLOW = [
         pytest.param(  # equal inputs in one block and in two
             "relu", [0, 1, 2, 1, 3, 0, 4, 4], 4, marks=pytest.mark.slow
         ),
-        ("relu", [0, 1, 2, 1, 3], 2),
+        pytest.param("relu", [0, 1, 2, 1, 3], 2, marks=pytest.mark.slow),
         pytest.param("relu", [0, 1], 2, marks=pytest.mark.slow),
         *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW),
     ],
@@ -169,6 +169,7 @@ def check_kills(folder, kills, seed, whole):
     assert ntkflow.flow(LINEAR, X, store=path, resume=True).equals(whole)
 
 
+@pytest.mark.slow
 def test_killed_runs_go_on(tmp_path, finished):
     check_kills(tmp_path, kills=1, seed=4, whole=finished[1])
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from . import few_samples
 from .activations import Activation
+from .ahead import ahead
 from .error_estimates import errors_of
 from .errors import NonFiniteError
 from .gaussian import COARSE, FINE, Expectations, Integrals, Rule, SampleSets, integrals, on_pairs
@@ -168,19 +169,31 @@ def _tensors(
     with jax.enable_x64(True):
         H = jnp.asarray(H)
         for i, leaf in enumerate(leaves):
-            # Copies that are made in the background keep all originals.
-            leaves[i] = jnp.asarray(leaf).block_until_ready()
+            # Where it is a copy: those that are made in the background keep all originals.
+            leaves[i] = jax.device_put(leaf).block_until_ready()
             del leaf
         e = tree.unflatten(leaves)
+
+    def steps() -> Iterator[tuple[slice, Tensors]]:
         for start in range(0, S, size):
-            # Filled up to one size, so that a step is compiled once.
-            some = np.minimum(np.arange(start, start + size), S - 1)
-            here = Tensors(*(x[:, some] for x in tensors))
-            new = packed_step(h, e, H, sets.sets[:, some], sets.rows[:, some], here, k=sets.k)
-            stop = min(start + size, S)
-            for whole, part in zip(found, new, strict=True):
-                whole[:, start:stop] = np.asarray(part)[:, : stop - start]
+            some = slice(start, min(start + size, S))
+            here, own, rows = (_columns(x, some, size) for x in (tensors, sets.sets, sets.rows))
+            with jax.enable_x64(True):
+                new = packed_step(h, e, H, own, rows, here, k=sets.k)
+            yield some, new
+
+    for some, new in ahead(steps()):
+        for whole, part in zip(found, new, strict=True):
+            whole[:, some] = np.asarray(part)[:, : some.stop - some.start]
     return found
+
+
+def _columns(arrays, some: slice, size: int):
+    """Those of each array (…, S), filled up to `size` by their last, so that a step is compiled once."""
+    missing = size - (some.stop - some.start)
+    return jax.tree.map(
+        lambda x: np.pad(x[:, some], ((0, 0), (0, missing)), mode="edge") if missing else x[:, some], arrays
+    )
 
 
 def estimated(

@@ -58,7 +58,7 @@ def by_eigenvectors(spec, G):
 
 
 @pytest.mark.parametrize("kind", ["nearly a plane", "nearly a line", "a plane"])
-@pytest.mark.parametrize("spec", ["tanh", "gelu"])
+@pytest.mark.parametrize("spec", ["tanh", pytest.param("gelu", marks=pytest.mark.slow)])
 def test_nearly_dependent_samples(spec, kind):
     """The steepest σ of the range, at the variance of 10: 1e-9."""
     G = metric(np.random.default_rng(1), kind, 0.5, 1.0)

@@ -328,7 +328,8 @@ def test_homogeneity():
     assert np.allclose(scaled.pair((0, 0), (1, 1)), plain.pair((0, 0), (1, 1)) * c[:, None] ** 2, rtol=1e-13)
 
 
-@pytest.mark.parametrize("pattern", [(0, 0, 1, 2), pytest.param((0, 1, 2, 3), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", [(0, 0, 1, 2), (0, 1, 2, 3)])
 def test_gradients_on_more_samples(pattern):
     """First and second derivatives by the metric against central differences."""
     n = max(pattern) + 1
@@ -349,7 +350,7 @@ def test_gradients_on_more_samples(pattern):
     assert float(reverse(0.0)) == pytest.approx(float(jnp.sum(first(0.0))), rel=1e-12)
 
 
-@pytest.mark.parametrize("columns", [2, 3])
+@pytest.mark.parametrize("columns", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_gradients_of_dependent_samples(columns):
     """Where the metric is singular: finite, and those of a metric next to it, but for ⟨σ'σ'σ'σ'⟩: its derivative jumps."""
     z = np.random.default_rng(9).normal(size=(4, columns))

@@ -275,7 +275,9 @@ def test_declared_kinks_by_price(spec):
     ("spec", "expected"),
     [
         (lambda z: jnp.maximum(z - 0.5, 0.0), True),
-        (ntkflow.kinked(lambda z: jnp.maximum(z - 0.5, 0.0), at=(0.5,)), False),
+        pytest.param(
+            ntkflow.kinked(lambda z: jnp.maximum(z - 0.5, 0.0), at=(0.5,)), False, marks=pytest.mark.slow
+        ),
         pytest.param(lambda z: jnp.tanh(z - 0.5), False, marks=pytest.mark.slow),
         pytest.param(lambda z: jnp.abs(z) + jnp.tanh(z), False, marks=pytest.mark.slow),
     ],

@@ -67,7 +67,8 @@ def diabetes(N):
     return X, y[:N, None]
 
 
-@pytest.mark.parametrize("kind", ["cross_entropy", pytest.param("mse", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cross_entropy", "mse"])
 def test_a_few_samples(kind):
     X = np.random.default_rng(0).normal(size=(4, 3))
     y = np.array([0, 1, 1]) if kind == "cross_entropy" else np.array([[1.0, -0.5], [0.3, 0.8], [-1.2, 0.1]])

@@ -88,7 +88,7 @@ def intralayer(activation, n, kind):
     ("activation", "kind", "draws"),
     [
         ("tanh", "kinked", 500),
-        ("relu", "smooth", 500),
+        pytest.param("relu", "smooth", 500, marks=pytest.mark.slow),
         *(
             pytest.param(a, k, 4000, marks=pytest.mark.slow)
             for a in ("tanh", "relu")
@@ -130,9 +130,10 @@ def between_layers(activation, n, most):
     return np.array(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "most", "draws"),
-    [("relu", 2, 500), *(pytest.param(a, 4, 4000, marks=pytest.mark.slow) for a in ("tanh", "relu"))],
+    [("relu", 2, 500), *((a, 4, 4000) for a in ("tanh", "relu"))],
 )
 def test_interlayer_with_none_to_four_weights(activation, most, draws):
     """To leading order: what is left is of relative order 1/n, of the covariance without weights of order 1/n²."""

@@ -34,7 +34,7 @@ def test_theory_and_sampling_agree(ensemble):
 
 
 @pytest.mark.parametrize(
-    "components", ["pairs", "mean", pytest.param([(0, 1), (2,)], marks=pytest.mark.slow)]
+    "components", ["pairs", *(pytest.param(c, marks=pytest.mark.slow) for c in ("mean", [(0, 1), (2,)]))]
 )
 def test_components(ensemble, components):
     flow = ntkflow.flow(MLP, X, components)
@@ -96,6 +96,7 @@ def ran(folder, status, *arguments, how=within):
     return err if status == 2 else out
 
 
+@pytest.mark.slow
 def test_compare_command(folder):
     said = ran(folder, 0, *["compare", "flow.nc", "run.zarr", "--plot", "picture.png"], how=process)
     assert "1000 networks" in said and "They agree within" in said

@@ -149,6 +149,7 @@ def test_adding_inputs_changes_nothing_old():
         )
 
 
+@pytest.mark.slow
 def test_singular_and_smallest_cases():
     """Duplicate, parallel and zero inputs, one sample, one layer, width 1."""
     rows = np.array([X[0], X[0], 2 * X[0], 0 * X[0]])
@@ -244,7 +245,7 @@ def test_neural_indices_of_layer_two():
 @pytest.mark.parametrize(
     "activation, widths",
     [
-        ("tanh", (5, 3, 1)),
+        pytest.param("tanh", (5, 3, 1), marks=pytest.mark.slow),
         pytest.param("tanh", (5, 6, 7, 5, 1), marks=pytest.mark.slow),
         pytest.param("relu", (5, 3, 2, 1), marks=pytest.mark.slow),
         ("sin", (5, 1)),

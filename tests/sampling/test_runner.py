@@ -44,14 +44,12 @@ def same(a, b, rtol=1e-10):
                 assert np.allclose(x, y, rtol=rtol, atol=rtol * np.abs(y).max() + 1e-15), (one.layer, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimators", "sizes"),
     [
         ("low-noise", ((7, 50), (3, 8))),
-        *(
-            pytest.param(e, ((1, 50), (7, 50), (3, 8), (1, 1)), marks=pytest.mark.slow)
-            for e in ("low-noise", "direct")
-        ),
+        *((e, ((1, 50), (7, 50), (3, 8), (1, 1))) for e in ("low-noise", "direct")),
     ],
 )
 def test_batch_and_block_do_not_matter(estimators, sizes):

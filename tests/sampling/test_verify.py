@@ -37,9 +37,8 @@ def judged(ensembles):
     return extrapolate(ntkflow.flow(ensembles[-1].mlp, ensembles[-1].X), ensembles)
 
 
-@pytest.mark.parametrize(
-    "labels", [LARGE[::2], pytest.param(LARGE[1::2], marks=pytest.mark.slow)], ids=["half", "others"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", [LARGE[::2], LARGE[1::2]], ids=["half", "others"])
 def test_large_errors_are_caught_by_a_small_ensemble(labels):
     ensembles = measured("sin", (8, 16), 5000, DIGITS[:2])
     assert judged(ensembles).agrees
@@ -109,6 +108,7 @@ def test_bad_widths(widths, hidden, word):
         ntkflow.verify(ntkflow.MLP((64, *hidden, 2)), DIGITS, widths, draws=10)
 
 
+@pytest.mark.slow
 def test_smallest_cases():
     """One sample; two layers, where nothing is left to fit but constants; duplicate, parallel and zero inputs."""
     assert ntkflow.verify(ntkflow.MLP((64, 8, 1), "tanh", **RATES), DIGITS[:1], (1, 2), draws=500).agrees

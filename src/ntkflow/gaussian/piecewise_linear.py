@@ -7,19 +7,31 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
+from ..ahead import ahead
+from ..memory import aligned_empty
 from .four_signs import quadrature
 from .linear_pieces import pair_moment, pair_tables, slot_moments
 from .rules import Factors, Rule, evaluate
 
 # How many pairs and quadruples at a time; fewer are filled up to a power of two, so that kernels are compiled for few sizes.
 _PAIRS, _QUADRUPLES = 2**15, 2**10
-_TABLES = {"Phi": 0, "dPhi": 0, "J_ss": 3, "J_dd": 3, "K_sd": 2, "Q_ss": 5, "Q_dd": 5}
 
-_pair_tables = jax.jit(pair_tables)
 _slot_moments = jax.jit(slot_moments, static_argnums=0)
+
+
+@jax.jit
+def _stacked_tables(*arguments):
+    tables = pair_tables(*arguments)
+    return {name: jnp.stack(x) if isinstance(x, list) else x for name, x in tables.items()}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _pair_moments(requests: tuple[tuple[Factors, Factors], ...], *arguments):
+    return [pair_moment(f, g, *arguments) for f, g in requests]
 
 
 class PiecewiseLinear:
@@ -36,46 +48,38 @@ class PiecewiseLinear:
 
     def tables(self) -> dict[str, np.ndarray]:
         """Those of `Expectations`, by name."""
-        N = len(self.G)
-        out = {name: np.empty((orders or 1, N * N)) for name, orders in _TABLES.items()}
-
-        def keep(rows: slice, found: dict) -> None:
-            for name, table in out.items():
-                values = found[name] if _TABLES[name] else [found[name]]
-                for order, one in enumerate(values):
-                    table[order, rows] = np.asarray(one)[: rows.stop - rows.start]
-
-        self._on_pairs(_pair_tables, keep)
-        return {
-            name: table.reshape(-1, N, N) if _TABLES[name] else table.reshape(N, N)
-            for name, table in out.items()
-        }
+        return self._on_pairs(_stacked_tables)
 
     def pairs(self, requests: list[tuple[Factors, Factors]]) -> dict[tuple[Factors, Factors], np.ndarray]:
         """`pair` for each (f, g)."""
-        return {request: self.pair(*request) for request in requests}
+        kernel = functools.partial(_pair_moments, tuple(requests))
+        return dict(zip(requests, self._on_pairs(kernel), strict=True))
 
     def pair(self, f: Factors, g: Factors) -> np.ndarray:
         """⟨Π_{i∈f} σ^(i)(z_a) Π_{i∈g} σ^(i)(z_b)⟩ for i ∈ {0, 1}, without δ's: (N, N)."""
-        out = np.empty(self.G.size)
+        return self.pairs([(f, g)])[f, g]
 
-        def keep(rows: slice, found) -> None:
-            out[rows] = np.asarray(found)[: rows.stop - rows.start]
-
-        self._on_pairs(functools.partial(pair_moment, f, g), keep)
-        return out.reshape(self.G.shape)
-
-    def _on_pairs(self, kernel: Callable, keep: Callable[[slice, Any], None]) -> None:
-        """Calls kernel on blocks of the N² pairs, row after row."""
+    def _on_pairs(self, kernel: Callable) -> Any:
+        """What kernel finds on the N² pairs, taken row after row: its arrays (…, pairs) as (…, N, N)."""
         variance, covariance = np.diag(self.G), self.G.ravel()
         parallel = np.sign(np.nan_to_num(self.ratio)).ravel()
-        for rows, index in _blocks(len(covariance), _PAIRS):
-            first, other = np.divmod(index, len(variance))
-            with jax.enable_x64(True):
-                found = kernel(
-                    self.slopes, self.at_zero, variance[first], covariance[index], variance[other], parallel[index]
-                )  # fmt: skip
-                keep(rows, found)
+        N = len(variance)
+
+        def blocks() -> Iterator[tuple[slice, list, Any]]:
+            for rows, index in _blocks(N * N, _PAIRS):
+                first, other = np.divmod(index, N)
+                metric = variance[first], covariance[index], variance[other], parallel[index]
+                with jax.enable_x64(True):
+                    found = jax.tree.flatten(kernel(self.slopes, self.at_zero, *metric))
+                yield rows, *found
+
+        whole, tree = [], None
+        for rows, parts, tree in ahead(blocks()):
+            whole = whole or [aligned_empty((*part.shape[:-1], N * N)) for part in parts]
+            for one, part in zip(whole, parts, strict=True):
+                one[..., rows] = np.asarray(part)[..., : rows.stop - rows.start]
+        assert tree is not None
+        return tree.unflatten([one.reshape(*one.shape[:-1], N, N) for one in whole])
 
     def wide_all(self, samples: np.ndarray) -> np.ndarray:
         """⟨Π_i σ^(p_i)(z_i)⟩ on quadruples (M, 4) for every p ∈ {0, 1}⁴: (M, 2, 2, 2, 2). Memory O(M)."""

@@ -5,9 +5,14 @@ f_k are the normalised Hermite coefficients of f(s u), u ~ N(0, 1).
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from ..ahead import ahead
+from ..memory import aligned_empty
 
 _BLOCK, _UNROLLED = 128, 16
 _BELOW_ROUNDOFF = 1e-17
@@ -24,7 +29,6 @@ def pair_tables(coefficients: np.ndarray, f: list[int], g: list[int], correlatio
     share = _share_from(coefficients)
     most = share.max(axis=1)
     worst = (most[f] * most[g]).max(axis=0) * np.abs(correlation).max() ** np.arange(share.shape[-1])
-    terms = _UNROLLED * -(-np.count_nonzero(worst > _BELOW_ROUNDOFF) // _UNROLLED)
     start = 3 * share.shape[-1] // 4
     power = np.abs(correlation) ** start
     left, right = share[f, :, start], share[g, :, start]
@@ -33,27 +37,46 @@ def pair_tables(coefficients: np.ndarray, f: list[int], g: list[int], correlatio
         [power * np.multiply.outer(*sides) <= small for sides in zip(left, right, strict=True)]
     )
     # Apart from each other: who needs some of them need not keep all.
-    tables = [np.empty(correlation.shape) for _ in f]
-    # Terms first, highest first: each is then one contiguous block. Filled up to whole blocks of one size, compiled once.
+    tables = [aligned_empty(correlation.shape) for _ in f]
+    terms = int(np.count_nonzero(worst > _BELOW_ROUNDOFF))
+    for rows, columns, block in ahead(_blocks(coefficients, f, g, correlation, terms)):
+        for table, part in zip(tables, np.asarray(block), strict=True):
+            here = table[rows, columns]
+            here[:] = part[: here.shape[0], : here.shape[1]]
+    return tables, converged
+
+
+def _blocks(coefficients: np.ndarray, f: list[int], g: list[int], correlation: np.ndarray, terms: int):
+    """Rows, columns and the T tables there, block by block, all of one size, so that they are compiled once."""
     N = len(correlation)
     size = min(_BLOCK, 8 * -(-N // 8))
     whole = size * -(-N // size)
-    by_term = np.zeros((max(terms, _UNROLLED), len(coefficients), whole))
-    by_term[by_term.shape[0] - min(terms, share.shape[-1]) :, :, :N] = np.moveaxis(
-        coefficients[..., :terms], -1, 0
-    )[::-1]
+    # An even f has even terms alone, and an odd one odd ones.
+    odd = ~np.any(coefficients[..., ::2], axis=(1, 2))
+    every = 2 if np.all(odd | ~np.any(coefficients[..., 1::2], axis=(1, 2))) else 1
+    first = np.where(odd[f], every - 1, 0)
+    count = _UNROLLED * max(1, -(-terms // (every * _UNROLLED)))
+    by_term = np.zeros((every * count, len(coefficients), whole))
+    by_term[:terms, :, :N] = np.moveaxis(coefficients[..., :terms], -1, 0)
+    # Terms first, highest first: each is then one contiguous block.
+    k = first + every * np.arange(count)[::-1, None]
     rho = np.zeros((whole, whole))
     rho[:N, :N] = correlation
+    blocks = [slice(i, i + size) for i in range(0, whole, size)]
     with jax.enable_x64(True):
-        blocks = [slice(i, i + size) for i in range(0, whole, size)]
-        left = [jnp.asarray(by_term[:, f, block]) for block in blocks]
-        right = [jnp.asarray(by_term[:, g, block]) for block in blocks]
-        for i, rows in enumerate(blocks):
-            for j, columns in enumerate(blocks):
-                block = np.asarray(series_block(left[i], right[j], rho[rows, columns]))
-                for table, part in zip(tables, block, strict=True):
-                    table[rows, columns] = part[: N - rows.start, : N - columns.start]
-    return tables, converged
+        left, right = ([jnp.asarray(by_term[k, side, block]) for block in blocks] for side in (f, g))
+    for i, rows in enumerate(blocks):
+        for j, columns in enumerate(blocks):
+            with jax.enable_x64(True):
+                block = _from_lowest(left[i], right[j], jnp.asarray(rho[rows, columns]), first, every)
+            yield rows, columns, block
+
+
+@functools.partial(jax.jit, static_argnames="every")
+def _from_lowest(left, right, rho, first, every: int):
+    """Σ_m ρ^(first + every m) f_am g_bm."""
+    block = series_block(left, right, rho**every)
+    return jnp.where(first[:, None, None] > 0, block * rho, block)
 
 
 @jax.jit

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.polynomial.hermite_e import hermeval
 
 from ..activations import Activation
+from ..memory import aligned_empty
 from . import exponentials
 from .conditioned_pairs import pair_moments
 from .graded import graded_rule
@@ -30,6 +31,11 @@ ALWAYS: list[tuple[Factors, Factors]] = [
 _PRODUCTS: list[Factors] = [(0, 0), (0, 1), (1, 1), (0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 1, 1)]
 _HELD: list[Factors] = [*((order,) for order in range(ORDER + 1)), *_PRODUCTS]
 """All that is ever asked for on one of two samples; three or four of one kind leave one or none for the other."""
+
+
+def _rows(values: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """values[:, index], without a copy where the index counts up, as it does on a diagonal."""
+    return values[:, index[0] : index[-1] + 1] if np.all(np.diff(index) == 1) else values[:, index]
 
 
 class SeriesIntegrals:
@@ -69,19 +75,25 @@ class SeriesIntegrals:
 
     def _derivatives(self, a: int, b: int, order: int) -> np.ndarray:
         row = [(a + order - m, b + m) for m in range(order + 1)]
-        stack = np.stack([self.pair((i,), (j,)) for i, j in row])
-        if self.activation.kinks:
-            for m, (i, j) in enumerate(row):
-                stack[m] += self.deltas.terms(i, j)
+        stack = aligned_empty((len(row), *self.G.shape))
+        for derivative, (i, j) in zip(stack, row, strict=True):
+            derivative[:] = self.pair((i,), (j,))
+            if self.activation.kinks:
+                derivative += self.deltas.terms(i, j)
         # Where z2 = c z1 the separate derivatives diverge at kinks, and cancel where variances are large. The total one stands
         # at z1, or at z2 where z1 = 0: what derivatives by that z1 are contracted with vanishes.
-        stack[:, self.parallel] = 0.0
+        i, j = self._parallel_pairs
+        stack[:, i, j] = 0.0
         alive = self.s > 0
-        i, j = np.nonzero(self.parallel & alive[:, None])
-        stack[0, i, j] = self._total_derivative(i, j, a, b, order)
-        i, j = np.nonzero(self.parallel & ~alive[:, None] & alive)
-        stack[order, i, j] = self._total_derivative(j, i, b, a, order)
+        first, second = alive[i], ~alive[i] & alive[j]
+        stack[0, i[first], j[first]] = self._total_derivative(i[first], j[first], a, b, order)
+        stack[order, i[second], j[second]] = self._total_derivative(j[second], i[second], b, a, order)
         return stack
+
+    @functools.cached_property
+    def _parallel_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        i, j = np.nonzero(self.parallel)
+        return i, j
 
     def _total_derivative(self, i, j, a: int, b: int, order: int) -> np.ndarray:
         """⟨dⁿP/dz1ⁿ⟩ of P = σ^(a)(z1) σ^(b)(c z1) on pairs of samples with z2 = c z1, n = `order`: (M,).
@@ -112,7 +124,7 @@ class SeriesIntegrals:
                 least = np.where(better, size, least)
         if self.rule.suspicious:
             for m in range(order + 1):
-                found += math.comb(order, m) * np.abs(c) ** m * self._undeclared(a + order - m, b + m)[i, j]
+                found += math.comb(order, m) * np.abs(c) ** m * self._undeclared(a + order - m, b + m, i, j)
         return found
 
     def _ordinary_means(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
@@ -145,8 +157,10 @@ class SeriesIntegrals:
             a, b = i[some], j[some]
             sign = np.where(self.rho[a, b] < 0, -1.0, 1.0)
             if self.has_series:
-                second = np.where(sign[:, None] < 0, self.values[:, b, ::-1], self.values[:, b])
-                yield some, self.values[:, a], second, self.u, self.psi[:, 0]
+                first, second = (_rows(self.values, x) for x in (a, b))
+                if np.any(sign < 0):
+                    second = np.where(sign[:, None] < 0, second[..., ::-1], second)
+                yield some, first, second, self.u, self.psi[:, 0]
             else:
                 width = np.stack([1 / scales[a], 1 / scales[b]])
                 breaks = kinks[None] * np.stack([np.ones(len(a)), sign])[:, None] * width[:, None]
@@ -191,34 +205,41 @@ class SeriesIntegrals:
     def _prepare(self, requests: list[tuple[Factors, Factors]]) -> None:
         """Compute those tables that are still missing, and what `tables` needs: the more at once the faster."""
         new = sorted({(max(r), min(r)) for r in [*ALWAYS, *requests]} - self._tables.keys())
-        if not new:
+        if alone := [request for request in new if not request[1]]:
+            self._tables |= zip(alone, self._on_one_sample(alone), strict=True)
+        if not (new := [request for request in new if request[1]]):
             return
         if self.has_series:
             tables, slow = self._series(new)
         else:
             tables = [np.zeros(self.G.shape) for _ in new]
             slow = np.ones((len(new), *self.G.shape), bool)
-        i, j = np.nonzero(self.parallel)
+        i, j = self._parallel_pairs
         for table, along in zip(tables, self._along_lines(i, j, new), strict=True):
             table[i, j] = along
-        for t, (_, g) in enumerate(new):
-            if g == ():
-                tables[t][:] = np.diag(tables[t]).copy()[:, None]
-                slow[t] = False
         slow &= ~self.parallel & self.wanted
         if self.activation.exponentials:
             a, b = np.nonzero(self._closed())
-            for t, (f, g) in enumerate(new):
-                tables[t][a, b] = exponentials.pair_moment(
-                    self.activation.exponentials, f, g, self.G[a, a], self.G[a, b], self.G[b, b]
-                )
+            for table, request in zip(tables, new, strict=True):
+                table[a, b] = self._closed_form(request, a, b)
         elif np.any(slow):
             self._fill_conditioned(tables, new, slow)
         if self.rule.suspicious and not self.activation.exponentials:
+            every = np.arange(len(self.s))
             for table, (f, g) in zip(tables, new, strict=True):
                 if len(f) == len(g) == 1:
-                    table += self._undeclared(f[0], g[0])
-        self._tables.update(zip(new, tables, strict=True))
+                    table += self._undeclared(f[0], g[0], *np.ix_(every, every))
+        self._tables |= zip(new, tables, strict=True)
+
+    def _on_one_sample(self, requests: list[tuple[Factors, Factors]]) -> list[np.ndarray]:
+        """The tables (N, N) of requests that ask for nothing on the second sample."""
+        every = np.arange(len(self.s))
+        means = self._along_lines(every, every, requests)
+        if self.activation.exponentials:
+            closed = np.flatnonzero(np.diag(self._closed()))
+            for mean, request in zip(means, requests, strict=True):
+                mean[closed] = self._closed_form(request, closed, closed)
+        return [np.broadcast_to(mean[:, None], self.G.shape) for mean in means]
 
     def _series(self, new: list[tuple[Factors, Factors]]) -> tuple[list[np.ndarray], np.ndarray]:
         """The T tables (N, N) by their Hermite series, and where these have not converged."""
@@ -240,6 +261,11 @@ class SeriesIntegrals:
         """Where the closed form of a sum of exponentials loses nothing by cancellation: (N, N)."""
         large = (self.s > 1) | (len(self.activation.exponentials) == 1)
         return np.multiply.outer(large, large)
+
+    def _closed_form(self, request: tuple[Factors, Factors], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Of a sum of exponentials, on pairs a, b of samples."""
+        G = self.G
+        return exponentials.pair_moment(self.activation.exponentials, *request, G[a, a], G[a, b], G[b, b])
 
     def _fill_conditioned(
         self, tables: list[np.ndarray], new: list[tuple[Factors, Factors]], slow: np.ndarray
@@ -267,7 +293,7 @@ class SeriesIntegrals:
         by_parts = np.stack([self._along_lines(index, index, [((0,), ())], n)[0] for n in orders])
         return missing_deltas(self.activation, means, by_parts, norms[0], self.s), norms
 
-    def _undeclared(self, a: int, b: int) -> np.ndarray:
-        """What a kink that is not declared adds to ⟨σ^(a)(z1) σ^(b)(z2)⟩ at most: (N, N)."""
+    def _undeclared(self, a: int, b: int, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """What a kink that is not declared adds to ⟨σ^(a)(z_i) σ^(b)(z_j)⟩ at most."""
         missing, norms = self._missing
-        return np.multiply.outer(missing[a], norms[b]) + np.multiply.outer(norms[a], missing[b])
+        return missing[a, i] * norms[b, j] + norms[a, i] * missing[b, j]
