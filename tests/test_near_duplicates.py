@@ -230,7 +230,8 @@ def test_kinks_elsewhere(name):
     assert np.mean(covered) > 0.99
 
 
-@pytest.mark.parametrize("ratio", [1.0, pytest.param(1.3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ratio", [1.0, 1.3])
 def test_opposite_inputs_through_an_odd_activation(ratio):
     """Without biases every preactivation of -x is that of x with its sign changed."""
     pair = near_pair(1e-10, tilt=0.4, ratio=ratio)

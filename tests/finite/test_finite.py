@@ -30,12 +30,13 @@ def close(a, b, tolerance=1e-12):
     return a.shape == b.shape and np.abs(a - b).max() <= tolerance * max(np.abs(b).max(), 1e-30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "widths"),
     [
-        pytest.param("tanh", (5, 7, 3), marks=pytest.mark.slow),
+        ("tanh", (5, 7, 3)),
         ("relu", (5, 7, 6, 3)),
-        *(pytest.param(n, (5, 7, 6, 8, 4, 3), marks=pytest.mark.slow) for n in NAMES),
+        *((n, (5, 7, 6, 8, 4, 3)) for n in NAMES),
     ],
 )
 def test_three_roads_to_the_ntk(activation, widths):

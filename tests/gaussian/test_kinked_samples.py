@@ -49,12 +49,9 @@ def closed(G, slots=(0, 1, 2, 3)):
     return np.stack([PiecewiseLinear(RELU, g, apart, FINE).wide_all(np.array([slots]))[0] for g in G])
 
 
-@pytest.mark.parametrize(
-    "kind", [next(iter(SPREADS)), *(pytest.param(k, marks=pytest.mark.slow) for k in list(SPREADS)[1:])]
-)
-@pytest.mark.parametrize(
-    "spec", [AT_0, pytest.param(ELSEWHERE, marks=pytest.mark.slow)], ids=["at 0", "elsewhere"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SPREADS)
+@pytest.mark.parametrize("spec", [AT_0, ELSEWHERE], ids=["at 0", "elsewhere"])
 def test_relu_by_the_general_method(spec, kind):
     """The worst of kinks: 1e-5 next to a plane, 1e-9 elsewhere, and an estimate that is of the error's size."""
     G = metrics(np.random.default_rng(3), kind, 6)

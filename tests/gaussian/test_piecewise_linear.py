@@ -247,7 +247,8 @@ def test_four_signs_estimate_their_error():
         assert abs(some - exact) < 3 * abs(some - fewer) + 1e-13, kind
 
 
-@pytest.mark.parametrize("spread", [3.0, pytest.param(1e-2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [3.0, 1e-2])
 def test_points_in_a_plane(spread):
     """Any quadruples of seven points in the plane, multiples and opposites among them: by wedges, to 1e-11."""
     rng = np.random.default_rng(3)
@@ -268,7 +269,10 @@ def test_points_in_a_plane(spread):
             ), (row, primed)
 
 
-@pytest.mark.parametrize(("angle", "position"), [(1e-3, 1), (1e-5, 2), (1e-6, 3)])
+@pytest.mark.parametrize(
+    ("angle", "position"),
+    [(1e-6, 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1e-3, 1), (1e-5, 2)))],
+)
 def test_nearly_parallel_samples_in_a_plane(angle, position):
     """The metric tells their distance only to a share eps / angle² of it, but moments to eps / angle."""
     angles = np.insert([0.0, 0.9, 2.3], position, angle)
@@ -298,6 +302,7 @@ def test_nearly_parallel_samples_of_a_singular_metric():
         assert np.all(np.abs(found - expected) < 1e-9 * scale), slots
 
 
+@pytest.mark.slow
 def test_placements_of_the_slots():
     """`wide_all` and `pair` on quadruples of one to four samples in any order; blocks that are not full."""
     z = np.random.default_rng(5).normal(size=(5, 7))
@@ -350,7 +355,8 @@ def test_gradients_on_more_samples(pattern):
     assert float(reverse(0.0)) == pytest.approx(float(jnp.sum(first(0.0))), rel=1e-12)
 
 
-@pytest.mark.parametrize("columns", [pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [2, 3])
 def test_gradients_of_dependent_samples(columns):
     """Where the metric is singular: finite, and those of a metric next to it, but for ⟨σ'σ'σ'σ'⟩: its derivative jumps."""
     z = np.random.default_rng(9).normal(size=(4, columns))

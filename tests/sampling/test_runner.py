@@ -175,6 +175,7 @@ def test_two_processes(folder):
     )
 
 
+@pytest.mark.slow
 def test_two_processes_fail_together(folder):
     """What only process 0 can find out ends both, with one sentence."""
     (folder / "run.zarr").mkdir()
