@@ -31,7 +31,9 @@ def _determinant(a, b, c):
     """a b - c² to the last digits of what these floats give: near ρ = ±1 the products cancel."""
     plain = a * b - c * c
     (a1, a2), (b1, b2), (c1, c2) = (_halves(x) for x in (a, b, c))
-    exact = (a1 * b1 - c1 * c1) + ((a1 * b2 + a2 * b1) - 2 * (c1 * c2)) + (a2 * b2 - c2 * c2)
+    middle, lost = _sum_and_rest(a1 * b2, a2 * b1)
+    middle, rest = _sum_and_rest(middle, -2 * (c1 * c2))
+    exact = ((a1 * b1 - c1 * c1) + middle) + ((a2 * b2 - c2 * c2) + (lost + rest))
     return plain + jax.lax.stop_gradient(exact - plain)
 
 
@@ -39,6 +41,13 @@ def _halves(x):
     """x as a sum of two floats of 26 digits, whose products are exact."""
     high = jax.lax.reduce_precision(x, exponent_bits=11, mantissa_bits=25)
     return high, x - high
+
+
+def _sum_and_rest(x, y):
+    """x + y, and what rounding took from it."""
+    total = x + y
+    added = total - x
+    return total, (x - (total - added)) + (y - added)
 
 
 def angle(g11, g12, g22, parallel=None):
