@@ -8,7 +8,7 @@ import functools
 import itertools
 
 import numpy as np
-from exact_pairs import flow_of_pair
+from exact_networks import flow_of_samples
 from mpmath import mp, mpf
 from mpmath.calculus.quadrature import GaussLegendre
 
@@ -23,9 +23,10 @@ _DEGREE = 5  # 48 nodes on a part
 
 
 def exact_flow_of_pieces(mlp, X):
-    """`flow_of_pair` of a network whose activations are straight between their kinks."""
+    """`flow_of_samples`, for a pair, of a network whose activations are straight between their kinks."""
     with mp.workdps(DIGITS):
-        return flow_of_pair(mlp, X, mpf, lambda activation, G, H: _Pieces(activation).on_pair(G, H))
+        exact = np.array([[mpf(float(x)) for x in row] for row in X])
+        return flow_of_samples(mlp, exact, mpf, lambda activation, G, H: _Pieces(activation).on_pair(G, H))
 
 
 class _Pieces:

@@ -5,13 +5,15 @@ import warnings
 
 import numpy as np
 import pytest
-from exact_pairs import exact_flow, random_pair
+from exact_networks import exact_flow
+from exact_pairs import random_pair
 
 import ntkflow
 from ntkflow import runs
 from ntkflow.activations import activation as activation_of
 from ntkflow.gaussian import COARSE, FINE, Rule
 from ntkflow.statistics import natural_scales
+from ntkflow.two_byte import TwoByteArray
 
 FINER = Rule(
     reach=14.0,
@@ -51,6 +53,35 @@ def test_the_two_rules_never_take_as_many_terms(series):
     """Which level serves is decided by each rule alone: with the same terms, what they leave out would not show."""
     fine, coarse = ({terms for *_, terms in getattr(rule, series)} for rule in (FINE, COARSE))
     assert not fine & coarse
+
+
+@pytest.mark.parametrize("C_W", [1e12, 1e-14])
+def test_estimates_reach_as_far_as_tensors(C_W):
+    """Two bytes alone reach from 1e-38 to 3e38: scaled by C_W in every layer, V and its estimates scale with C_W to the power of 2 layers."""
+    x = np.random.default_rng(0).normal(size=(3, 4))
+    plain, scaled = (
+        ntkflow.flow(ntkflow.MLP((4, 8, 8, 2), "relu", 0.0, [w] * 3, 0.0, 1.0), x) for w in (1.0, C_W)
+    )
+    for layer, other in zip(plain, scaled, strict=True):
+        assert np.allclose(other.V, layer.V * C_W ** (2 * layer.layer), rtol=1e-9)
+        estimate = other.error("V") / C_W ** (2 * layer.layer)
+        assert np.all((estimate > 0) & (estimate < 1e-11 * layer.G.max() ** 2))
+
+
+def test_two_byte_arrays():
+    """Numbers ≥ 0 are rounded up, by at most 2 %, and stay apart from 0; a unit of any size."""
+    rng = np.random.default_rng(1)
+    for size in (1e-240, 3.7e-80, 1.0, 2e155, 1e300):
+        numbers = size * 10 ** rng.uniform(-12, 0, (7, 11))
+        held = TwoByteArray.empty(numbers.shape, size)
+        held[:4], held[4:] = numbers[:4], numbers[4:]
+        assert np.all((held.floats() >= numbers) & (held.floats() <= 1.02 * numbers))
+        assert held.max() == held[...].max() and held.size == 77
+        tiny = held.copy()
+        tiny[0] = np.asarray(1e-60 * size)
+        tiny[1] = np.asarray(0.0)
+        assert np.all(tiny[0] > 0) and not np.any(tiny[1]) and np.array_equal(tiny[2:], held[2:])
+        assert np.array_equal(held.rearranged(np.transpose).floats(), held.floats().T)
 
 
 @pytest.mark.slow
@@ -140,7 +171,7 @@ def test_estimates_of_a_declared_kink_are_honest(spreads, two):
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", KINKED[:3], ids=str)
 def test_estimates_of_piecewise_linear_pairs_are_honest(spec):
-    """All components of the layers 2 and 3 of 60 random pairs, correlations through ±1, against 80 digits: 8,800 for each activation."""
+    """All components of the layers 2 and 3 of 60 random pairs, correlations through ±1, against 200 digits: 8,800 for each activation."""
     rng = np.random.default_rng(0)
     ratios = []
     for case in range(60):

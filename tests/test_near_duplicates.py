@@ -1,4 +1,4 @@
-"""Inputs that nearly coincide, through kinked activations: against 80 digits, and against smooth activations' own digits."""
+"""Inputs that nearly coincide, through kinked activations: against 200 digits, and against smooth activations' own digits."""
 
 import functools
 import warnings
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exact_pairs import exact_flow
+from exact_networks import exact_flow
 from exact_pieces import exact_flow_of_pieces
 
 import ntkflow
@@ -77,6 +77,42 @@ def test_near_duplicates_among_others(activation, C_b):
     covered = []
     check(network(activation, C_b), near_pair(1e-12, tilt=0.4), covered, with_others(), "pairs")
     assert np.mean(covered) > 0.99
+
+
+@pytest.mark.parametrize("apart", [1e-16, 3e-15, 5e-14, 1e-12])
+def test_multiples_up_to_a_little(apart):
+    """Whether they are taken for exact multiples or not, estimates cover what that costs."""
+    x = np.array([-0.03487039784718101, 0.11639973168191803])
+    pair = np.stack([x, 1.7 * x + apart * np.array([0.11, 0.03])])
+    mlp = ntkflow.MLP((2, 64, 1, 16, 2), ["linear", "abs", LEAKY], 0.0, [0.5, 0.9, 1.3, 1.4], 0.3, 1.0)
+    for layer, exact in zip(ntkflow.flow(mlp, pair), exact_flow(mlp, pair), strict=True):
+        for name in ("G", "H", *TENSORS):
+            assert np.all(np.abs(layer.values[name] - exact[name]) <= layer.error(name)), (name, layer.layer)
+
+
+@pytest.mark.parametrize("above", ["linear", {"name": "leaky_relu", "slope": 1.0}], ids=str)
+@pytest.mark.parametrize("below", ["linear", "relu"])
+def test_a_linear_layer_above(below, above):
+    """It has no kink, and tells two samples apart whatever rounding made of their angle: V, D, A in either order of the inputs."""
+    X = np.array(
+        [
+            [1.836622090234208, 1.0361420857323038, 0.2641146051791707],
+            [1.8366221036409554, 1.0361420908410406, 0.26411460259741554],
+        ]
+    )
+    for gap in (1.0, 1e-2, 1e-4):
+        pair = np.stack([X[0], X[0] + gap * (X[1] - X[0])])
+        mlp = ntkflow.MLP((3, 2, 64, 16), [below, above], 0.1, 1.5, 0.0, 1.0)
+        flow, swapped = ntkflow.flow(mlp, pair), ntkflow.flow(mlp, pair[::-1])
+        for layer, other, exact in zip(flow, swapped, exact_flow(mlp, pair), strict=True):
+            for name in ("G", "H", *TENSORS):
+                value, estimate = layer.values[name], layer.error(name)
+                assert np.all(np.abs(value - exact[name]) <= estimate), (name, layer.layer)
+                back = other.values[name][np.ix_(*[[1, 0]] * value.ndim)]
+                assert np.all(np.abs(value - back) <= 2 * estimate), (name, layer.layer)
+                if below == "linear" or name == "V":
+                    scale = natural_scales(layer.values)[name]
+                    assert np.all(np.abs(value - exact[name]) <= 1e-12 * scale), (name, layer.layer)
 
 
 @pytest.mark.slow

@@ -6,9 +6,10 @@ import functools
 
 import numpy as np
 
+from .error_estimates import Errors
+from .lazy import Tables
 from .recursions import means
 from .runs import Kernels
-from .statistics import Tables
 
 
 def distinct_rows(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -24,7 +25,7 @@ def on_all(table: np.ndarray, index: np.ndarray) -> np.ndarray:
     return table if table.shape[-1] == len(index) else table[..., index[:, None], index]
 
 
-def kernel_tables(of: Kernels, errors: dict[str, np.ndarray], index: np.ndarray) -> tuple[Tables, Tables]:
+def kernel_tables(of: Kernels, errors: Errors, index: np.ndarray) -> tuple[Tables, Tables]:
     """G and H, and how H splits by layers, made when it is looked at: values and errors, on all inputs.
 
     A part of H has twice the largest relative error of H as its own: it is made of the same expectations, or of fewer.

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from ml_dtypes import bfloat16
 
 from .gaussian import SampleSets
 from .near_duplicates import any_close, cancelled
 from .recursions.symmetry import SYMMETRIES, largest_on_own_samples, orbits, orbits_by_samples
 from .statistics import MADE_OF, TENSORS, natural_scales
+from .two_byte import TwoByteArray
+
+Errors = dict[str, Any]
+"""By name: arrays (N, N) for G and H, a `TwoByteArray` for each packed tensor."""
 
 _COLUMNS = 2**14  # sets at a time
 _ROUNDOFF = 32  # eps that rounding leaves in each layer
@@ -21,7 +26,7 @@ def errors_of(
     layer: int,
     close: np.ndarray,
     sets: SampleSets | None,
-) -> dict[str, np.ndarray]:
+) -> Errors:
     """The difference of a coarser and nudged computation, and round-off of what a component is made of and of what cancels in it.
 
     The difference of one component on three or four samples may vanish by accident: each is taken to be the largest in its
@@ -32,15 +37,16 @@ def errors_of(
         close: of the layer, as of `Kernels`.
     """
     scales = natural_scales(values)
-    errors = {}
+    errors: Errors = {}
     for name in ("G", "H"):
         scale = max(scales[name], np.abs(values[name]).max())
         errors[name] = _error(np.abs(values[name] - others[name]), layer, scale, cancelled(name, close, None))
     if sets is None:
         return errors
     tensors = [name for name in values if name in SYMMETRIES]
-    # Tensors are large, and two digits of an error are enough: rounded up.
-    errors |= {name: np.empty(values[name].shape, bfloat16) for name in tensors}
+    for name in tensors:
+        size = max(scales[name], np.abs(values[name]).max())
+        errors[name] = TwoByteArray.empty(values[name].shape, size)
     # G1 and H1 of layer 2 are zero; so may others be, where rounding makes one sample of two.
     cancelling = (
         [name for name in tensors if layer > 2 or name not in ("G1", "H1")] if any_close(close) else []
@@ -56,7 +62,7 @@ def errors_of(
             # So that it is the same on whatever closed set a component is computed.
             scale = np.maximum(scales[name], largest_on_own_samples(name, values[name][some], sets.k))
             lost = cancelled(name, close, chosen) if name in cancelling else 0.0
-            errors[name][some] = _error(change, layer, scale, lost) * (1 + 2**-7)
+            errors[name][some] = _error(change, layer, scale, lost)
     return errors
 
 

@@ -20,6 +20,7 @@ from .gaussian import SampleSets
 from .gaussian.kinks import ROUNDOFF, sine_squared
 from .mlp import MLP
 from .recursions.symmetry import orbits
+from .two_byte import TwoByteArray
 
 _CLOSE = 0.05  # sin of the angle between preactivations, below which the direct computation is mended
 _APART = 0.3  # above it, no more is lost than round-off
@@ -28,13 +29,14 @@ _PER_GAP = 0.15
 _DEGREES = 3  # by which a polynomial's degree is raised, to see what it leaves out
 _FARTHEST = 0.3
 _AT_ONCE = 8
-_SMALLEST = 1e-37  # that a bfloat16 holds
+_LEAST = 1e-37  # of the largest error, so that none is 0
 _EPS = np.finfo(float).eps
 _LOSS = 8
+_OF_MOMENTS = 1 / 2048
 _MERGED = 0.25 / math.sqrt(ROUNDOFF)
 _MENDED = ("G1", "H1", "D", "A")
 
-Layers = Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]
+Layers = Iterator[tuple[dict[str, np.ndarray], dict[str, TwoByteArray]]]
 """Values and error estimates, packed, of one layer after the other."""
 
 
@@ -73,13 +75,19 @@ def cancelled(name: str, close: np.ndarray, sets: np.ndarray | None) -> np.ndarr
         for pair in itertools.combinations(range(len(members)), 2)
     }
     worst, contracted = np.max(list(pairs.values()), axis=0)
+    # Moments on more than two samples are exact but for round-off over the sine.
+    several = np.array([len(set(slots)) > 2 for slots in members.T.tolist()])[:, None]
     if name == "H1":
         worst = np.maximum(worst, contracted**3)
     elif name == "V":
         # Nothing cancels in it, but rounding may have made one sample of two in this layer that were two in the last.
-        worst = np.where(contracted >= _MERGED, contracted, 0.0)
-    elif name == "A":
-        worst = np.maximum(worst, pairs[0, 1][1] * pairs[2, 3][1])
+        merged = np.where(contracted >= _MERGED, contracted, 0.0)
+        worst = np.maximum(merged, np.where(several, worst / _LOSS, 0.0))
+    elif name in ("D", "A"):
+        # What V lacks for that is contracted with J's, which are as large as the sine's inverse.
+        worst = np.maximum(worst, np.where(several, _OF_MOMENTS * worst * contracted, 0.0))
+        if name == "A":
+            worst = np.maximum(worst, pairs[0, 1][1] * pairs[2, 3][1])
     out[:, near] = _LOSS * worst
     return out
 
@@ -90,10 +98,17 @@ class NearDuplicates:
     Args:
         X: (N, n_0), distinct.
         computed: the values and errors of all layers of a network, for inputs and sample sets.
+        closest: the least `closeness` of any two inputs in any layer of a network.
     """
 
-    def __init__(self, mlp: MLP, X: np.ndarray, computed: Callable[[MLP, np.ndarray, SampleSets], Layers]):
-        self._mlp, self._X, self._computed = mlp, X, computed
+    def __init__(
+        self,
+        mlp: MLP,
+        X: np.ndarray,
+        computed: Callable[[MLP, np.ndarray, SampleSets], Layers],
+        closest: Callable[[MLP, np.ndarray], float],
+    ):
+        self._mlp, self._X, self._computed, self._closest = mlp, X, computed, closest
         self._found: dict[tuple[int, int], tuple[_Batch, int] | None] = {}
 
     def mend(
@@ -141,12 +156,19 @@ class NearDuplicates:
         """Find the families of pairs that are new."""
         families = {pair: _family(self._mlp, *self._X[list(pair)]) for pair in pairs}
         self._found |= dict.fromkeys(pairs)
-        members = [(pair, family) for pair, family in families.items() if family]
+        members = [(pair, family) for pair, family in families.items() if family and self._coincides(family)]
         size = _AT_ONCE if all(a.slopes for a in self._mlp.activation) else 1
         for start in range(0, len(members), size):
             some = members[start : start + size]
             batch = _Batch(self._mlp, [family for _, family in some], self._computed)
             self._found |= {pair: (batch, own) for own, (pair, _) in enumerate(some)}
+
+    def _coincides(self, family: _Family) -> bool:
+        """Whether at separation 0 samples are one variable, or well apart, in every layer.
+
+        Where biases or norms keep them a little apart in some layer, statistics vary on that scale, which no polynomial follows.
+        """
+        return self._closest(self._mlp, np.stack([family.first, family.others[0]])) >= _CLOSE
 
 
 def _orbits_on(name: str, k: int, p: int, q: int) -> np.ndarray:
@@ -178,7 +200,7 @@ def _nodes(reach: float) -> np.ndarray:
 
 
 def _family(mlp: MLP, a: np.ndarray, b: np.ndarray) -> _Family | None:
-    """The family in which b moves towards a, or None if b is too far from a for one.
+    """The family in which b moves towards a, or None if b is too far from a for one, or no way from it or from -a.
 
     If nothing but the angle tells the samples apart, or the norms are far apart, b turns to a or to -a. Otherwise b moves in a
     straight line, so that angle and difference of norms vanish together: with biases the next layer mixes the two. The shorter
@@ -196,6 +218,8 @@ def _family(mlp: MLP, a: np.ndarray, b: np.ndarray) -> _Family | None:
     s = size * math.sqrt(C_W / mlp.widths[0])
     difference = sign * b - a
     distance = float(np.linalg.norm(difference))
+    if not distance:
+        return None
     axis = a / norms[0] if norms[0] else difference / distance
     along = difference @ axis
     # Twice, for what rounding leaves along the axis.
@@ -256,11 +280,11 @@ class _Batch:
             )
         return self._done[layer - 1]
 
-    def _interpolated(self, name: str, value: np.ndarray, error: np.ndarray) -> np.ndarray:
+    def _interpolated(self, name: str, value: np.ndarray, error: TwoByteArray) -> np.ndarray:
         shape = len(value), len(self._families), _INTERVALS + 1
-        value, error = value.reshape(shape), error.astype(float).reshape(shape)
+        values, errors = value.reshape(shape), error.floats().reshape(shape)
         found = [
-            _at_separation(value[:, i], error[:, i], family, family.powers.get(name, 0))
+            _at_separation(values[:, i], errors[:, i], family, family.powers.get(name, 0))
             for i, family in enumerate(self._families)
         ]
         exchanged = _orbits_on(name, 2, 1, 0)
@@ -278,12 +302,14 @@ def _at_separation(value: np.ndarray, error: np.ndarray, family: _Family, power:
     # Relative to t^power the nearest nodes have lost the most digits.
     nodes, scale = nodes[1:], (t / nodes[1:]) ** power
     found, left = _fit(nodes, value[:, 1:] * scale, error[:, 1:] * scale, t)
-    return np.stack([found, left + power * np.abs(found) * family.off / t + _SMALLEST])
+    return np.stack([found, left + power * np.abs(found) * family.off / t])
 
 
 def _fit(nodes: np.ndarray, value: np.ndarray, error: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
     """At t, the polynomial fitted to values (orbits, nodes) by their errors, of the degree that leaves the least uncertain, and what that is."""
-    size = error.max(axis=0) + _SMALLEST
+    unit = error.max() or 1.0
+    value, error = value / unit, error / unit + _LEAST
+    size = error.max(axis=0)
     # Rows of very different sizes are orthogonalised to full accuracy if the largest come first.
     order = np.argsort(size)
     size, value, error = size[order], value[:, order], error[:, order]
@@ -296,7 +322,7 @@ def _fit(nodes: np.ndarray, value: np.ndarray, error: np.ndarray, t: float) -> t
         fits.append(q @ np.linalg.solve(r.T, at_t[:terms]) / size)
     found = value @ np.array(fits).T  # (orbits, degrees)
     change = sliding_window_view(np.abs(np.diff(found)), _DEGREES, axis=1).max(axis=2)
-    # The nodes' errors are unrelated.
-    left = 2 * np.sqrt(error**2 @ np.square(fits[_DEGREES:]).T) + change
+    # The nodes' errors may be related: rounding of what all pairs share is in all of them.
+    left = error @ np.abs(fits[_DEGREES:]).T + change
     best = np.argmin(left.max(axis=0))
-    return found[:, _DEGREES + best], left[:, best]
+    return unit * found[:, _DEGREES + best], unit * left[:, best]

@@ -22,6 +22,7 @@ from .recursions.symmetry import SYMMETRIES, orbits
 from .runs import all_layers, of_pairs
 from .statistics import TENSORS, Flow, LayerStatistics, natural_scales
 from .tiles.run import tiled_flow
+from .two_byte import TwoByteArray
 
 _SMALL = 2**12  # numbers
 _LARGE = 2**26  # bytes
@@ -143,7 +144,7 @@ def _flow(
     layers, poor = [], []
     # What overflows is found and named after each layer.
     with np.errstate(all="ignore"):
-        near = NearDuplicates(mlp, distinct, of_pairs(rtol))
+        near = NearDuplicates(mlp, distinct, *of_pairs(rtol))
         for fine, values, errors in all_layers(mlp, distinct, sets, rtol):
             layer = fine.layer
             if sets is not None:
@@ -153,8 +154,8 @@ def _flow(
                 poor += poor_tensor(name, layer, float(errors[name].max()), scales[name], rtol)
             tables = kernel_tables(fine, errors, index)
             if layout is not None:
-                for table, found in zip(tables, (values, errors), strict=True):
-                    table |= {name: _expanded(name, found[name], layout) for name in SYMMETRIES}
+                for table, packed in zip(tables, (values, errors), strict=True):
+                    table |= {name: _expanded(name, packed[name], layout) for name in SYMMETRIES}
             layers.append(LayerStatistics(layer, mlp.widths[layer], mlp.widths[layer - 1], asked, *tables))
             if sum(value.nbytes for value in values.values()) > _LARGE:
                 give_back()
@@ -163,12 +164,15 @@ def _flow(
     return Flow(mlp, X, held, layers), poor
 
 
-def _expanded(name: str, packed: np.ndarray, layout: Layout):
-    """A tensor on all inputs: expanded when it is looked at, or now if it is large and smaller then; float64 when it is looked at."""
-    if packed.size <= max(layout.expanded_size(name), _SMALL):
-        return lambda: layout.expand(name, packed).astype(float, copy=False)
-    tensor = layout.expand(name, packed)
-    return tensor if tensor.dtype == float else functools.partial(tensor.astype, float)
+def _expanded(name: str, packed: np.ndarray | TwoByteArray, layout: Layout):
+    """A tensor on all inputs: expanded when it is looked at, or now if it is large and smaller then."""
+    expand = functools.partial(layout.expand, name)
+    now = packed.size > max(layout.expanded_size(name), _SMALL)
+    if isinstance(packed, TwoByteArray):
+        if now:
+            return packed.rearranged(expand).floats
+        return lambda: packed.rearranged(expand).floats()
+    return expand(packed) if now else functools.partial(expand, packed)
 
 
 def checked_inputs(mlp: MLP, X, name: str = "X") -> np.ndarray:

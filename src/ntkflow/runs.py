@@ -16,14 +16,14 @@ import numpy as np
 from . import few_samples
 from .activations import Activation
 from .ahead import ahead
-from .error_estimates import errors_of
+from .error_estimates import Errors, errors_of
 from .errors import NonFiniteError
 from .gaussian import COARSE, FINE, Expectations, Integrals, Rule, SampleSets, integrals, on_pairs
 from .mlp import MLP
 from .near_duplicates import closeness
 from .recursions import Hyperparameters, Tensors, first_layer, means, packed_step
 
-_PARALLEL = 1e-13
+_PARALLEL = 8 * np.finfo(float).eps  # what rounding leaves between multiples of one input
 _NUDGE = 4 * np.finfo(float).eps
 _SETS_AT_ONCE = {1: 4096, 2: 4096, 3: 1024, 4: 512}  # what suits a CPU's cache
 
@@ -198,7 +198,7 @@ def _columns(arrays, some: slice, size: int):
 
 def estimated(
     runs: tuple[Iterable[Kernels], Iterable[Kernels]], sets: SampleSets | None, at_once: int | None = None
-) -> Iterator[tuple[Kernels, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+) -> Iterator[tuple[Kernels, dict[str, np.ndarray], Errors]]:
     """Each layer's kernels, and its values and their errors by name, tensors packed."""
     values_of_runs = (
         layer_values(run, sets, at_once, in_place) for run, in_place in zip(runs, (False, True), strict=True)
@@ -209,7 +209,7 @@ def estimated(
 
 def all_layers(
     mlp: MLP, X: np.ndarray, sets: SampleSets | None, rtol: float
-) -> Iterator[tuple[Kernels, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+) -> Iterator[tuple[Kernels, dict[str, np.ndarray], Errors]]:
     """`estimated` for these inputs, distinct: in one compiled program if they are few and that will do."""
     if sets is not None and few_samples.serves(mlp, sets) and (found := _few_samples(mlp, X, sets)):
         return found
@@ -240,8 +240,8 @@ def _with_errors(first: Kernels, h: list[Hyperparameters], found: few_samples.La
         yield one, values, errors_of(values, others, one.layer, one.close, sets)
 
 
-def of_pairs(rtol: float) -> Callable:
-    """What `NearDuplicates` interpolates: the values and errors of all layers, for a network, inputs and sets of two."""
+def of_pairs(rtol: float) -> tuple[Callable, Callable]:
+    """What `NearDuplicates` asks of networks of other inputs: `computed` on sets of two, and `closest`."""
 
     def computed(mlp: MLP, X: np.ndarray, sets: SampleSets):
         wanted = np.eye(len(X), dtype=bool)
@@ -249,7 +249,10 @@ def of_pairs(rtol: float) -> Callable:
         for _, values, errors in estimated(both_runs(mlp, X, sets.k, rtol, wanted), sets):
             yield values, errors
 
-    return computed
+    def closest(mlp: MLP, X: np.ndarray) -> float:
+        return min(float(one.close[0].min()) for one in kernels(mlp, X, 0, COARSE, None))
+
+    return computed, closest
 
 
 def _symmetric(rng: np.random.Generator, N: int) -> np.ndarray:

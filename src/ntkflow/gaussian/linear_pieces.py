@@ -100,7 +100,8 @@ def _pair_moment(powers: tuple[int, int], length1, length2, slopes, at_zero, geo
 def pair_tables(slopes, at_zero, g11, g12, g22, parallel=None):
     """The tables of `Expectations` for two samples, each a list over the derivatives taken at the second.
 
-    The kink's δ's in closed form, from Price's theorem on ⟨|z1 z2|⟩. Where z2 = c z1 the total derivative stands first.
+    The kink's δ's in closed form, from Price's theorem on ⟨|z1 z2|⟩. Where z2 = c z1 the total derivative stands first, if
+    there is a kink: without one the separate derivatives are finite, and what rounding makes of two samples does not matter.
     """
     geometry = angle(g11, g12, g22, parallel)
     s1, s2, rho, sine = geometry
@@ -123,7 +124,7 @@ def pair_tables(slopes, at_zero, g11, g12, g22, parallel=None):
     middle = delta(rho / (t**3 * t1**2 * t2**2))
     second = [delta(t * t2 / t1), delta(t * t1 / t2)]
     # Where z2 = c z1: σ1σ2 = (p² ± q²) c z1² and nothing else.
-    same = alive & ~apart
+    same = alive & ~apart & (q != 0)
     total = jnp.where(same, p * p + jnp.sign(rho) * q * q, 0.0)
     return {
         "Phi": Phi,

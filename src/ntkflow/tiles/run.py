@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -84,7 +85,7 @@ class _Run:
         self.sets = [plan.count(tile) for tile in self.tiles]
         report(0, mlp.depth * sum(self.sets), "pairs of samples")
         self.runs = [list(run) for run in both_runs(mlp, self.distinct, 4, rtol)]
-        self.near = NearDuplicates(mlp, self.distinct, of_pairs(rtol))
+        self.near = NearDuplicates(mlp, self.distinct, *of_pairs(rtol))
         self.kernels = self._kernels()
         self.shared = [self._shared(run, memory) for run in self.runs]
         self.fill = max(self.sets) + 12 * plan.block**3
@@ -137,11 +138,10 @@ class _Run:
             values, errors = self.near.mend(fine.layer, fine.close[0], sets.sets, values, errors)
             for name in NAMES:
                 for corner, shape, pieces in chunks[len(_DIMS[name])]:
-                    value, error = (
-                        _assembled(shape, pieces, layout, name, x[name]) for x in (values, errors)
-                    )
-                    store.write(name, fine.layer, corner, value, error)
-            yield np.array([[np.abs(x[name]).max() for x in (values, errors)] for name in NAMES], float)
+                    chunk = functools.partial(_assembled, shape, pieces, layout, name)
+                    error = errors[name].rearranged(chunk).floats()
+                    store.write(name, fine.layer, corner, chunk(values[name]), error)
+            yield np.array([[np.abs(values[name]).max(), errors[name].max()] for name in NAMES])
 
     def _for_tile(self, run: list[Kernels], shared: list, tile: Tile) -> Iterator[Kernels]:
         for one, integrals in zip(run, shared, strict=True):

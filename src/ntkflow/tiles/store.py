@@ -1,6 +1,6 @@
 """The tensors of a flow on disk, and which tiles of them are done.
 
-The Zarr group is the dataset of `Flow.to_xarray`, in chunks of one layer and b samples along each axis, errors in single precision.
+The Zarr group is the dataset of `Flow.to_xarray`, in chunks of one layer and b samples along each axis. Errors are float64 of eight bits each, which compress to a quarter.
 Besides, `largest` (tile, layer, tensor, of): a tile's largest absolute value and error; it is the tile's record, written after its
 chunks. What is not yet there is NaN.
 """
@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
-import zarr
-from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 
 from .. import store
 from ..errors import FileError
 from ..recursions.symmetry import SYMMETRIES
-from ..store import CHECKED
+from ..store import checked
+
+if TYPE_CHECKING:
+    import xarray as xr
+    import zarr
 
 NAMES = tuple(SYMMETRIES)
-_PACKED = CHECKED | {"serializer": BytesCodec(), "compressors": [ZstdCodec(level=1), Crc32cCodec()]}
 
 
 class TileStore(store.Store):
@@ -29,7 +30,7 @@ class TileStore(store.Store):
 
     WHAT = "a flow by tiles"
     KEY = "ntkflow_tiles"
-    FORMAT = 1
+    FORMAT = 2
     RECORDS = "largest"
     PART = "tile"
 
@@ -38,25 +39,28 @@ class TileStore(store.Store):
         cls, path: Path, header: Mapping, kernels: xr.Dataset, dims: Mapping[str, Sequence[str]], block: int, tiles: int
     ) -> TileStore:  # fmt: skip
         """A new store, with no tile in it: of `kernels` and the tensors of these dimensions after the layer's."""
+        from zarr.codecs import ZstdCodec
+
         layers, N = kernels.sizes["layer"], kernels.sizes["sample"]
+        packed = checked(ZstdCodec(level=1))
 
         def fill(group: zarr.Group) -> None:
             for name, held in kernels.variables.items():
                 group.create_array(
                     str(name), data=held.values, fill_value=np.nan if held.dtype.kind == "f" else 0,
-                    dimension_names=[str(dim) for dim in held.dims], **CHECKED,
+                    dimension_names=[str(dim) for dim in held.dims], **checked(),
                 )  # fmt: skip
             for name in NAMES:
                 rank = len(dims[name])
-                for suffix, dtype in (("", "float64"), ("_error", "float32")):
+                for suffix in ("", "_error"):
                     group.create_array(
-                        name + suffix, shape=(layers,) + (N,) * rank, chunks=(1,) + (block,) * rank, dtype=dtype,
-                        fill_value=np.nan, dimension_names=["layer", *dims[name]], **_PACKED,
+                        name + suffix, shape=(layers,) + (N,) * rank, chunks=(1,) + (block,) * rank, dtype="float64",
+                        fill_value=np.nan, dimension_names=["layer", *dims[name]], **packed,
                     )  # fmt: skip
             shape = (layers, len(NAMES), 2)
             group.create_array(
                 cls.RECORDS, shape=(tiles, *shape), chunks=(1, *shape), dtype="float64", fill_value=np.nan,
-                dimension_names=["tile", "layer", "tensor", "of"], **CHECKED,
+                dimension_names=["tile", "layer", "tensor", "of"], **checked(),
             )  # fmt: skip
 
         return cls.make(path, header, fill)
@@ -86,7 +90,7 @@ class TileStore(store.Store):
         """Write a chunk of a tensor at `layer` (1 … L), whose first samples are `corner`."""
         place = (layer - 1, *(slice(a, a + n) for a, n in zip(corner, values.shape, strict=True)))
         self.put(self.member(name), place, values)
-        self.put(self.member(f"{name}_error"), place, errors.astype(np.float32))
+        self.put(self.member(f"{name}_error"), place, errors)
 
     def finish(self, tile: int, largest: np.ndarray) -> None:
         """Record that a tile is done: (layers, tensors, 2), largest values and errors."""

@@ -1,0 +1,52 @@
+"""Arrays of two bytes a number, for error estimates: as many as the tensors have components, and two digits of each are enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from ml_dtypes import bfloat16
+
+_LEAST = 2.0**-126  # smaller ones have fewer than 8 bits
+
+
+class TwoByteArray:
+    """Numbers ≥ 0 as shares of a unit, rounded up; an index gives them as float64.
+
+    Alone, the two bytes reach from 1e-38 to 3e38, and tensors go farther. The unit is a power of two, so that it adds no rounding.
+    """
+
+    def __init__(self, shares: np.ndarray, unit: float):
+        self._shares, self._unit = shares, unit
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...], size: float) -> TwoByteArray:
+        """Of this shape, for numbers between about 1e-38 and 1e38 times `size`."""
+        return cls(np.empty(shape, bfloat16), 2.0 ** math.frexp(size)[1] if 0 < size < math.inf else 1.0)
+
+    @property
+    def size(self) -> int:
+        return self._shares.size
+
+    def floats(self) -> np.ndarray:
+        """All of them as float64."""
+        return self[...]
+
+    def __getitem__(self, index) -> np.ndarray:
+        return self._shares[index].astype(float) * self._unit
+
+    def __setitem__(self, index, values: np.ndarray) -> None:
+        # To the nearest of 8 bits, after as much as that may take off.
+        shares = values / self._unit * (1 + 2**-7)
+        self._shares[index] = np.where(shares > 0, np.maximum(shares, _LEAST), shares)
+
+    def copy(self) -> TwoByteArray:
+        return TwoByteArray(self._shares.copy(), self._unit)
+
+    def rearranged(self, rearrange: Callable[[np.ndarray], np.ndarray]) -> TwoByteArray:
+        """What a function that only moves and repeats numbers makes of them."""
+        return TwoByteArray(rearrange(self._shares), self._unit)
+
+    def max(self) -> float:
+        return float(self._shares.max()) * self._unit

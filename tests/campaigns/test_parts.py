@@ -1,0 +1,27 @@
+"""A small part of each campaign, and what they once found: `make campaign` runs all of them."""
+
+import piecewise_linear
+import pytest
+
+
+@pytest.mark.slow
+def test_estimates_of_piecewise_linear_networks():
+    """40 random networks on pairs and one on a quadruple, against 200 digits; permuted inputs and fewer of them as well."""
+    found = piecewise_linear.total([piecewise_linear.part(0, [*range(40), 50])])
+    assert piecewise_linear.holds(found), found
+
+
+@pytest.mark.parametrize(
+    ("number", "case"),
+    [
+        (4, 11),  # multiples to 5e-14, taken for exact ones
+        (26, 50),  # D and A of four samples, two of them 3e-8 apart
+        (38, 1),  # multiples that biases keep a little apart in the next layer
+        (43, 11),
+        (48, 26),  # opposite inputs, of which no way leads to one another
+        (4, 50),  # V of four samples, two of them 8e-9 apart
+    ],
+)
+def test_networks_that_were_wrong(number, case):
+    found = piecewise_linear.total([piecewise_linear.part(number, [case])])
+    assert piecewise_linear.holds(found), found
