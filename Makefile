@@ -1,23 +1,48 @@
-.PHONY: test check demo
+.PHONY: test check test-lowest campaign figures demo
+
+BIN = .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+LOWEST = .venvs/lowest/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PYTHON3 = $(if $(filter Windows_NT,$(OS)),python,python3)
+PYTEST = -m pytest -n 2 --dist worksteal
+SPACE = $(subst ,, )
 
 .venv/.stamp: pyproject.toml
-	python3 -m venv .venv
-	.venv/bin/python -m pip install -q -e '.[test,dev]'
+	$(PYTHON3) -m venv .venv
+	$(BIN)/python -m pip install -q -e '.[test,dev]'
 	touch $@
 
 test: .venv/.stamp
-	.venv/bin/python -m pytest -n 2 --dist worksteal -m 'not slow'
+	$(BIN)/python $(PYTEST) -m 'not slow'
 
 # A plain torch may take gigabytes: only the long checks need it.
 .venv/.torch: .venv/.stamp
-	.venv/bin/python -m pip install -q torch==2.13.0
+	$(BIN)/python -m pip install -q torch==2.13.0
 	touch $@
 
+# All tests, or with PART=2/6 the second of six parts of them.
 check: .venv/.torch
-	.venv/bin/python -m pytest -n 2 --dist worksteal
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/pyright src
+	$(BIN)/python $(PYTEST) --cov --cov-report=term:skip-covered $(if $(PART),--splitting-algorithm least_duration --group $(word 1,$(subst /,$(SPACE),$(PART))) --splits $(word 2,$(subst /,$(SPACE),$(PART))))
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+# The lowest versions that pyproject.toml allows, in a virtual environment of their own.
+.venvs/lowest/.stamp: pyproject.toml
+	$(PYTHON3) -m venv .venvs/lowest
+	$(LOWEST)/python -m pip install -q uv
+	$(LOWEST)/uv pip install -q --python $(LOWEST)/python --resolution lowest-direct -e '.[test]'
+	touch $@
+
+test-lowest: .venvs/lowest/.stamp
+	$(LOWEST)/python $(PYTEST) -m 'not slow'
+
+# What takes longer than ten minutes; goes on where it was stopped.
+campaign: .venv/.stamp
+	$(BIN)/python tests/campaigns/run.py
+
+# The README's figures, from benchmarks/results.
+figures: .venv/.stamp
+	$(BIN)/python benchmarks/figures.py
 
 demo: .venv/.stamp
-	.venv/bin/python examples/demo.py
+	$(BIN)/python examples/demo.py

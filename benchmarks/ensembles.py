@@ -8,6 +8,7 @@ the NTK must agree within 6 standard errors before times are printed: of the fir
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -37,7 +38,7 @@ SECONDS = 20.0
 def inputs():
     from sklearn.datasets import load_digits
 
-    X = load_digits().data[:N]
+    X = load_digits(return_X_y=True)[0][:N]
     return (X - X.mean()) / X.std()
 
 
@@ -59,14 +60,14 @@ def ours(X, dtype):
 
 def neural_tangents(X, dtype):
     import jax
-    from neural_tangents import empirical_ntk_fn, monte_carlo_kernel_fn, stax
 
+    nt, stax = map(importlib.import_module, ("neural_tangents", "neural_tangents.stax"))
     jax.config.update("jax_enable_x64", dtype == "float64")
     layers = []
     for n in WIDTHS[1:]:
         layers += [stax.Dense(n, W_std=C_W**0.5, b_std=C_B**0.5), stax.Elementwise(jax.numpy.tanh)]
     init, apply, _ = stax.serial(*layers[:-1])
-    return jax, init, apply, empirical_ntk_fn, monte_carlo_kernel_fn, jax.numpy.asarray(X, dtype)
+    return jax, init, apply, nt.empirical_ntk_fn, nt.monte_carlo_kernel_fn, jax.numpy.asarray(X, dtype)
 
 
 def monte_carlo(X, dtype):

@@ -4,7 +4,8 @@
     python benchmarks/flow_times.py large      # many samples: minutes
     python benchmarks/flow_times.py growth     # cost against N, L and the hidden width
 
-Each case runs in a process of its own, so that its first call includes all compilation, and its peak memory is its own. Before
+Each case runs in a process of its own, so that its first call includes all compilation, and its peak memory is its own. Results
+are kept in `results`, from which `figures.py` writes the README's. Before
 it is timed it must agree with a run on permuted inputs to 1e-9; large ones with a run on some of the inputs.
 """
 
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import results
 from sklearn.datasets import load_digits
 
 from ntkflow import MLP, flow
@@ -77,7 +79,7 @@ CALLS = 5
 
 def digits(N: int) -> np.ndarray:
     """The first N images, less the mean image, scaled so that sum(x**2) / n_0 is 1 on average."""
-    images = load_digits().data
+    images = load_digits(return_X_y=True)[0]
     X = images[:N] - images.mean(axis=0)
     return X / np.sqrt(np.mean(X**2))
 
@@ -89,18 +91,23 @@ def measure(N, components, activation, C_W, depth=6, width=128, store=False) -> 
     def timed(X):
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
-            result = flow(mlp, X, components, **({"store": Path(folder) / "flow.zarr"} if store else {}))
+            result = flow(mlp, X, components, store=Path(folder) / "flow.zarr" if store else None)
             return time.perf_counter() - start, result, result[-1].ntk_std()
 
     first, result, spread = timed(X)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    errors = np.nan if large else max(layer.relative_error(name) for layer in result for name in layer.values)
+    errors = None if large else max(layer.relative_error(name) for layer in result for name in layer.values)
     order = np.arange(4) if large else np.random.default_rng(0).permutation(N)
     again = flow(mlp, X[order], components)[-1].ntk_std()
     assert np.allclose(again, spread[np.ix_(order, order)], rtol=1e-9)
     del result
     later = [timed(X)[0] for _ in range(0 if store else 2 if large else CALLS)]
-    return {"first": first, "later": statistics.median(later or [np.nan]), "error": errors, "peak": peak}
+    return {
+        "first": first,
+        "later": statistics.median(later) if later else None,
+        "error": errors,
+        "peak": peak,
+    }
 
 
 def main() -> None:
@@ -116,7 +123,9 @@ def main() -> None:
         if done.returncode:
             sys.exit(done.stderr)
         t = json.loads(done.stdout)
-        print(f"{name:44}{t['first']:15.2f}{t['peak']:11.2f}{t['later']:10.2f}{t['error']:34.1e}", flush=True)
+        results.save("growth" if cases is GROWTH else "flow_times", {name: t})
+        later, error = (t[key] or float("nan") for key in ("later", "error"))
+        print(f"{name:44}{t['first']:15.2f}{t['peak']:11.2f}{later:10.2f}{error:34.1e}", flush=True)
 
 
 if __name__ == "__main__":

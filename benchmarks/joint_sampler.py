@@ -30,7 +30,7 @@ ROUNDS = 5
 def inputs():
     from sklearn.datasets import load_digits
 
-    X = load_digits().data[:N]
+    X = load_digits(return_X_y=True)[0][:N]
     return (X - X.mean()) / X.std()
 
 

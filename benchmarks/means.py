@@ -16,6 +16,7 @@ direction. The smallest deg is taken whose kernels of 40 of the inputs agree wit
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import statistics
 import subprocess
@@ -52,8 +53,8 @@ def serve_nt(name: str, deg: str = "0", precision: str = "float64"):
     import warnings
 
     import jax
-    from neural_tangents import stax
 
+    stax = importlib.import_module("neural_tangents.stax")
     warnings.simplefilter("ignore")
     jax.config.update("jax_enable_x64", precision == "float64")
     functions = {"tanh": jax.numpy.tanh, "silu": jax.nn.silu, "softplus": jax.nn.softplus}

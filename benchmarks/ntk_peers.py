@@ -10,6 +10,7 @@ A method whose parameters' Jacobian would not fit into 8 GiB is left out.
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import resource
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from peers import python_of
@@ -56,8 +58,8 @@ def ours(case, params, X):
 
 def nt(case, params, X, implementation):
     import jax
-    import neural_tangents
 
+    neural_tangents = importlib.import_module("neural_tangents")
     jax.config.update("jax_enable_x64", True)
 
     def network(params, x):
@@ -92,7 +94,7 @@ def torch(case, params, X):
             x = (x if k == 0 else torch.tanh(x)) @ (W.T / W.shape[1] ** 0.5) + b
         return x
 
-    def kernel(params):
+    def kernel(params) -> Any:
         jacobian = vmap(jacrev(network), (None, 0))(params, X)
         flat = [j.flatten(2) for layer in jacobian for j in layer]
         return sum(torch.einsum("aip,bjp->ijab", j, j) for j in flat)
@@ -154,7 +156,7 @@ def compare(name: str) -> None:
     widths, networks = case["widths"], case["networks"]
     print(f"\n({name}) N = {case['N']}, widths {widths}, {networks} network(s), float64, all output neurons")
     rng = np.random.default_rng(0)
-    arrays = {"X": rng.normal(size=(case["N"], widths[0]))}
+    arrays: dict[str, Any] = {"X": rng.normal(size=(case["N"], widths[0]))}
     for k, (n, m) in enumerate(itertools.pairwise(widths)):
         arrays |= {
             f"W{k}": rng.normal(size=(networks, m, n)) / np.sqrt(n),

@@ -18,7 +18,7 @@ CRITICAL_C_W = {"tanh": 1.0, "relu": 2.0}
 
 def digits() -> np.ndarray:
     """The first samples, less the mean image, scaled so that sum(x**2) / n_0 is 1 on average."""
-    images = load_digits().data
+    images = load_digits(return_X_y=True)[0]
     X = images[:SAMPLES] - images.mean(axis=0)
     return X / np.sqrt(np.mean(X**2))
 

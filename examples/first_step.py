@@ -34,8 +34,8 @@ def trained(mlp, X, y):
 
 
 def main() -> None:
-    digits = load_digits()
-    X, y = (digits.data[:SAMPLES] - digits.data.mean()) / digits.data.std(), digits.target[:SAMPLES]
+    digits, labels = load_digits(return_X_y=True)
+    X, y = (digits[:SAMPLES] - digits.mean()) / digits.std(), labels[:SAMPLES]
     predicted, measured, outputs = [], [], (np.zeros(1), np.zeros(1))
     for n in WIDTHS:
         mlp = MLP((64, n, n, n, 10), "relu", C_W=2.0)

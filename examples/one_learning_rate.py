@@ -26,8 +26,8 @@ def accuracy(z, y):
 
 
 def main() -> None:
-    digits = load_digits()
-    X, y = (digits.data[:SAMPLES] - digits.data.mean()) / digits.data.std(), digits.target[:SAMPLES]
+    digits, labels = load_digits(return_X_y=True)
+    X, y = (digits[:SAMPLES] - digits.mean()) / digits.std(), labels[:SAMPLES]
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, kind in zip(figure.subplots(1, 2, sharey=True), KINDS, strict=True):

@@ -155,8 +155,8 @@ def test_components_that_are_not_held():
         lambda: flow[-1].trace_mean(),
         lambda: flow[-1].trace_std(),
         lambda: flow[-1].eigenvalues(),
-        lambda: ntkflow.flow(MLP, X, 3),
-        lambda: ntkflow.flow(MLP, X, (0, 1)),
+        lambda: ntkflow.flow(MLP, X, 3),  # pyright: ignore[reportArgumentType]
+        lambda: ntkflow.flow(MLP, X, (0, 1)),  # pyright: ignore[reportArgumentType]
     ):
         with pytest.raises(ntkflow.ComponentError):
             call()
@@ -166,7 +166,7 @@ def test_components_that_are_not_held():
 @pytest.mark.parametrize("image", [0, 1, 2])
 def test_parallel_digits_are_exact(activation, image):
     """Multiples as floating point gives them, up to sign for abs and linear: everything scales, with 12 digits."""
-    x, y = load_digits().data[[image, image + 10]] / 6
+    x, y = load_digits(return_X_y=True)[0][[image, image + 10]] / 6
     factors = np.array([1.0, 3.0, 0.1, 1 / 3] + ([] if activation == "relu" else [-0.7]))
     mlp = ntkflow.MLP((64, 32, 32, 8), activation, C_b=0.0, C_W=2.0 if activation == "relu" else 1.0)
     last = ntkflow.flow(mlp, np.vstack([factors[:, None] * x, y]))[-1]

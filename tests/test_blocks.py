@@ -58,7 +58,7 @@ def test_series_of_even_and_odd_functions(vanishing, N):
 
 @pytest.mark.parametrize(("activation", "C_W"), [("relu", 2.0), ("tanh", 1.3), ("gelu", 2.0)])
 def test_many_inputs_leave_a_few_as_they_are(activation, C_W):
-    images = load_digits().data
+    images = load_digits(return_X_y=True)[0]
     # Blocks are of 128 samples, of 2^15 pairs and of 4096 sets: none of them is full at the end.
     X = (images[:190] - images.mean(axis=0)) / images.std()
     mlp = ntkflow.MLP((64, 40, 50, 3), activation, C_b=0.1, C_W=C_W)

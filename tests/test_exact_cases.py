@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 import ntkflow
 from ntkflow.statistics import natural_scales
 
-RNG = np.random.default_rng(0)
 
-
-def make(activation="tanh", widths=(5, 12, 20, 16, 2), **keys):
+def make(activation: str | dict = "tanh", widths=(5, 12, 20, 16, 2), **keys):
     return ntkflow.MLP(
         widths, activation, **({"C_b": 0.1, "C_W": 1.3, "lambda_b": 0.7, "lambda_W": 1.2} | keys)
     )
@@ -22,8 +20,8 @@ def worst(first, second):
     return np.max(np.abs(first - second)) / max(np.max(np.abs(second)), 1e-300)
 
 
-def test_one_hidden_relu_layer_is_arc_cosine():
-    X = RNG.normal(size=(4, 5))
+def test_one_hidden_relu_layer_is_arc_cosine(rng):
+    X = rng.normal(size=(4, 5))
     flow = ntkflow.flow(make("relu", (5, 9, 2), C_b=0.0, C_W=2.0, lambda_b=0.3, lambda_W=1.1), X)
     G = flow[1].G
     s = np.sqrt(np.diag(G))
@@ -36,10 +34,10 @@ def test_one_hidden_relu_layer_is_arc_cosine():
     assert worst(flow[2].H[off], (0.3 + 1.1 * Phi + 2 * dPhi * flow[1].H)[off]) < 1e-13
 
 
-def test_linear_network_without_biases_is_exact():
+def test_linear_network_without_biases_is_exact(rng):
     """Deep linear, one input: V follows V' = C_W² [2 G² + r V] exactly, G1 = 0."""
     mlp = make("linear", C_b=0.0, C_W=1.2)
-    flow = ntkflow.flow(mlp, RNG.normal(size=(1, 5)))
+    flow = ntkflow.flow(mlp, rng.normal(size=(1, 5)))
     G, V = flow[1].G[0, 0], 0.0
     for layer in range(2, 5):
         r = mlp.widths[layer - 1] / mlp.widths[layer - 2]
@@ -49,9 +47,9 @@ def test_linear_network_without_biases_is_exact():
         assert flow[layer].G1[0, 0] == 0
 
 
-def test_linear_pieces_agree_with_the_series():
+def test_linear_pieces_agree_with_the_series(rng):
     """σ = z through the closed forms and through the Hermite series."""
-    X = RNG.normal(size=(4, 5))
+    X = rng.normal(size=(4, 5))
     closed = ntkflow.flow(make("linear"), X)
     series = ntkflow.flow(make({"name": "polynomial", "coefficients": [0.0, 1.0]}), X)
     for name in ("G", "H", "V", "D", "F", "A", "B"):
@@ -75,8 +73,8 @@ def test_abs_squared_moments():
         ),
     ],
 )
-def test_symmetries(activation):
-    last = ntkflow.flow(make(activation), RNG.normal(size=(4, 5)))[-1]
+def test_symmetries(activation, rng):
+    last = ntkflow.flow(make(activation), rng.normal(size=(4, 5)))[-1]
     for X in (last.V, last.A):
         for other in (X.transpose(1, 0, 2, 3), X.transpose(0, 1, 3, 2), X.transpose(2, 3, 0, 1)):
             assert worst(other, X) < 1e-12
@@ -100,8 +98,8 @@ def test_permuting_inputs_permutes_tensors(order, activation):
 
 
 @pytest.mark.parametrize("activation", ["relu", pytest.param("tanh", marks=pytest.mark.slow)])
-def test_marginalisation_and_component_choices(activation):
-    X = RNG.normal(size=(4, 5))
+def test_marginalisation_and_component_choices(activation, rng):
+    X = rng.normal(size=(4, 5))
     whole = ntkflow.flow(make(activation), X)
     pairs = ntkflow.flow(make(activation), X, components="pairs")[-1]
     some = ntkflow.flow(make(activation), X, components=[(1, 3), (0, 2, 3)])[-1]
@@ -120,8 +118,8 @@ def test_marginalisation_and_component_choices(activation):
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", pytest.param("abs", marks=pytest.mark.slow)])
-def test_duplicate_parallel_and_zero_inputs(activation):
-    x = RNG.normal(size=(2, 5))
+def test_duplicate_parallel_and_zero_inputs(activation, rng):
+    x = rng.normal(size=(2, 5))
     mlp = make(activation, C_b=0.0)
     once = ntkflow.flow(mlp, x)[-1]
     twice = ntkflow.flow(mlp, x[[0, 1, 0]])[-1]
@@ -154,10 +152,10 @@ bump = ntkflow.kinked(lambda z: jnp.abs(z - 0.5) + jnp.tanh(z), at=(0.5,))
     ],
     ids=["hard tanh", "elu", "silu", "hard tanh, all", "bump, all", "elu, all"],
 )
-def test_a_zero_input_is_the_limit_of_small_ones(activation, components):
+def test_a_zero_input_is_the_limit_of_small_ones(activation, components, rng):
     """Where σ' is continuous at 0."""
     mlp = make(activation, (5, 12, 20, 2), C_b=0.0)
-    x, direction = RNG.normal(size=(2, 5)), RNG.normal(size=5)
+    x, direction = rng.normal(size=(2, 5)), rng.normal(size=5)
     zero, small = (ntkflow.flow(mlp, np.vstack([x, size * direction]), components) for size in (0.0, 1e-9))
     for layer, limit in zip(zero, small, strict=True):
         scales = natural_scales(limit.values)
@@ -172,8 +170,8 @@ def test_a_zero_input_is_the_limit_of_small_ones(activation, components):
 
 
 @pytest.mark.parametrize("activation", ["linear", "relu", "abs", {"name": "leaky_relu", "slope": -0.3}])
-def test_homogeneous_activations_scale(activation):
-    X = RNG.normal(size=(3, 5))
+def test_homogeneous_activations_scale(activation, rng):
+    X = rng.normal(size=(3, 5))
     mlp = make(activation, C_b=0.0, lambda_b=0.0)
     plain, scaled = ntkflow.flow(mlp, X)[-1], ntkflow.flow(mlp, 3 * X)[-1]
     for name in ("G", "H", "G1", "H1"):
@@ -181,18 +179,18 @@ def test_homogeneous_activations_scale(activation):
 
 
 @pytest.mark.parametrize("widths", [(5, 3), (5, 1, 1), (1, 4, 2)])
-def test_smallest_networks(widths):
-    flow = ntkflow.flow(make("relu", widths), RNG.normal(size=(1, widths[0])))
+def test_smallest_networks(widths, rng):
+    flow = ntkflow.flow(make("relu", widths), rng.normal(size=(1, widths[0])))
     assert len(flow) == len(widths) - 1
     assert np.isfinite(flow[-1].ntk_std()).all() and np.isfinite(flow[-1].trace_std())
     contributions = flow[-1].bias_contributions.sum(0) + flow[-1].weight_contributions.sum(0)
     assert worst(contributions, flow[-1].H) < 1e-13
 
 
-def test_mean_is_independent_of_the_callers_x64_setting():
+def test_mean_is_independent_of_the_callers_x64_setting(rng):
     import jax
 
-    X = RNG.normal(size=(2, 5))
+    X = rng.normal(size=(2, 5))
     with jax.enable_x64(False):
         off = ntkflow.flow(make("tanh"), X)[-1]
     with jax.enable_x64(True):

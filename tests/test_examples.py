@@ -18,9 +18,17 @@ def run(name, folder):
     return done.stdout
 
 
+def test_figures_are_those_of_the_benchmarks():
+    """None in the README is typed by hand."""
+    subprocess.run(
+        [sys.executable, "benchmarks/figures.py", "--check"], cwd=Path(__file__).parents[1], check=True
+    )
+
+
 def test_demo_of_two_samples(tmp_path, monkeypatch, capsys):
     """The same script, on less than it shows."""
     spec = importlib.util.spec_from_file_location("demo", Path(__file__).parents[1] / "examples" / "demo.py")
+    assert spec is not None and spec.loader is not None
     demo = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(demo)
     monkeypatch.setattr(demo, "SAMPLES", 2)

@@ -3,12 +3,13 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import xarray as xr
+from xarray.core.indexing import ExplicitlyIndexed
 
 import ntkflow
 from ntkflow.mean_kernels import tiles as tiles_module
@@ -203,7 +204,7 @@ def relu_in_many_digits(mp, mlp, X):
     G, H = [[C_b + C_W * s for s in row] for row in square], [[1 + s for s in row] for row in square]
     yield G, H
     for _ in mlp.activation:
-        Phi, dPhi = [[None for _ in rows] for _ in rows], [[None for _ in rows] for _ in rows]
+        Phi, dPhi = ([[mp.mpf(0) for _ in rows] for _ in rows] for _ in range(2))
         for i in rows:
             for j in rows:
                 size = mp.sqrt(G[i][i] * G[j][j])
@@ -268,7 +269,7 @@ def test_store(tmp_path, monkeypatch, activation, test):
             assert np.allclose(one[name], layer.values[name], rtol=1e-13, atol=1e-14)
         scale = np.sqrt(np.multiply.outer(one.G_variance.values, one.G_variance2.values))
         assert np.allclose(float(one.G_relative_error) * scale, layer.error("G"), rtol=1e-6)
-    assert isinstance(stored.G.variable._data, xr.core.indexing.ExplicitlyIndexed)  # not read until asked for
+    assert isinstance(stored.G.variable._data, ExplicitlyIndexed)  # not read until asked for
     with pytest.raises(ntkflow.FileError, match="exists"):
         ntkflow.store_kernels(mlp, X, path)
     last = ntkflow.store_kernels(mlp, X, path, X2, layers="last", overwrite=True)
@@ -284,8 +285,9 @@ def test_stores_that_are_refused(tmp_path):
         ({"mlp": network("elu")}, ntkflow.ActivationError),
         ({"mlp": ntkflow.MLP((5, 4, 2), "exp", C_W=1e9)}, ntkflow.NonFiniteError),
     ):
+        arguments: dict[str, Any] = {"mlp": network("relu"), "X": X, "path": tmp_path / "k.zarr"} | bad
         with pytest.raises(error):
-            ntkflow.store_kernels(**({"mlp": network("relu"), "X": X, "path": tmp_path / "k.zarr"} | bad))
+            ntkflow.store_kernels(**arguments)
     assert not list(tmp_path.iterdir())
     ntkflow.flow(network("relu"), X, "mean").save(tmp_path / "flow.zarr")
     for path in ("flow.zarr", "none.zarr"):

@@ -51,7 +51,7 @@ def test_packing_keeps_every_component(name):
     while len(group) < len(group := group | {tuple(g[i] for i in h) for g in group for h in generators}):
         pass
     tensor = rng.normal(size=(k,) * len(generators[0]) + (2,))
-    tensor = sum(tensor.transpose(*g, len(g)) for g in group)
+    tensor = np.asarray(sum(tensor.transpose(*g, len(g)) for g in group))
     packed = pack(name, tensor)
     fixed = [sum(c == tuple(c[i] for i in g) for c in np.ndindex(tensor.shape[:-1])) for g in group]
     assert len(packed) == sum(fixed) / len(group)

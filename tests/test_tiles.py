@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import cast
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_tiles_are_parts_of_the_whole(tmp_path, monkeypatch, activation, samples
     mlp = ntkflow.MLP((5, 8, 16, 3), activation, 0.1, 1.4)
     N = len(samples)
     tiled = ntkflow.flow(mlp, X[samples], store=tmp_path / "flow.zarr", memory=plan.working_set(3, N, block))
-    assert zarr.open_group(tmp_path / "flow.zarr", mode="r")["V"].chunks[1] == block
+    assert cast(zarr.Array, zarr.open_group(tmp_path / "flow.zarr", mode="r")["V"]).chunks[1] == block
     if len(set(samples)) < 3:
         # In memory these are computed by another program, with a round-off of its own.
         same_values(ntkflow.flow(mlp, X[samples]), tiled, close=1e-13)

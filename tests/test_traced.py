@@ -1,5 +1,7 @@
 """The flow under jit, vmap and grad: the same numbers as `flow`, and derivatives that finite differences confirm."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +45,7 @@ FEW = [(0, 1, 3), (2, 0)]
 )
 def test_values_are_those_of_flow(components, activation):
     mlp = ntkflow.MLP(MLP.widths, activation, 0.1, 1.3, 0.7, 1.2)
-    traced = ntkflow.traced_flow(mlp, X, components)
+    traced = jax.jit(lambda X: ntkflow.traced_flow(mlp, X, components))(X)
     for layer, exact in zip(traced, ntkflow.flow(mlp, X, components), strict=True):
         for name in NAMES[: 2 if components == "mean" else None]:
             a, b = np.asarray(getattr(layer, name)), getattr(exact, name)
@@ -67,14 +69,16 @@ def test_gradients_against_finite_differences(activation, components, widths):
     mlp, L = ntkflow.MLP(widths, activation), len(widths) - 1
     at = (jnp.array([0.1, 0.2, 0.3][:L]), 1.3, 0.7, jnp.array([1.2, 0.9, 1.1][:L]), jnp.asarray(X))
 
+    @jax.jit
     def value(*a):
-        return objective(*a, components, mlp)
+        return objective(*a, components=components, mlp=mlp)
 
-    found = jax.grad(value, argnums=tuple(range(5)))(*at)
+    found = jax.jit(jax.grad(value, argnums=tuple(range(5))))(*at)
     rng, step = np.random.default_rng(1), 1e-5
     for i, gradient in enumerate(found):
         direction = rng.normal(size=np.shape(gradient))
-        there, back = list(at), list(at)
+        there: list[Any] = list(at)
+        back: list[Any] = list(at)
         there[i], back[i] = at[i] + step * direction, at[i] - step * direction
         expected = (value(*there) - value(*back)) / (2 * step)
         assert np.isclose(np.sum(gradient * direction), expected, rtol=1e-7, atol=1e-7), i
@@ -91,10 +95,11 @@ def test_gradients_at_a_zero_input(activation, components):
     mlp = ntkflow.MLP((5, 20, 2), activation, 0.0, 1.3)
     at = np.vstack([np.zeros(5), X[:2]])
 
+    @jax.jit
     def value(C_b, X):
         return objective(C_b, 1.3, 0.7, 1.2, X, components, mlp)
 
-    by_bias, by_input = jax.grad(value, argnums=(0, 1))(0.0, at)
+    by_bias, by_input = jax.jit(jax.grad(value, argnums=(0, 1)))(0.0, at)
     # One-sided, C_b is never negative: right to step² times the third derivative.
     step = 1e-5
     forward = (4 * value(step, at) - 3 * value(0.0, at) - value(2 * step, at)) / (2 * step)
@@ -142,7 +147,7 @@ def test_hyperparameters_can_be_optimised():
 )
 def test_equal_inputs(rows, components):
     twice = jnp.asarray(X[rows])
-    last = ntkflow.traced_flow(MLP, twice, components)[-1]
+    last = jax.jit(lambda X: ntkflow.traced_flow(MLP, X, components)[-1])(twice)
     exact = ntkflow.flow(MLP, np.asarray(twice), components)[-1]
     for name in NAMES:
         assert np.allclose(getattr(last, name), getattr(exact, name), rtol=1e-10, equal_nan=True), name
@@ -151,7 +156,8 @@ def test_equal_inputs(rows, components):
 def test_smallest_cases():
     for widths in ((5, 2), (5, 1, 1)):
         mlp = ntkflow.MLP(widths, "tanh", 0.1, 1.3)
-        last, exact = ntkflow.traced_flow(mlp, X[:1])[-1], ntkflow.flow(mlp, X[:1])[-1]
+        last = jax.jit(lambda X, mlp=mlp: ntkflow.traced_flow(mlp, X)[-1])(X[:1])
+        exact = ntkflow.flow(mlp, X[:1])[-1]
         assert all(np.allclose(getattr(last, name), getattr(exact, name), rtol=1e-12) for name in NAMES)
 
 

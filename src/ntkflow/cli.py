@@ -1,6 +1,6 @@
 """The command line: `flow` predicts, `ensemble` measures, `compare` and `verify` hold one against the other, `show` prints.
 
-`observe` and `first-step` ask more of a saved flow.
+`observe` and `first-step` ask more of a saved flow. What takes long to import is imported by the commands that need it.
 """
 
 from __future__ import annotations
@@ -10,24 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-from rich.console import Console
 
 import ntkflow
 from ntkflow.errors import DataError, FileError, NtkflowError
-from ntkflow.finite.labelled import ntk_dataset
-from ntkflow.observables.first_step import predict_first_step
-from ntkflow.observables.report import first_step_table, observe
-from ntkflow.plot import picture_suffixes, plot_comparison, plot_flow, plot_verification
-from ntkflow.progress import progress_bar
-from ntkflow.propagate import checked_inputs
-from ntkflow.sampling.processes import first_process, join
-from ntkflow.sampling.store import is_ensemble
-from ntkflow.storage import check_writable, write
-from ntkflow.table import comparison_table, ensemble_table, flow_table, verification_table
+from ntkflow.program_cache import keep_programs
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _UNITS = {"": 1} | {
     prefix + binary: base**power
@@ -68,6 +60,19 @@ class Precision(str, Enum):
     float32 = "float32"
 
 
+@app.callback()
+def before_any_command(
+    cache: Annotated[
+        bool,
+        typer.Option(
+            "--cache/--no-cache", envvar="NTKFLOW_CACHE", help="Keep compiled programs for later calls."
+        ),
+    ] = True,
+) -> None:
+    if cache:
+        keep_programs()
+
+
 @app.command("flow")
 def flow_command(
     spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The network.")],
@@ -103,6 +108,8 @@ def flow_command(
     force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
 ) -> None:
     """Compute the statistics of every layer and save them."""
+    from ntkflow.progress import progress_bar
+
     by_tiles = resume or memory is not None
     with _one_sentence_errors():
         if not by_tiles:
@@ -133,6 +140,8 @@ def flow_command(
         if not by_tiles:
             result.save(output, overwrite=force)
         if plot is not None:
+            from ntkflow.plot import plot_flow
+
             plot_flow(result, plot)
 
 
@@ -148,6 +157,10 @@ def ntk_command(
     force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
 ) -> None:
     """Draw one network and save the NTK of a layer, with all its neurons."""
+    from ntkflow.finite.labelled import ntk_dataset
+    from ntkflow.propagate import checked_inputs
+    from ntkflow.storage import write
+
     with _one_sentence_errors():
         _check_output(output, force)
         mlp = ntkflow.MLP.from_toml(spec)
@@ -192,6 +205,10 @@ def ensemble_command(
     process: Annotated[int | None, typer.Option(min=0, help="Which one this is, with --coordinator.")] = None,
 ) -> None:
     """Measure the statistics of every layer on sampled networks."""
+    from ntkflow.progress import progress_bar
+    from ntkflow.sampling.processes import first_process
+    from ntkflow.table import ensemble_table
+
     with _one_sentence_errors():
         _join(distributed, coordinator, processes, process)
         mlp = ntkflow.MLP.from_toml(spec)
@@ -203,7 +220,7 @@ def ensemble_command(
                 dtype=dtype.value, store=output, resume=resume, batch=batch, block=block, progress=report,
             )  # fmt: skip
         if first_process():
-            Console().print(ensemble_table(result))
+            _print(ensemble_table(result))
 
 
 @app.command("compare")
@@ -216,14 +233,16 @@ def compare_command(
     force: Annotated[bool, typer.Option("--force", help="Replace a picture that exists.")] = False,
 ) -> None:
     """Compare a prediction with a measurement, tensor by tensor and layer by layer."""
+    from ntkflow.table import comparison_table
+
     with _one_sentence_errors():
         if plot is not None:
             _check_picture(plot, force)
         found = ntkflow.compare(ntkflow.Flow.load(flow), ntkflow.Ensemble.load(run))
-        console = Console()
-        console.print(comparison_table(found))
-        console.print(found.words)
+        _print(comparison_table(found), found.words)
         if plot is not None:
+            from ntkflow.plot import plot_comparison
+
             plot_comparison(found, plot)
 
 
@@ -240,6 +259,9 @@ def verify_command(
     force: Annotated[bool, typer.Option("--force", help="Replace a picture that exists.")] = False,
 ) -> None:
     """Test the theory on sampled networks of several widths; exit status 1 if they disagree."""
+    from ntkflow.progress import progress_bar
+    from ntkflow.table import verification_table
+
     with _one_sentence_errors():
         if plot is not None:
             _check_picture(plot, force)
@@ -247,10 +269,10 @@ def verify_command(
         X = _load_inputs(data)
         with progress_bar() as report:
             found = ntkflow.verify(mlp, X, _whole_numbers(widths), draws, seed, progress=report)
-        console = Console()
-        console.print(verification_table(found))
-        console.print(found.words)
+        _print(verification_table(found), found.words)
         if plot is not None:
+            from ntkflow.plot import plot_verification
+
             plot_verification(found, plot)
     if not found.agrees:
         raise typer.Exit(1)
@@ -267,8 +289,10 @@ def observe_command(
     neurons: Annotated[Neurons, typer.Option(help="Whether f and g look at the same neuron.")] = Neurons.same,
 ) -> None:
     """Print mean, variance and covariance over seeds of functions of a neuron's preactivations."""
+    from ntkflow.observables.report import observe
+
     with _one_sentence_errors():
-        Console().print(observe(ntkflow.Flow.load(flow), layer, f, g, neurons.value))
+        _print(observe(ntkflow.Flow.load(flow), layer, f, g, neurons.value))
 
 
 @app.command("first-step")
@@ -284,8 +308,10 @@ def first_step_command(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the draws.")] = 0,
 ) -> None:
     """Predict the first step of gradient descent: mean and sd over seeds of the loss's and the outputs' change."""
+    from ntkflow.observables.report import first_step_table
+
     with _one_sentence_errors():
-        found = predict_first_step(
+        found = ntkflow.predict_first_step(
             ntkflow.Flow.load(flow),
             getattr(ntkflow, loss.value),
             _load_inputs(targets),
@@ -293,7 +319,7 @@ def first_step_command(
             draws=draws,
             key=seed,
         )
-        Console().print(first_step_table(found))
+        _print(first_step_table(found))
 
 
 @app.command("show")
@@ -303,15 +329,26 @@ def show_command(
     ],
 ) -> None:
     """Print a saved flow or ensemble as a table, layer by layer."""
+    from ntkflow.sampling.store import is_ensemble
+    from ntkflow.table import ensemble_table, flow_table
+
     with _one_sentence_errors():
         if is_ensemble(path):
-            Console().print(ensemble_table(ntkflow.Ensemble.load(path)))
+            _print(ensemble_table(ntkflow.Ensemble.load(path)))
         else:
-            Console().print(flow_table(ntkflow.Flow.load(path)))
+            _print(flow_table(ntkflow.Flow.load(path)))
 
 
 def main() -> None:
     app(prog_name="ntkflow")
+
+
+def _print(*parts) -> None:
+    from rich.console import Console
+
+    console = Console()
+    for part in parts:
+        console.print(part)
 
 
 @contextmanager
@@ -328,6 +365,8 @@ def _one_sentence_errors() -> Iterator[None]:
 
 def _join(distributed: bool, coordinator: str | None, processes: int | None, process: int | None) -> None:
     """Make this one of many processes, before anything else is asked of JAX."""
+    from ntkflow.sampling.processes import join
+
     if coordinator is None:
         if processes is not None or process is not None:
             raise DataError("--processes and --process need --coordinator HOST:PORT")
@@ -367,6 +406,8 @@ def _one_line_warning(message, *_) -> None:
 
 
 def _check_output(path: Path, force: bool) -> None:
+    from ntkflow.storage import check_writable
+
     try:
         check_writable(path, overwrite=True)
         if path.exists() and not force:
@@ -376,6 +417,8 @@ def _check_output(path: Path, force: bool) -> None:
 
 
 def _check_picture(path: Path, force: bool) -> None:
+    from ntkflow.plot import picture_suffixes
+
     if path.suffix not in picture_suffixes():
         raise FileError(f"cannot write {path}: its name must end in one of {', '.join(picture_suffixes())}")
     try:
@@ -390,6 +433,8 @@ def _check_picture(path: Path, force: bool) -> None:
 
 
 def _load_inputs(path: Path) -> np.ndarray:
+    import numpy as np
+
     try:
         X = np.load(path, allow_pickle=False)
     except OSError as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import UserDict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from .errors import FileError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _KEPT = 2**24  # bytes
 
@@ -28,6 +30,8 @@ class OnDisk:
 
     def __getitem__(self, index: tuple) -> np.ndarray:
         """As NumPy's, for integers or arrays of integers that broadcast."""
+        import xarray as xr
+
         index = np.broadcast_arrays(*index)
         points = tuple(f"point{axis}" for axis in range(index[0].ndim))
         places = {

@@ -6,17 +6,19 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import numpy as np
-import xarray as xr
 
 from . import storage
 from .errors import ComponentError, FileError
 from .lazy import OnDisk, Tables
 from .mlp import MLP
-from .tiles.store import NAMES as TILED
+from .recursions.symmetry import SYMMETRIES
 from .version import __version__
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 TENSORS = {
     "V": ("alpha1", "alpha2", "alpha3", "alpha4"),
@@ -284,6 +286,8 @@ class Flow(Layered[LayerStatistics]):
 
     def to_xarray(self) -> xr.Dataset:
         """Every array with named dimensions, stacked over `layer`; the specification in the attributes."""
+        import xarray as xr
+
         data: dict[str, tuple] = {"X": (("sample", "input"), self.X)}
         if self.X2 is not None:
             data["X2"] = (("sample2", "input"), self.X2)
@@ -348,7 +352,7 @@ class Flow(Layered[LayerStatistics]):
                 return array.values
             kind = int(name.endswith("_error"))
             tensor = name.removesuffix("_error")
-            top = largest[ell - 1, TILED.index(tensor), kind] if tensor in TILED else None
+            top = largest[ell - 1, list(SYMMETRIES).index(tensor), kind] if tensor in SYMMETRIES else None
             return OnDisk(array, f"{name} of layer {ell}", top)
 
         layers = [

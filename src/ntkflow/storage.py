@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import warnings
 from pathlib import Path
-
-import xarray as xr
+from typing import TYPE_CHECKING
 
 from .errors import FileError
 from .tiles.store import TileStore
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 SUFFIXES = (".nc", ".zarr")
 
@@ -56,6 +58,8 @@ def check_writable(path: Path, overwrite: bool) -> None:
 
 def read(path) -> xr.Dataset:
     """The dataset at `path`, in memory, or for a finished store of tiles on disk; FileError if there is none or it can't be read."""
+    import xarray as xr
+
     path = Path(path)
     if not path.exists():
         raise FileError(f"{path} does not exist")
@@ -77,6 +81,8 @@ def read(path) -> xr.Dataset:
 
 def _of_tiles(path: Path) -> xr.Dataset:
     """A store's dataset, of which only what is small and always looked at is read now."""
+    import xarray as xr
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -12,19 +12,19 @@ import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import zarr
-from filelock import FileLock, Timeout
-from zarr.codecs import BytesCodec, Crc32cCodec
 
 from .errors import FileError
 
+# Imported where they are needed: they take longer than all of ntkflow.
+if TYPE_CHECKING:
+    import zarr
+    from filelock import FileLock
+
 _LOCK = ".lock"
 _IN_WORDS = {"X_sha256": "other inputs", "mlp": "another network", "callable_activations": "another network"}
-CHECKED: dict[str, Any] = {"serializer": BytesCodec(), "compressors": [Crc32cCodec()]}
-"""How arrays are written: with a checksum."""
 
 
 class Store:
@@ -49,6 +49,8 @@ class Store:
     @classmethod
     def make(cls, path: Path, header: Mapping, fill: Callable[[zarr.Group], None]) -> Self:
         """A new store with the arrays that `fill` makes; what other processes see is either none or all of it."""
+        import zarr
+
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
             fill(zarr.create_group(partial, attributes={cls.KEY: cls.FORMAT, **header}))
@@ -68,6 +70,8 @@ class Store:
 
     def lock(self) -> FileLock:
         """Held until released or the process ends, however it ends; FileError if another run holds it."""
+        from filelock import FileLock, Timeout
+
         lock = FileLock(self.path / self.RECORDS / _LOCK)  # not in the group, which other readers list
         try:
             lock.acquire(timeout=0)
@@ -137,6 +141,8 @@ class Store:
             raise not_written(self.path, error) from error
 
     def _opened(self) -> zarr.Group:
+        import zarr
+
         if not self.path.exists():
             raise FileError(f"{self.path} does not exist")
         try:
@@ -156,6 +162,13 @@ class Store:
                 f"{self.path} is {self.WHAT} of format {found}; this version reads format {self.FORMAT}"
             )
         return header
+
+
+def checked(*compressors) -> dict[str, Any]:
+    """How arrays are written: with a checksum, after what compresses them."""
+    from zarr.codecs import BytesCodec, Crc32cCodec
+
+    return {"serializer": BytesCodec(), "compressors": [*compressors, Crc32cCodec()]}
 
 
 def exists_to_resume(path: Path, resume: bool) -> bool:

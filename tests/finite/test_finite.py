@@ -9,11 +9,10 @@ import ntkflow
 from ntkflow import finite
 from ntkflow.activations import _REGISTRY
 
-RNG = np.random.default_rng(0)
 NAMES = sorted(_REGISTRY)
 
 
-def network(activation="tanh", widths=(5, 7, 6, 8, 3), dtype=np.float64, seed=0):
+def network(activation="tanh", widths=(5, 7, 6, 8, 3), dtype: type = np.float64, seed=0):
     depth = len(widths) - 1
     rng = np.random.default_rng(seed)
     rates = {key: rng.uniform(0.3, 1.5, depth).tolist() for key in ("C_b", "C_W", "lambda_b", "lambda_W")}
@@ -145,13 +144,13 @@ def test_jacobians_and_interlayer_ntk_by_autodiff():
             return z
 
         z = finite.forward(mlp, params, X)
-        expected = jax.vmap(jax.jacrev(above))(jnp.asarray(z[1]))
+        expected = jax.jit(jax.vmap(jax.jacrev(above)))(jnp.asarray(z[1]))
         assert close(finite.jacobian(mlp, params, X, -1, 2), expected)
         assert close(
             finite.jacobian(mlp, params, X, 3, 3, neurons=[1]), np.broadcast_to(np.eye(8)[1], (4, 1, 8))
         )
         derivatives = [
-            jax.jacrev(lambda p, x=x, layer=layer: finite.forward(mlp, p, x)[layer - 1])(params)
+            jax.jit(jax.jacrev(lambda p, x=x, layer=layer: finite.forward(mlp, p, x)[layer - 1]))(params)
             for x, layer in ((jnp.asarray(X), 2), (jnp.asarray(X2), 4))
         ]
         rates = finite.tensorial(mlp)
@@ -226,10 +225,10 @@ def test_steps_are_predicted_to_second_order(loss, plain):
     assert np.all(np.abs(order - 2) < 0.15)
 
 
-def test_prediction_is_the_sum_over_the_ntk():
+def test_prediction_is_the_sum_over_the_ntk(rng):
     """(8.13) and (8.3) with Ĥ and the interlayer NTKs written out."""
     mlp, params, X, X2 = network()
-    y, eta = RNG.normal(size=(4, 3)), 0.1
+    y, eta = rng.normal(size=(4, 3)), 0.1
     error = (finite.forward(mlp, params, X)[-1] - y) / len(X)
     expected = -eta * np.einsum("ai,bj,ijab->", error, error, finite.ntk(mlp, params, X))
     assert close(finite.predicted_loss_change(mlp, params, X, y, finite.mse, eta), expected)
@@ -240,8 +239,8 @@ def test_prediction_is_the_sum_over_the_ntk():
     assert close(change, written_out)
 
 
-def test_training_lowers_the_loss_at_any_width():
-    X = RNG.normal(size=(20, 6))
+def test_training_lowers_the_loss_at_any_width(rng):
+    X = rng.normal(size=(20, 6))
     y = np.sin(X[:, :1])
     for n in (16, 256):
         mlp = ntkflow.MLP((6, n, n, 1), "tanh", C_W=1.2)
@@ -272,7 +271,7 @@ def test_training_that_diverges_ends():
     assert not np.isfinite(history.loss[-1]) and history.step[-1] < 1000
 
 
-def test_refusals():
+def test_refusals(rng):
     mlp, params, X, _ = network()
     with pytest.raises(ntkflow.ParameterError, match=r"layer 2: W must have shape \(6, 7\)"):
         finite.forward(mlp, (params[0], finite.LayerParameters(params[1].W.T, params[1].b), *params[2:]), X)
@@ -314,7 +313,7 @@ def test_refusals():
     with pytest.raises(ntkflow.ComponentError, match="pairs"):
         finite.ntk(mlp, params, X, pairs=[(0, 4)])
     wide = ntkflow.MLP((5, 1024, 1024, 1024), "relu")
-    drawn, many = finite.init(wide, 0), RNG.normal(size=(1200, 5))
+    drawn, many = finite.init(wide, 0), rng.normal(size=(1200, 5))
     for call in (
         lambda: finite.ntk(wide, drawn, many[:64], layer=2),
         lambda: finite.ntk(wide, drawn, many, layer=3, pairs=np.zeros((4, 2), int)),

@@ -16,6 +16,7 @@ def megabytes(N, n, outputs):
         X, chosen = np.zeros((N, 20)), np.arange(outputs)
         lowered = _backward_ntk.lower(mlp, mlp.depth, finite.tensorial(mlp), params, X, None, chosen)
         used = lowered.compile().memory_analysis()
+    assert used is not None
     return (used.temp_size_in_bytes + used.output_size_in_bytes) / 2**20
 
 

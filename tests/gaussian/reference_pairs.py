@@ -7,6 +7,7 @@ Each range is cut where σ has its kink or its poles' real part, and around thes
 
 import json
 from pathlib import Path
+from typing import Any
 
 import mpmath as mp
 
@@ -37,7 +38,7 @@ def cuts(centre, width):
     return sorted({*(p for p in points if -14 < p < 14), *map(mp.mpf, (-14, -8, -4, -1, 1, 4, 8, 14))})
 
 
-def expectation(f, g, v1, v2, rho):
+def expectation(f, g, v1, v2, rho) -> Any:
     s1, s2, delta = mp.sqrt(v1), mp.sqrt(v2), mp.sqrt((1 - rho) * (1 + rho))
 
     def inner(u):

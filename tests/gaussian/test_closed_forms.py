@@ -82,7 +82,7 @@ SPECS = {
 }
 
 
-def ours(name, a, c, b):
+def ours(name: str, a, c, b):
     with jax.enable_x64(True):
         form = closed_form(activation(SPECS.get(name, name)))
         assert form is not None
@@ -144,7 +144,7 @@ def test_gelu_at_large_variance_is_relu():
 
 
 @pytest.mark.parametrize("name", [*EXACT, "gelu", "exp"])
-def test_price(name):
+def test_price(name: str):
     """∂⟨σ1σ2⟩/∂G12 = ⟨σ'1σ'2⟩, by autodiff; finite at ρ = ±1 and at zero variance."""
     with jax.enable_x64(True):
         form = closed_form(activation(SPECS.get(name, name)))
@@ -152,7 +152,7 @@ def test_price(name):
         slope = jax.grad(lambda c, a, b: form(a, c, b)[0])
         for a, b, rho in itertools.product((0.1, 1.0), (0.5, 2.0), (-0.8, 0.0, 0.3)):
             c = rho * np.sqrt(a * b)
-            assert np.allclose(slope(c, a, b), form(a, c, b)[1], rtol=1e-12, atol=1e-14)
+            assert np.allclose(slope(c, a, b), form(*map(jnp.asarray, (a, c, b)))[1], rtol=1e-12, atol=1e-14)
         everything = jax.jacobian(lambda x: jnp.stack(form(*x)))
         for edge in ([1.0, 1.0, 1.0], [1.0, -1.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]):
             assert np.all(np.isfinite(everything(jnp.array(edge))))

@@ -65,7 +65,7 @@ def test_flax():
     with pytest.raises(ntkflow.InteropError, match="kernel"):
         flax_interop.from_variables({"params": {"Dense_0": {}}}, "tanh")
     with pytest.raises(ntkflow.InteropError, match="dictionary"):
-        flax_interop.from_variables([1, 2], "tanh")
+        flax_interop.from_variables([1, 2], "tanh")  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("library", ["ours", "flax"])

@@ -1,5 +1,7 @@
 """torch and back: the same outputs, the same NTK as torch.func's, the same parameters after ten steps."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 
@@ -53,7 +55,7 @@ def test_same_ntk_as_torch_func():
     mlp, params = interop.from_sequential(network, **RATES)
     weights = dict(network.named_parameters())
     jacobian = vmap(jacrev(lambda p, x: functional_call(network, p, x)), (None, 0))(weights, torch.tensor(X))
-    H = 0.0
+    H = torch.zeros(())
     for name, J in jacobian.items():
         rate = 1.3 / weights[name].shape[1] if name.endswith("weight") else 0.7
         H = H + rate * torch.einsum("aip,bjp->ijab", J.flatten(2), J.flatten(2))
@@ -63,7 +65,7 @@ def test_same_ntk_as_torch_func():
 
 
 def test_ten_steps_of_sgd():
-    network = interop.gaussian_init_(model(nn.Tanh()), C_b=0.1, C_W=1.2)
+    network = cast(nn.Sequential, interop.gaussian_init_(model(nn.Tanh()), C_b=0.1, C_W=1.2))
     mlp, params = interop.from_sequential(network, 0.1, 1.2, **RATES)
     y = np.random.default_rng(1).normal(size=(6, 6))
     optimizer = torch.optim.SGD(interop.parameter_groups(network, 0.1, **RATES))
@@ -79,11 +81,12 @@ def test_ten_steps_of_sgd():
 
 def test_gaussian_initialisation():
     """Variances to 5 standard errors (false alarm below 1e-5); torch's own initialisation is uniform."""
-    layer = nn.Sequential(nn.Linear(400, 300))
-    uniform = layer[0].weight.detach().numpy()
+    linear = nn.Linear(400, 300)
+    layer = nn.Sequential(linear)
+    uniform = linear.weight.detach().numpy()
     assert np.abs(uniform).max() <= 400**-0.5
     interop.gaussian_init_(layer, C_b=0.5, C_W=1.7, generator=torch.Generator().manual_seed(0))
-    W, b = layer[0].weight.detach().numpy(), layer[0].bias.detach().numpy()
+    W, b = linear.weight.detach().numpy(), linear.bias.detach().numpy()
     assert abs(np.mean(W**2) * 400 / 1.7 - 1) < 5 * np.sqrt(2 / W.size)
     assert abs(np.mean(b**2) / 0.5 - 1) < 5 * np.sqrt(2 / b.size)
 

@@ -26,7 +26,7 @@ def layers(mlp, X, draws, seed, with_ntk=True):
             new = np.zeros((draws, n, n, *own.shape[1:]))
             i = np.arange(n)
             new[:, i, i] = own[:, None]
-            if H is not None:
+            if H is not None and slope is not None:
                 jac = np.einsum("dij,dja->daij", W, slope)
                 new += np.einsum("daij,djkab,dblk->dilab", jac, H, jac, optimize=True)
             H = new

@@ -29,7 +29,7 @@ def trained(mlp, X, y, loss, train, draws, seed=1):
         return tuple(map(np.asarray, jax.jit(lambda k: jax.lax.map(step, k, batch_size=50))(keys)))
 
 
-def gaps(values, mean, std, mean_err=0.0, std_err=0.0):
+def gaps(values, mean, std, mean_err: np.ndarray | float = 0.0, std_err: np.ndarray | float = 0.0):
     """Of mean and standard deviation: difference from the prediction, and standard error."""
     n, sd = len(values), values.std(axis=0, ddof=1)
     fourth = np.mean((values - values.mean(axis=0)) ** 4, axis=0)
@@ -56,15 +56,13 @@ def check(make, X, y, loss, train, draws, widths):
 
 
 def digits(N):
-    data = load_digits()
-    return (data.data[:N] - data.data.mean()) / data.data.std(), data.target[:N]
+    X, y = load_digits(return_X_y=True)
+    return (X[:N] - X.mean()) / X.std(), y[:N]
 
 
 def diabetes(N):
-    data = load_diabetes()
-    X = (data.data / data.data.std(axis=0))[:N]
-    y = (data.target - data.target.mean()) / data.target.std()
-    return X, y[:N, None]
+    X, y = map(np.asarray, load_diabetes(return_X_y=True))
+    return (X / X.std(axis=0))[:N], ((y - y.mean()) / y.std())[:N, None]
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ def direct(mlp, X, seed, draw):
     for z, H in zip(finite.forward(mlp, params, X), finite.ntk_layers(mlp, params, X), strict=True):
         n = z.shape[1]
         own = H[np.arange(n), np.arange(n)]
-        sums = {name: 0.0 for name in ("V", "D", "A", "F", "B")}
+        sums: dict[str, np.ndarray | float] = {name: 0.0 for name in ("V", "D", "A", "F", "B")}
         for i in range(n):
             for j in range(n):
                 if i == j:

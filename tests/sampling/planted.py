@@ -5,6 +5,7 @@ import contextlib
 import copy
 import importlib
 import inspect
+from typing import Any, cast
 
 from ntkflow.recursions import packed_step
 
@@ -72,10 +73,10 @@ def _planted(module, name, tree):
     replaced = {user for user in users if getattr(user, name, None) is original}
     for user in replaced:
         setattr(user, name, namespace[name])
-    packed_step.clear_cache()
+    cast(Any, packed_step).clear_cache()
     try:
         yield
     finally:
         for user in replaced:
             setattr(user, name, original)
-        packed_step.clear_cache()
+        cast(Any, packed_step).clear_cache()

@@ -1,6 +1,7 @@
 """Estimators against their definitions by hand, exact cases, each other, and their own error bars."""
 
 import itertools
+from typing import Any
 
 import jax
 import networks_by_hand
@@ -10,12 +11,12 @@ import pytest
 import ntkflow
 from ntkflow import finite
 
-RATES = {"C_b": 0.2, "C_W": 1.4, "lambda_b": 0.7, "lambda_W": 1.3}
+RATES: dict[str, Any] = {"C_b": 0.2, "C_W": 1.4, "lambda_b": 0.7, "lambda_W": 1.3}
 X = np.random.default_rng(0).normal(size=(3, 5))
 TENSORS = ("V", "D", "F", "A", "B")
 
 
-def worst_z(a, b, a_err, b_err=0.0):
+def worst_z(a, b, a_err, b_err: np.ndarray | float = 0.0):
     return np.nanmax(np.abs(a - b) / (np.hypot(a_err, b_err) + 1e-12))
 
 

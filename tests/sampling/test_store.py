@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def records(path):
 
 
 def same_records(path, other):
-    a, b = (zarr.open_group(p, mode="r")["sums"][:] for p in (path, other))
+    a, b = (cast(Any, zarr.open_group(p, mode="r")["sums"])[:] for p in (path, other))
     return np.array_equal(a, b)
 
 

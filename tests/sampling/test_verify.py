@@ -1,14 +1,17 @@
 """Verification: it passes where theory is right, and fails for every error that is planted in it."""
 
+import dataclasses
+
 import numpy as np
 import planted
 import pytest
 from sklearn.datasets import load_digits
 
 import ntkflow
-from ntkflow.verify import extrapolate, scaled
+from ntkflow.lazy import Tables
+from ntkflow.verification import extrapolate, scaled
 
-DIGITS = load_digits().data[:4]
+DIGITS = load_digits(return_X_y=True)[0][:4]
 DIGITS = (DIGITS - DIGITS.mean()) / DIGITS.std()
 RATES = {"C_b": 0.1, "C_W": 1.5, "lambda_b": 0.7, "lambda_W": 1.3}
 # Doubled, each of these changes what it enters by much more than others.
@@ -73,10 +76,24 @@ def test_theory_is_right_on_digits(activation):
     assert found.agrees, found.words
 
 
+def as_of(ensemble, mlp):
+    """The same measurements, as if of networks of other widths."""
+    layers = [
+        dataclasses.replace(
+            s, width=n, fan_in=fan_in, values=Tables(dict(s.values)), errors=Tables(dict(s.errors))
+        )
+        for s, fan_in, n in zip(ensemble, mlp.widths, mlp.widths[1:], strict=False)
+    ]
+    return dataclasses.replace(ensemble, mlp=mlp, layers=layers)
+
+
 def test_fit_of_known_measurements():
     """Measurements made up as a + b / n, with noise of known size: a and b come back within their errors."""
     flow = ntkflow.flow(network("tanh", **RATES), DIGITS[:2])
-    ensembles = measured("tanh", (16, 32, 64), 50, DIGITS[:2])
+    # One ensemble serves all widths: what it measured is replaced.
+    networks = scaled(network("tanh", **RATES), (16, 32, 64))
+    one = ntkflow.ensemble(networks[0], DIGITS[:2], 50)
+    ensembles = [as_of(one, mlp) for mlp in networks]
     rng = np.random.default_rng(0)
     layer, b, error = 4, 7.0, 0.01
     for one in ensembles:

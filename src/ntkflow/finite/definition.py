@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -46,17 +47,20 @@ def ntk_by_definition(
     )
     apply = [_as_function(one, p) for one, p in zip(_per_layer(mlp, tensor), params, strict=True)]
 
-    def rows(x):
-        derivatives = jax.jacrev(lambda p: preactivations(mlp, p, x)[top - 1])(params[:top])
-        return [
-            jnp.concatenate([d.W.reshape(*d.W.shape[:2], -1), d.b], axis=2) for d in derivatives
-        ]  # (N, n_ℓ, P) of each layer
-
     terms = [
         jnp.einsum("aip,bjp->ijab", one, jnp.apply_along_axis(function, 2, two))
-        for one, two, function in zip(rows(X), rows(X2), apply, strict=False)
+        for one, two, function in zip(
+            *(_rows(mlp, top, params[:top], x) for x in (X, X2)), apply, strict=False
+        )
     ]
     return jnp.sum(jnp.stack(terms), axis=0)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _rows(mlp: MLP, top: int, params: Parameters, X) -> list:
+    """dz/dθ of layer `top`, (N, n_ℓ, P) by each layer's parameters."""
+    derivatives = jax.jacrev(lambda p: preactivations(mlp, p, X)[top - 1])(params)
+    return [jnp.concatenate([d.W.reshape(*d.W.shape[:2], -1), d.b], axis=2) for d in derivatives]
 
 
 def _per_layer(mlp: MLP, tensor) -> list:

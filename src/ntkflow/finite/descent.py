@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +53,10 @@ def predicted_loss_change(
 
     The sum is taken without building Ĥ: it is -η Σ λ_μν (dL/dθ_μ)(dL/dθ_ν), at the cost of one gradient.
     """
-    return predicted_change(mlp, params, X, y, loss, eta, lambda z: loss(z[-1], jnp.asarray(y)), rates=rates)
+    loss, y, X = checked_function(loss, "loss"), jnp.asarray(y), inputs(mlp, checked(mlp, params), X)
+    # A loss looks at targets that are numbers, not traced: it is asked once before it is compiled.
+    jax.eval_shape(lambda z: loss(z, y), jax.ShapeDtypeStruct((len(X), mlp.widths[-1]), X.dtype))
+    return _predicted(mlp, params, X, y, loss, eta, _OfOutput(loss), X, rates, y)
 
 
 @in_their_precision
@@ -71,13 +75,35 @@ def predicted_change(
         An array of the observable's shape. Neither the NTK nor the interlayer NTKs are built: what they multiply is
         pushed forward, at the cost of a gradient on X and a forward pass on X_observed.
     """
+    observed = X if X_observed is None else X_observed
+    return _predicted(
+        mlp, params, X, y, loss, eta, checked_function(observable, "observable"), observed, rates
+    )
+
+
+def _predicted(mlp: MLP, params, X, y, loss, eta, observable, X_observed, rates, *targets) -> jax.Array:
+    """`predicted_change` of observable(z, *targets)."""
     params = checked(mlp, params)
-    X = inputs(mlp, params, X)
-    observed = X if X_observed is None else inputs(mlp, params, X_observed, "X_observed")
-    loss, observable = checked_function(loss, "loss"), checked_function(observable, "observable")
-    velocity = _velocity(mlp, checked_rates(mlp, rates), loss, params, X, jnp.asarray(y))
-    change = jax.jvp(lambda p: observable(preactivations(mlp, p, observed)), (params,), (velocity,))[1]
-    return checked_eta(eta) * change
+    X, observed = inputs(mlp, params, X), inputs(mlp, params, X_observed, "X_observed")
+    velocity = _velocity(
+        mlp, checked_rates(mlp, rates), checked_function(loss, "loss"), params, X, jnp.asarray(y)
+    )
+    return checked_eta(eta) * _change(mlp, observable, params, velocity, observed, *targets)
+
+
+@dataclass(frozen=True)
+class _OfOutput:
+    """A loss as a function of all layers' preactivations."""
+
+    loss: Loss
+
+    def __call__(self, z, y):
+        return self.loss(z[-1], y)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _change(mlp: MLP, observable: Callable, params: Parameters, velocity: Parameters, X, *targets):
+    return jax.jvp(lambda p: observable(preactivations(mlp, p, X), *targets), (params,), (velocity,))[1]
 
 
 def checked_eta(eta):

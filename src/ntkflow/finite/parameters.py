@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,6 +25,7 @@ class LayerParameters(NamedTuple):
 
 
 Parameters = tuple[LayerParameters, ...]
+_FEWEST = 2**12  # normal numbers, drawn in no time
 
 
 def in_their_precision(function: Callable) -> Callable:
@@ -68,10 +70,19 @@ def init(mlp: MLP, key, dtype=np.float64) -> Parameters:
     keys = jax.random.split(key_of(key), 2 * mlp.depth)
     layers = []
     for ell, (fan_in, width) in enumerate(zip(mlp.widths, mlp.widths[1:], strict=False)):
-        W = np.sqrt(mlp.C_W[ell] / fan_in) * jax.random.normal(keys[2 * ell], (width, fan_in), dtype)
-        b = np.sqrt(mlp.C_b[ell]) * jax.random.normal(keys[2 * ell + 1], (width,), dtype)
+        W = np.sqrt(mlp.C_W[ell] / fan_in) * normals(keys[2 * ell], (width, fan_in), dtype)
+        b = np.sqrt(mlp.C_b[ell]) * normals(keys[2 * ell + 1], (width,), dtype)
         layers.append(LayerParameters(W.astype(dtype), b.astype(dtype)))
     return tuple(layers)
+
+
+def normals(key: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:
+    """`jax.random.normal`, compiled for few sizes: number k depends on the key and on k alone."""
+    if isinstance(key, Tracer) or not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
+        return jax.random.normal(key, shape, dtype)
+    size = math.prod(shape)
+    most = max(_FEWEST, 1 << (size - 1).bit_length())
+    return jax.random.normal(key, (most,), dtype)[:size].reshape(shape)
 
 
 def key_of(key) -> jax.Array:

@@ -68,7 +68,7 @@ def train(
     steps = whole_number(steps, "steps", 0, sys.maxsize, DataError)
     record_every = whole_number(record_every, "record_every", 1, sys.maxsize, DataError)
     seed = whole_number(seed, "seed", 0, sys.maxsize, DataError)
-    eta = checked_eta(eta)
+    eta = float(checked_eta(eta))
     if "loss" in (metrics or {}):
         raise DataError("metrics: the name 'loss' is taken by the loss itself")
     rates = checked_rates(mlp, rates)

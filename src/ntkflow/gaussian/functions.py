@@ -16,8 +16,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import ortho_group, qmc
 
 from ..errors import ObservableError
 from .nested import Nested
@@ -271,12 +269,15 @@ def _ball(r: int, level: int) -> _Points | None:
         if len(first) > _MOST_IN_BALL:
             return None
         u, w = np.concatenate([u[first], side[last, None]], axis=1), w[first] * weight[last]
-    turned = u @ ortho_group.rvs(r, random_state=0)
+    turned = u @ np.linalg.qr(np.random.default_rng(0).normal(size=(r, r)))[0]
     return _Points(lambda: iter([(turned, w)]))
 
 
 def _by_sobol(run, r: int) -> tuple[Estimate, np.ndarray]:
     """Scrambled Sobol points, and √⟨h²⟩."""
+    from scipy.special import ndtri
+    from scipy.stats import qmc
+
     values, squares = [], []
     for seed in range(_SCRAMBLINGS):
         # Points at 0 or 1 would be at infinity.

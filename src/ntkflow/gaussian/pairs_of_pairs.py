@@ -25,7 +25,8 @@ from .four_samples import PAIRINGS, Grid, as_asked, on_first, pair_coefficients,
 _PAIRS_AT_ONCE, _FEWEST = 4, 64
 _root_of_pair = jax.jit(root_of_pair)
 _AT_ONCE = 16  # quadruples whose coefficients are in the cache together
-_BLOCKS = 4  # of degrees, of which each is filled up to its highest
+_FEW = 512  # quadruples, with which compiling takes longer than computing
+_BLOCKS = 4  # of degrees, of which each is filled up to its highest: faster than all in one, which is compiled sooner
 
 
 class Rotatable(NamedTuple):
@@ -55,6 +56,7 @@ class PairSeries:
         rows, phi, kappa, theta = (x[pairing, np.arange(len(samples))] for x in (rows, phi, kappa, theta))
         used, rows = np.unique(rows, return_inverse=True)
         self._given = rows.reshape(-1, 2), phi, np.clip(kappa, -1.0, 1.0), theta, pairing
+        self._blocks = 1 if len(samples) <= _FEW else _BLOCKS
         self._bases = _bases(grid.terms)
         self._coefficients, self._halved = _coefficients(activation, root[used], self._bases, grid)
 
@@ -65,7 +67,7 @@ class PairSeries:
         pairs' products change, relatively, with half the nodes, (B,).
         """
         given = tuple(x[quadruples] for x in self._given)
-        moments, left = _contracted(self._coefficients, given, count, self._bases)
+        moments, left = _contracted(self._coefficients, given, count, self._bases, self._blocks)
         return np.asarray(moments), np.asarray(left), self._halved[given[0]].max(axis=1)
 
 
@@ -142,35 +144,39 @@ def _of_pairs(activation: Activation, root, bases: Bases, grid: Grid):
     return Rotatable(real, imag), change
 
 
-@jax.jit
-def _contracted(c: Rotatable, given, count, bases: Bases):
+@functools.partial(jax.jit, static_argnums=4)
+def _contracted(c: Rotatable, given, count, bases: Bases, blocks: int):
     terms = c.real.shape[0]
-    edges = np.linspace(0, terms, _BLOCKS + 1).astype(int).tolist()
+    edges = np.linspace(0, terms, blocks + 1).astype(int).tolist()
 
-    def turned(rows, angle, low: int, high: int):
+    def turned(rows, waves, low: int, high: int):
         """Coefficients of degrees low … high in turned coordinates, (degrees, quadruples, 4, k)."""
         half = high // 2 + 1
-        mu = (np.arange(low, high) % 2)[:, None, None] + 2 * np.arange(half)
-        cos, sin = (f(mu * angle[:, None])[:, :, None] for f in (jnp.cos, jnp.sin))
+        mu = (np.arange(low, high) % 2)[:, None] + 2 * np.arange(half)
+        cos, sin = (jnp.swapaxes(wave[:, mu], 0, 1)[:, :, None] for wave in waves)
         real, imag = (x[low:high, rows, :, :half] for x in c)
         turned = jnp.concatenate([cos * real + sin * imag, sin * real - cos * imag], axis=-1)
         back = jnp.concatenate([x[low:high, :half, :high] for x in bases.back], axis=1)
         return (turned.reshape(high - low, -1, 2 * half) @ back).reshape(high - low, -1, 4, high)
 
-    def of_degrees(given, low: int, high: int):
-        rows, phi, kappa, theta, _ = given
-        n, k = np.mgrid[low:high, :high]
-        one, two = (kappa[:, i, None] ** np.arange(high) for i in range(2))
-        powers = jnp.where(k <= n, one[:, k] * two[:, np.maximum(n - k, 0)], 0.0)
-        powers = jnp.swapaxes(powers, 0, 1)
-        first, second = turned(rows[:, 0], phi, low, high), turned(rows[:, 1], -theta, low, high)
-        return jnp.einsum("nbfk,nbgk->nbfg", first * powers[:, :, None], second)
-
     def some(given):
-        by_degree = jnp.concatenate([of_degrees(given, *edge) for edge in itertools.pairwise(edges)])
+        rows, phi, kappa, theta, pairing = given
+        first, second = (
+            [f(np.arange(terms + 2) * angle[:, None]) for f in (jnp.cos, jnp.sin)] for angle in (phi, -theta)
+        )
+        one, two = (kappa[:, i, None] ** np.arange(terms) for i in range(2))
+
+        def of_degrees(low: int, high: int):
+            n, k = np.mgrid[low:high, :high]
+            powers = jnp.where(k <= n, one[:, k] * two[:, np.maximum(n - k, 0)], 0.0)
+            powers = jnp.swapaxes(powers, 0, 1)[:, :, None]
+            sides = turned(rows[:, 0], first, low, high) * powers, turned(rows[:, 1], second, low, high)
+            return jnp.einsum("nbfk,nbgk->nbfg", *sides)
+
+        by_degree = jnp.concatenate([of_degrees(*edge) for edge in itertools.pairwise(edges)])
         whole, left = by_degree.sum(axis=0), by_degree[3 * terms // 4 :].sum(axis=0)
         size = jnp.abs(whole).max(axis=(1, 2))
         left = jnp.abs(left).max(axis=(1, 2)) / jnp.where(size > 0, size, 1.0)
-        return as_asked(whole.reshape(-1, 2, 2, 2, 2), given[-1]), left
+        return as_asked(whole.reshape(-1, 2, 2, 2, 2), pairing), left
 
     return on_first(some, given, count, _AT_ONCE)

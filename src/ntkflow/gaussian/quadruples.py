@@ -8,13 +8,13 @@ has correlations next to 1, by a variable that the pairs share.
 from __future__ import annotations
 
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
 
 from ..activations import Activation
+from ..cores import cores
 from .four_samples import Canonical, Grid, as_asked, batch, canonical
 from .kinked_samples import kinked_batch, kinked_plane
 from .pairs_of_pairs import PairSeries
@@ -172,5 +172,5 @@ def _filled(out: np.ndarray, todo: np.ndarray, size: int, some) -> np.ndarray:
     if not len(starts):
         return todo
     # The programs are sequential: one for each core.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         return np.concatenate(list(pool.map(one, starts)))

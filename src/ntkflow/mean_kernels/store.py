@@ -8,11 +8,10 @@ import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-import xarray as xr
-import zarr
 
 from ..errors import ActivationError, ComponentError, FileError
 from ..mlp import MLP
@@ -21,6 +20,9 @@ from ..version import __version__
 from .errors import relative_errors
 from .flow import has_tiles, own_G
 from .tiles import Block, Tile, Tiles
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 NAMES = ("G", "H")
 
@@ -71,6 +73,8 @@ def open_kernels(path) -> xr.Dataset:
     Raises:
         FileError: there is none, or it can't be read.
     """
+    import xarray as xr
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -83,6 +87,8 @@ def open_kernels(path) -> xr.Dataset:
 
 
 def _write(mlp: MLP, X, X2, path: Path, tile: int, layers: str, report) -> None:
+    import zarr
+
     tiles = Tiles(mlp, X, X2)
     N, N2 = len(X), len(X if X2 is None else X2)
     kept = list(range(mlp.depth)) if layers == "all" else [mlp.depth - 1]

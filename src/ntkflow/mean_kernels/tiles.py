@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import jax
 import numpy as np
 
 from ..activations import Activation
+from ..cores import cores
 from ..errors import NonFiniteError
 from ..gaussian import COARSE, FINE, Rule, expectations
 from ..mlp import MLP
@@ -142,7 +142,7 @@ class Tiles:
             with jax.enable_x64(True), np.errstate(all="ignore"):
                 use(self.tile(pair[0], pair[1], keep))
 
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             for _ in pool.map(work, self.pairs if pairs is None else pairs):
                 pass
 

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..lazy import Tables
 from ..mlp import MLP
-from ..statistics import TENSORS, Layered, LayerStatistics, Tables
+from ..statistics import TENSORS, Layered, LayerStatistics
 from .estimators import Sums, estimates
 
 ESTIMATED = ("G", "H", *TENSORS, "zH")

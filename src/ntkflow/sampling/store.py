@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import zarr
 
 from .. import store
-from ..store import CHECKED, not_written
+from ..store import checked, not_written
+
+if TYPE_CHECKING:
+    import zarr
 
 
 class Store(store.Store):
@@ -32,10 +35,12 @@ class Store(store.Store):
         """A new store, with no draws in it."""
 
         def fill(group: zarr.Group) -> None:
-            group.create_array("X", data=X, **CHECKED)
-            group.create_array("reference", data=reference, **CHECKED)
+            group.create_array("X", data=X, **checked())
+            group.create_array("reference", data=reference, **checked())
             shape, chunks = (blocks, 1 + numbers), (1, 1 + numbers)
-            group.create_array("sums", shape=shape, chunks=chunks, dtype="float64", fill_value=0.0, **CHECKED)
+            group.create_array(
+                "sums", shape=shape, chunks=chunks, dtype="float64", fill_value=0.0, **checked()
+            )
 
         return cls.make(path, header, fill)
 

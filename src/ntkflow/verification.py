@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .compare import joint_threshold, z_scores
+from .comparison import joint_threshold, z_scores
 from .errors import DataError
 from .finite.parameters import whole_number
 from .mlp import MLP

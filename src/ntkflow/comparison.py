@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from scipy.special import ndtri
 
 from .errors import ComponentError, DataError
 from .sampling import Ensemble, LayerEstimates
@@ -141,4 +141,4 @@ def z_scores(difference: np.ndarray, error: np.ndarray, scale: float) -> np.ndar
 
 def joint_threshold(tests: int) -> float:
     """The z-score that none of `tests` normal numbers exceeds, in either direction, but with probability 1e-3."""
-    return float(-ndtri(FALSE_ALARM / (2 * max(tests, 1))))
+    return -NormalDist().inv_cdf(FALSE_ALARM / (2 * max(tests, 1)))
