@@ -14,17 +14,6 @@ README = Path(__file__).parents[1] / "README.md"
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
-def flow_times() -> str:
-    """A row for each case, and the machine below."""
-    cases = results.load("flow_times")
-    rows = ["| `flow` of digits | first call | later calls | peak memory |", "|---|---|---|---|"]
-    rows += [
-        f"| {name} | {_seconds(case['first'])} | {_seconds(case['later'])} | {case['peak']:.1f} GiB |"
-        for name, case in cases.items()
-    ]
-    return "\n".join(rows) + f"\n\n{_machine(cases)}\n"
-
-
 def first_result() -> str:
     """A row for each command, and the machine below."""
     cases = results.load("first_result")
@@ -38,8 +27,8 @@ def first_result() -> str:
     return "\n".join(rows) + f"\n\n{_machine(cases)}\n"
 
 
-def _seconds(t: float | None) -> str:
-    return "–" if t is None else f"{t:.2g} s" if t < 10 else f"{t:.0f} s"
+def _seconds(t: float) -> str:
+    return f"{t:.2g} s" if t < 10 else f"{t:.0f} s"
 
 
 def _machine(cases: dict) -> str:
@@ -50,7 +39,7 @@ def _machine(cases: dict) -> str:
 
 def written(text: str) -> str:
     """The README with the figures as `results` have them."""
-    makers = {"flow_times": flow_times, "first_result": first_result}
+    makers = {"first_result": first_result}
     return _BLOCK.sub(lambda found: found[1] + makers[found[2]]() + found[3], text)
 
 

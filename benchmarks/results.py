@@ -2,10 +2,11 @@
 
 import datetime
 import json
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
+
+from ntkflow.cores import cores
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -14,7 +15,7 @@ def machine() -> dict:
     """What a figure depends on besides the code: processor, cores, memory, system, versions."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("ntkflow", "jax", "numpy")},

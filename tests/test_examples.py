@@ -19,7 +19,7 @@ def run(name, folder):
 
 
 def test_figures_are_those_of_the_benchmarks():
-    """None in the README is typed by hand."""
+    """What stands between the README's marks is not typed by hand."""
     subprocess.run(
         [sys.executable, "benchmarks/figures.py", "--check"], cwd=Path(__file__).parents[1], check=True
     )

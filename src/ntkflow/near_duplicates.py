@@ -32,7 +32,7 @@ _AT_ONCE = 8
 _LEAST = 1e-37  # of the largest error, so that none is 0
 _EPS = np.finfo(float).eps
 _LOSS = 8
-_OF_MOMENTS = 1 / 2048
+_OF_MOMENTS = 1 / 2048  # of eps / sine², an upper bound of what was seen
 _MERGED = 0.25 / math.sqrt(ROUNDOFF)
 _MENDED = ("G1", "H1", "D", "A")
 

@@ -14,7 +14,7 @@ from . import storage
 from .errors import ComponentError, FileError
 from .lazy import OnDisk, Tables
 from .mlp import MLP
-from .recursions.symmetry import SYMMETRIES
+from .tiles.store import NAMES as TILED
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -352,7 +352,7 @@ class Flow(Layered[LayerStatistics]):
                 return array.values
             kind = int(name.endswith("_error"))
             tensor = name.removesuffix("_error")
-            top = largest[ell - 1, list(SYMMETRIES).index(tensor), kind] if tensor in SYMMETRIES else None
+            top = largest[ell - 1, TILED.index(tensor), kind] if tensor in TILED else None
             return OnDisk(array, f"{name} of layer {ell}", top)
 
         layers = [

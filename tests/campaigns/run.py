@@ -19,6 +19,8 @@ from pathlib import Path
 
 from rich.progress import Progress
 
+from ntkflow.cores import cores
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 NAMES = sorted(
@@ -85,7 +87,7 @@ def _sources() -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Run campaigns.")
     parser.add_argument("names", nargs="*", default=NAMES, metavar="NAME", help=f"out of: {', '.join(NAMES)}")
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=cores())
     arguments = parser.parse_args()
     results = [run(name, arguments.processes) for name in arguments.names]
     sys.exit(0 if all(results) else 1)

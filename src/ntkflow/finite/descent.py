@@ -53,10 +53,12 @@ def predicted_loss_change(
 
     The sum is taken without building Ĥ: it is -η Σ λ_μν (dL/dθ_μ)(dL/dθ_ν), at the cost of one gradient.
     """
-    loss, y, X = checked_function(loss, "loss"), jnp.asarray(y), inputs(mlp, checked(mlp, params), X)
+    params = checked(mlp, params)
+    X, loss, y = inputs(mlp, params, X), checked_function(loss, "loss"), jnp.asarray(y)
     # A loss looks at targets that are numbers, not traced: it is asked once before it is compiled.
     jax.eval_shape(lambda z: loss(z, y), jax.ShapeDtypeStruct((len(X), mlp.widths[-1]), X.dtype))
-    return _predicted(mlp, params, X, y, loss, eta, _OfOutput(loss), X, rates, y)
+    velocity = _velocity(mlp, checked_rates(mlp, rates), loss, params, X, y)
+    return checked_eta(eta) * _change(mlp, _OfOutput(loss), params, velocity, X, y)
 
 
 @in_their_precision
@@ -75,20 +77,12 @@ def predicted_change(
         An array of the observable's shape. Neither the NTK nor the interlayer NTKs are built: what they multiply is
         pushed forward, at the cost of a gradient on X and a forward pass on X_observed.
     """
-    observed = X if X_observed is None else X_observed
-    return _predicted(
-        mlp, params, X, y, loss, eta, checked_function(observable, "observable"), observed, rates
-    )
-
-
-def _predicted(mlp: MLP, params, X, y, loss, eta, observable, X_observed, rates, *targets) -> jax.Array:
-    """`predicted_change` of observable(z, *targets)."""
     params = checked(mlp, params)
-    X, observed = inputs(mlp, params, X), inputs(mlp, params, X_observed, "X_observed")
-    velocity = _velocity(
-        mlp, checked_rates(mlp, rates), checked_function(loss, "loss"), params, X, jnp.asarray(y)
-    )
-    return checked_eta(eta) * _change(mlp, observable, params, velocity, observed, *targets)
+    X = inputs(mlp, params, X)
+    observed = X if X_observed is None else inputs(mlp, params, X_observed, "X_observed")
+    loss, observable = checked_function(loss, "loss"), checked_function(observable, "observable")
+    velocity = _velocity(mlp, checked_rates(mlp, rates), loss, params, X, jnp.asarray(y))
+    return checked_eta(eta) * _change(mlp, observable, params, velocity, observed)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The tensors of a flow on disk, and which tiles of them are done.
 
-The Zarr group is the dataset of `Flow.to_xarray`, in chunks of one layer and b samples along each axis. Errors are float64 of eight bits each, which compress to a quarter.
+The Zarr group is the dataset of `Flow.to_xarray`, in chunks of one layer and b samples along each axis.
+Errors are float64 of eight bits each: the other bytes are zeros, which compress.
 Besides, `largest` (tile, layer, tensor, of): a tile's largest absolute value and error; it is the tile's record, written after its
 chunks. What is not yet there is NaN.
 """
