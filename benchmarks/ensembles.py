@@ -3,7 +3,8 @@
     python benchmarks/ensembles.py [throughput] [accuracy] [estimators] [processes] [memory]
 
 Eight digits, tanh networks with three hidden layers of 128, depth 4. Each method runs in a process of its own; means and variances of
-the NTK must agree within 6 standard errors before times are printed: of the first call, and the median of later ones.
+the NTK must agree within 6 standard errors before times are printed: of the first call, and the median of later ones. Results are
+kept in `results`, a case for each part.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import results
 from peers import python_of
 
 N, WIDTHS, C_B, C_W = 8, (64, 128, 128, 128, 1), 0.1, 1.5
@@ -128,7 +130,7 @@ def throughput() -> None:
     from ntkflow import output_ntk
 
     print(f"\nNTK of the output, mean and variance over networks: N = {N}, widths {WIDTHS}")
-    X = inputs()
+    X, found_rates = inputs(), {}
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "X.npy", X)
         for dtype in ("float64", "float32"):
@@ -152,7 +154,10 @@ def throughput() -> None:
                     f"  {dtype}  {label:48} first call {times['first']:6.2f} s   later {times['rate']:9.0f} networks/s"
                 )
             best = max(rate for label, rate in rates.items() if not label.startswith("ours"))
-            print(f"  {dtype}  ours / best peer: {rates['ours, output_ntk'] / best:.1f}")
+            ratio = rates["ours, output_ntk"] / best
+            print(f"  {dtype}  ours / best peer: {ratio:.1f}")
+            found_rates[dtype] = {"networks_a_second": rates, "ratio": ratio}
+    results.save("ensembles", {"throughput": found_rates})
 
 
 def accuracy() -> None:
@@ -178,8 +183,7 @@ def accuracy() -> None:
     )
     start = time.perf_counter()
     output_ntk(mlp, X, int(needed), seed=1)
-    own = time.perf_counter() - start
-    print(f"  ours, output_ntk: {own:.1f} s, {own / later:.0f} times the theory's")
+    seconds = {"theory": later, "ours, output_ntk": time.perf_counter() - start}
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "X.npy", X)
         for dtype in ("float64", "float32"):
@@ -187,10 +191,10 @@ def accuracy() -> None:
             rate = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)[
                 "rate"
             ]
-            seconds = needed / rate
-            print(
-                f"  neural-tangents, structured derivatives, {dtype}: {seconds:.1f} s, {seconds / later:.0f} times the theory's"
-            )
+            seconds[f"neural-tangents, structured derivatives, {dtype}"] = needed / rate
+    for label, taken in seconds.items():
+        print(f"  {label}: {taken:.4g} s, {taken / later:.0f} times the theory's")
+    results.save("ensembles", {"accuracy": {"networks": needed, "apart": apart, "seconds": seconds}})
 
 
 def estimators() -> None:
@@ -216,12 +220,16 @@ def estimators() -> None:
     print(
         f"  by pair of samples: {by_pair.min():.1f} to {by_pair.max():.0f}, median {np.median(by_pair):.0f}"
     )
+    tensors = {}
     for outputs in (2, 10):
         wide = type(mlp)((*WIDTHS[:-1], outputs), "tanh", C_B, C_W, C_B, C_W)
         low, direct = (ensemble(wide, X[:4], draws, estimators=kind)[-1] for kind in ("low-noise", "direct"))
-        ratios = {name: (direct.error(name).max() / low.error(name).max()) ** 2 for name in "VDFAB"}
+        ratios = {name: float((direct.error(name).max() / low.error(name).max()) ** 2) for name in "VDFAB"}
         shown = ", ".join(f"{name} {ratio:.0f}" for name, ratio in ratios.items())
         print(f"  each tensor, all {outputs} output neurons: {shown}")
+        tensors[f"{outputs} outputs"] = ratios
+    case = {"fewer_draws": float(largest), "by_pair": [float(by_pair.min()), float(by_pair.max())], **tensors}
+    results.save("ensembles", {"estimators": case})
 
 
 def processes() -> None:
@@ -268,17 +276,20 @@ def processes() -> None:
             print(
                 f"  {label:32} {rates[label]:7.1f}   ratio {rates[label] / rates['one process, one core']:.2f}"
             )
+    results.save("ensembles", {"processes": {"networks_a_second": rates}})
 
 
 def memory() -> None:
     from ntkflow import ensemble
 
     print("\nPeak memory of one process")
-    X = inputs()[:4]
+    X, megabytes = inputs()[:4], {}
     for draws in (200, 2000, 20_000):
         ensemble(network(), X, draws, block=200)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"  after {draws:6} draws of 4 samples: {peak:.0f} MB")
+        megabytes[str(draws)] = peak
+    results.save("ensembles", {"memory": {"megabytes_after_draws": megabytes}})
 
 
 def timed(call) -> float:

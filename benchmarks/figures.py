@@ -1,4 +1,4 @@
-"""Writes the README's figures from `results`: the text between `<!-- figures: NAME -->` and `<!-- end of figures -->`.
+"""Writes the README's figures from `results`: what stands between `<!-- figures: NAME -->` and `<!-- end of figures -->`.
 
 python benchmarks/figures.py            # write them
 python benchmarks/figures.py --check    # exit status 1 if they are others
@@ -11,20 +11,78 @@ from pathlib import Path
 import results
 
 README = Path(__file__).parents[1] / "README.md"
-_BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- figures: (\w+) -->).*?(<!-- end of figures -->)", re.DOTALL)
 
 
 def first_result() -> str:
     """A row for each command, and the machine below."""
     cases = results.load("first_result")
-    rows = ["| eight digits, depth 4, each in a fresh process | |", "|---|---|"]
-    rows += [f"| `{name}` | {_seconds(case['seconds'])} |" for name, case in cases.items() if "," not in name]
-    rows += [
-        f"| `ntkflow flow`, {name.split(', ', 1)[1]} | {_seconds(case['seconds'])} |"
+    rows = [
+        (f"`ntkflow flow`, {name.split(', ', 1)[1]}" if "," in name else f"`{name}`", _seconds(case["seconds"]))
         for name, case in cases.items()
-        if "," in name
     ]
-    return "\n".join(rows) + f"\n\n{_machine(cases)}\n"
+    return _table(("eight digits, depth 4, each in a fresh process", ""), rows, cases)
+
+
+def flow_times() -> str:
+    """A row for each network and number of inputs."""
+    cases = results.load("flow_times")
+    rows = [
+        (
+            name.replace("N=", "N = ").replace("depth", "depth "),
+            _seconds(case["first"]),
+            "" if case["later"] is None else _seconds(case["later"]),
+            f"{case['peak']:.1f} GiB",
+        )
+        for name, case in cases.items()
+    ]
+    return _table(("inputs, components, activation", "first call", "later calls", "peak memory"), rows, cases)
+
+
+def finite_ntk() -> str:
+    """The NTK of one network beside the fastest methods of other libraries."""
+    case = results.load("ntk_peers")["a"]
+    later = {name: times["later"] for name, times in case["methods"].items()}
+    ours = later.pop("ours")
+    fastest = {
+        library: min(time for name, time in later.items() if name.startswith(library))
+        for library in ("neural-tangents", "torch.func")
+    }
+    ratios = " and ".join(f"{ours / time:.2g} of {library}'s" for library, time in fastest.items())
+    return f"{1e3 * ours:.2g} ms, {ratios} fastest method"
+
+
+def output_ntk() -> str:
+    """Networks a second, and beside the best peer."""
+    case = results.load("ensembles")["throughput"]["float64"]
+    rate = case["networks_a_second"]["ours, output_ntk"]
+    return f"{float(f'{rate:.2g}'):,.0f} networks a second for\nN = 8, n = 128 and depth 4: {case['ratio']:.2g} times the rate"
+
+
+def fewer_draws() -> str:
+    """How many times fewer draws the low-noise estimators need."""
+    return f"{results.load('ensembles')['estimators']['fewer_draws']:.2g}"
+
+
+def joint_sampler() -> str:
+    """Draws from the joint distribution beside drawing networks."""
+    cases = results.load("joint_sampler")
+    times = cases["networks, vmap of finite"]["by_sampler"]
+    return (
+        f"take {_seconds(cases['sampler']['seconds'])}, for four digits, width 128 and depth 4; "
+        f"drawing as many networks takes\n{times:.2g} times as long"
+    )
+
+
+MAKERS = {
+    maker.__name__: maker
+    for maker in (first_result, flow_times, finite_ntk, output_ntk, fewer_draws, joint_sampler)
+}
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], cases: dict) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{_machine(cases)}\n"
 
 
 def _seconds(t: float) -> str:
@@ -32,15 +90,19 @@ def _seconds(t: float) -> str:
 
 
 def _machine(cases: dict) -> str:
-    newest = max(cases.values(), key=lambda case: case["date"])
-    machine = newest["machine"]
-    return f"{machine['cores']} cores ({machine['processor']}), jax {machine['versions']['jax']}, {newest['date']}; medians."
+    machines = {
+        (case["machine"]["cores"], case["machine"]["processor"], case["machine"]["versions"]["jax"], case["date"])
+        for case in cases.values()
+    }
+    shown = (
+        f"{cores} cores ({processor}), jax {jax}, {date}" for cores, processor, jax, date in sorted(machines)
+    )
+    return "; ".join(shown) + "; medians."
 
 
 def written(text: str) -> str:
     """The README with the figures as `results` have them."""
-    makers = {"first_result": first_result}
-    return _BLOCK.sub(lambda found: found[1] + makers[found[2]]() + found[3], text)
+    return _BLOCK.sub(lambda found: found[1] + MAKERS[found[2]]() + found[3], text)
 
 
 def main() -> None:

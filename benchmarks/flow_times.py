@@ -4,9 +4,9 @@
     python benchmarks/flow_times.py large      # many samples: minutes
     python benchmarks/flow_times.py growth     # cost against N, L and the hidden width
 
-Each case runs in a process of its own, so that its first call includes all compilation, and its peak memory is its own. Results
-are kept in `results`, from which `figures.py` writes the README's. Before
-it is timed it must agree with a run on permuted inputs to 1e-9; large ones with a run on some of the inputs.
+Each case runs in a process of its own, so that its first call includes all compilation, and its peak memory is its own. Before
+it is timed it must agree with a run on permuted inputs to 1e-9; large ones with a run on some of the inputs. Results are kept in
+`results`, from which `figures.py` writes the README's.
 """
 
 import json
@@ -24,45 +24,24 @@ from sklearn.datasets import load_digits
 
 from ntkflow import MLP, flow
 
+TANH, RELU, GELU, ELU = (
+    {"activation": name, "C_W": C_W} for name, C_W in (("tanh", 1.0), ("relu", 2.0), ("gelu", 2.0), ("elu", 1.0))
+)
 CASES = {
-    "N=8 all tanh depth 6": {"N": 8, "components": "all", "activation": "tanh", "C_W": 1.0},
-    "N=8 all relu depth 6": {"N": 8, "components": "all", "activation": "relu", "C_W": 2.0},
-    "N=8 all gelu depth 6": {"N": 8, "components": "all", "activation": "gelu", "C_W": 2.0},
-    "N=8 all elu depth 6": {"N": 8, "components": "all", "activation": "elu", "C_W": 1.0},
-    "N=200 pairs tanh depth 6": {"N": 200, "components": "pairs", "activation": "tanh", "C_W": 1.0},
-    "N=200 pairs relu depth 6": {"N": 200, "components": "pairs", "activation": "relu", "C_W": 2.0},
+    "N=8 all tanh depth 6": {"N": 8, "components": "all", **TANH},
+    "N=8 all relu depth 6": {"N": 8, "components": "all", **RELU},
+    "N=8 all gelu depth 6": {"N": 8, "components": "all", **GELU},
+    "N=8 all elu depth 6": {"N": 8, "components": "all", **ELU},
+    "N=200 pairs tanh depth 6": {"N": 200, "components": "pairs", **TANH},
+    "N=200 pairs relu depth 6": {"N": 200, "components": "pairs", **RELU},
 }
 LARGE = {
-    "N=1000 pairs tanh depth 10": {
-        "N": 1000,
-        "components": "pairs",
-        "activation": "tanh",
-        "C_W": 1.0,
-        "depth": 10,
-    },
-    "N=1000 pairs relu depth 10": {
-        "N": 1000,
-        "components": "pairs",
-        "activation": "relu",
-        "C_W": 2.0,
-        "depth": 10,
-    },
-    "N=16 all tanh depth 6": {"N": 16, "components": "all", "activation": "tanh", "C_W": 1.0},
-    "N=16 all relu depth 6": {"N": 16, "components": "all", "activation": "relu", "C_W": 2.0},
-    "N=32 all relu depth 6, to a store": {
-        "N": 32,
-        "components": "all",
-        "activation": "relu",
-        "C_W": 2.0,
-        "store": True,
-    },
-    "N=32 all tanh depth 6, to a store": {
-        "N": 32,
-        "components": "all",
-        "activation": "tanh",
-        "C_W": 1.0,
-        "store": True,
-    },
+    "N=1000 pairs tanh depth 10": {"N": 1000, "components": "pairs", **TANH, "depth": 10},
+    "N=1000 pairs relu depth 10": {"N": 1000, "components": "pairs", **RELU, "depth": 10},
+    "N=16 all tanh depth 6": {"N": 16, "components": "all", **TANH},
+    "N=16 all relu depth 6": {"N": 16, "components": "all", **RELU},
+    "N=32 all tanh depth 6, to a store": {"N": 32, "components": "all", **TANH, "store": True},
+    "N=32 all relu depth 6, to a store": {"N": 32, "components": "all", **RELU, "store": True},
 }
 GROWTH = {
     f"{activation} {components} N={N} depth {depth} width {width}": {
@@ -96,7 +75,7 @@ def measure(N, components, activation, C_W, depth=6, width=128, store=False) -> 
 
     first, result, spread = timed(X)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    errors = None if large else max(layer.relative_error(name) for layer in result for name in layer.values)
+    error = None if large else max(layer.relative_error(name) for layer in result for name in layer.values)
     order = np.arange(4) if large else np.random.default_rng(0).permutation(N)
     again = flow(mlp, X[order], components)[-1].ntk_std()
     assert np.allclose(again, spread[np.ix_(order, order)], rtol=1e-9)
@@ -105,7 +84,7 @@ def measure(N, components, activation, C_W, depth=6, width=128, store=False) -> 
     return {
         "first": first,
         "later": statistics.median(later) if later else None,
-        "error": errors,
+        "error": error,
         "peak": peak,
     }
 
@@ -124,8 +103,9 @@ def main() -> None:
             sys.exit(done.stderr)
         t = json.loads(done.stdout)
         results.save("growth" if cases is GROWTH else "flow_times", {name: t})
-        later, error = (t[key] or float("nan") for key in ("later", "error"))
-        print(f"{name:44}{t['first']:15.2f}{t['peak']:11.2f}{later:10.2f}{error:34.1e}", flush=True)
+        later = "-" if t["later"] is None else f"{t['later']:.2f}"
+        error = "-" if t["error"] is None else f"{t['error']:.1e}"
+        print(f"{name:44}{t['first']:15.2f}{t['peak']:11.2f}{later:>10}{error:>34}", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 neural-tangents runs in a virtual environment of its own, made on first use in benchmarks/.venvs. Both are float64 and
 jitted, and answer in turn, so that what else the machine does meets both; medians of times and of the ratios of
 neighbouring calls. The kernels of the last layer must agree before times are printed. Ours are of all layers; theirs of
-the last.
+the last. Results are kept in `results`.
 
 tanh, silu and softplus have no closed form: there neural-tangents integrates numerically, with `deg` nodes in each
 direction. The smallest deg is taken whose kernels of 40 of the inputs agree with ours to ACCURACY; ours are computed to
@@ -25,6 +25,7 @@ import tempfile
 import time
 
 import numpy as np
+import results
 from peers import python_of
 
 ANALYTIC = ("erf", "relu", "gelu")
@@ -149,6 +150,8 @@ def compare(name: str, N: int, folder: str) -> None:
         f"{label:32}{first:10.2f}{mine:10.3f}{first_theirs:14.2f}{other:10.3f}{ratio:9.4f}{apart:13.0e}",
         flush=True,
     )
+    ours_theirs = {"ours": {"first": first, "later": mine}, "theirs": {"first": first_theirs, "later": other}}
+    results.save("means", {f"{label}, N = {N}": {**ours_theirs, "ratio": ratio, "difference": apart}})
 
 
 def main() -> None:

@@ -5,7 +5,7 @@
 Each peer runs in a virtual environment of its own, made on first use in benchmarks/.venvs, and each method in a process
 of its own. Methods must agree to 1e-10 before their times are printed: of the first call, and the median of later ones;
 beside them the memory that the process grew by, the library's own included.
-A method whose parameters' Jacobian would not fit into 8 GiB is left out.
+A method whose parameters' Jacobian would not fit into 8 GiB is left out. Results are kept in `results`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results
 from peers import python_of
 
 CASES = {
@@ -165,7 +166,7 @@ def compare(name: str) -> None:
     jacobian = 8 * networks * case["N"] * widths[-1] * sum(a * b for a, b in itertools.pairwise(widths))
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "case.npz", **arrays)
-        mine, fastest, reference = 0.0, np.inf, None
+        methods, reference = {}, None
         for label, peer in METHODS.items():
             method = "ours" if peer is None else peer[1]
             if "Jacobian" in label and jacobian > 8 * 2**30:
@@ -181,16 +182,20 @@ def compare(name: str) -> None:
             times = json.loads(done.stdout.splitlines()[-1])
             result = np.load(Path(folder) / f"{method.replace(' ', '')}.npy")
             if reference is None:
-                reference, mine = result, times["later"]
+                reference = result
             else:
                 assert np.abs(result - reference).max() < 1e-10 * np.abs(reference).max(), label
-                fastest = min(fastest, times["later"])
+            methods[label] = times
             print(
                 f"  {label:42} first {times['first']:8.3f} s   later {times['later']:8.4f} s   "
                 f"peak memory {times['memory']:5.1f} GiB"
             )
-        print(f"  ours / fastest peer: {mine / fastest:.2f}")
-        print(f"  ours reaches {operations(case) / mine / peak():.0%} of this machine's matrix-multiply peak")
+    mine = methods["ours"]["later"]
+    ratio = mine / min(times["later"] for label, times in methods.items() if label != "ours")
+    share = operations(case) / mine / peak()
+    print(f"  ours / fastest peer: {ratio:.2f}")
+    print(f"  ours reaches {share:.0%} of this machine's matrix-multiply peak")
+    results.save("ntk_peers", {name: {"methods": methods, "ratio": ratio, "share_of_peak": share}})
 
 
 if __name__ == "__main__":

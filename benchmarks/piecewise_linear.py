@@ -1,4 +1,4 @@
-"""Expectations of relu: the first call, with compilation, and the median of later ones.
+"""Expectations of relu: the first call, with compilation, and the median of later ones; kept in `results`.
 
 python benchmarks/piecewise_linear.py
 """
@@ -8,6 +8,7 @@ import statistics
 import time
 
 import numpy as np
+import results
 
 from ntkflow.activations import activation
 from ntkflow.gaussian import FINE
@@ -26,7 +27,9 @@ def report(name: str, call) -> None:
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
-    print(f"{name:40s} first {times[0]:6.2f} s, then {statistics.median(times[1:]):7.3f} s")
+    first, later = times[0], statistics.median(times[1:])
+    print(f"{name:40s} first {first:6.2f} s, then {later:7.3f} s")
+    results.save("piecewise_linear", {name: {"first": first, "later": later}})
 
 
 def main() -> None:

@@ -5,12 +5,14 @@
 
 Each case runs in a process of its own, after a first flow of four samples that compiles the step. Components are the 5 N⁴ of V, D, F,
 A and B of each layer, by the recursion alone N⁴/24 closed sets of samples; blocks are of 4 samples throughout, so that N changes the
-number of tiles and nothing else. Memory is what the process takes beyond what it took before the flow.
+number of tiles and nothing else. Memory is what the process takes beyond what it took before the flow. Results are kept in `results`.
 """
 
 import json
 import subprocess
 import sys
+
+import results
 
 DEPTH = 4
 
@@ -45,7 +47,9 @@ def run(activation: str, N: int, memory: int | None) -> dict:
     )
     if done.returncode:
         sys.exit(done.stderr)
-    return json.loads(done.stdout)
+    times = json.loads(done.stdout)
+    results.save("tiles", {f"{activation} N={N} {'blocks of 4' if memory is None else f'memory {memory}'}": times})
+    return times
 
 
 def main() -> None:

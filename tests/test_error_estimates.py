@@ -7,45 +7,21 @@ import numpy as np
 import pytest
 from exact_networks import exact_flow
 from exact_pairs import random_pair
+from finer_flows import KINKED, SMOOTH, USUAL, WIDE_RANGE, case, reference
 
 import ntkflow
-from ntkflow import runs
 from ntkflow.activations import activation as activation_of
-from ntkflow.gaussian import COARSE, FINE, Rule
+from ntkflow.gaussian import COARSE, FINE
 from ntkflow.statistics import natural_scales
 from ntkflow.two_byte import TwoByteArray
 
-FINER = Rule(
-    reach=14.0,
-    line_nodes=260,
-    line_terms=288,
-    conditioned=(144, 132, 40),
-    inner_reach=11.5,
-    wedge=(112, 168),
-    kinked_plane=(80, 72),
-    pair_series=((200, 160),),
-    series=((250, 256),),
-    shared=(250, 256),
-    kinked_series=((200, 80, 200),),
-    sign_nodes=160,
-)
-SMOOTH = ["tanh", "erf", "sin", "gelu", "silu", "softplus", "sigmoid"]
-KINKED = ["relu", "abs", {"name": "leaky_relu", "slope": 0.1}, "elu", {"name": "elu", "alpha": 1.5}]
-
-
-def errors_and_estimates(monkeypatch, activation, seed, C_W):
-    rng = np.random.default_rng(seed)
-    mlp = ntkflow.MLP((6, 20, 30, 2), activation, C_b=float(rng.choice([0.0, 0.1])), C_W=C_W)
-    X = rng.normal(size=(3, 6))
-    flow = ntkflow.flow(mlp, X)
-    with monkeypatch.context() as patch:
-        patch.setattr(runs, "FINE", FINER)
-        reference = ntkflow.flow(mlp, X)
-    for layer, exact in zip(flow, reference, strict=True):
-        for name in layer.values:
-            value = layer.values[name]
-            top = np.abs(value).max()
-            yield name, np.abs(value - exact.values[name]), layer.error(name), top
+def errors_and_estimates(activation, seed, C_W):
+    """Of each tensor of each layer: its name, errors, estimates and largest component."""
+    exact = reference(activation, seed, C_W)
+    for layer, expected in zip(ntkflow.flow(*case(activation, seed, C_W)), exact, strict=True):
+        for name, value in expected.items():
+            top = np.abs(layer.values[name]).max()
+            yield name, np.abs(layer.values[name] - value), layer.error(name), top
 
 
 @pytest.mark.parametrize("series", ["pair_series", "series", "kinked_series"])
@@ -86,13 +62,11 @@ def test_two_byte_arrays():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", [*SMOOTH, *KINKED], ids=str)
-def test_estimates_cover_errors(monkeypatch, activation):
+def test_estimates_cover_errors(activation):
     """Per component, over random inputs and C_W from 0.3 to 4 (1e-13 of the largest component is round-off)."""
     covered = []
-    for seed in range(6):
-        for _name, error, estimate, top in errors_and_estimates(
-            monkeypatch, activation, seed, 0.3 * 13 ** (seed / 5)
-        ):
+    for seed, C_W in WIDE_RANGE:
+        for _name, error, estimate, top in errors_and_estimates(activation, seed, C_W):
             covered.append(np.mean(error <= estimate))
             assert np.all(error <= 10 * estimate + 1e-13 * top)
     assert np.mean(covered) > 0.99
@@ -100,16 +74,14 @@ def test_estimates_cover_errors(monkeypatch, activation):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("activation", [*SMOOTH, "relu"], ids=str)
-def test_estimates_are_small(monkeypatch, activation):
+def test_estimates_are_small(activation):
     """At most 100 times the error, or 1e-11 of the largest component, where C_W ≤ 2.
 
     Not for abs, which soon brings inputs close to each other: there the estimate is of the metric's conditioning,
     which the reference shares.
     """
-    for seed in range(3):
-        for name, error, estimate, top in errors_and_estimates(
-            monkeypatch, activation, seed, 0.7 * (1 + seed / 2)
-        ):
+    for seed, C_W in USUAL:
+        for name, error, estimate, top in errors_and_estimates(activation, seed, C_W):
             assert np.all(estimate <= np.maximum(100 * error, 1e-11 * top + 1e-13)), name
 
 

@@ -18,6 +18,8 @@ Errors = dict[str, Any]
 _COLUMNS = 2**14  # sets at a time
 _ROUNDOFF = 32  # eps that rounding leaves in each layer
 _PLAIN = ("V", "F", "B")  # in which nearly parallel samples cancel nothing
+_MADE_FROM = {"G1": ("V",), "D": ("V",), "H1": ("G1", "V", "D", "F"), "A": ("V", "D")}
+"""The other tensors of the layer below in a tensor that cancels; in this layer they are as large, wherever the width grows."""
 
 
 def errors_of(
@@ -58,12 +60,28 @@ def errors_of(
         changes = {name: np.abs(values[name][some] - others[name][some]) for name in tensors}
         if sets.k > 2:
             _raise_to_largest(changes, {kernel: root[chosen] for kernel, root in roots.items()}, sets.k)
+        # So that they are the same on whatever closed set a component is computed.
+        sizes = {
+            name: np.maximum(scales[name], largest_on_own_samples(name, values[name][some], sets.k))
+            for name in tensors
+        }
         for name, change in changes.items():
-            # So that it is the same on whatever closed set a component is computed.
-            scale = np.maximum(scales[name], largest_on_own_samples(name, values[name][some], sets.k))
-            lost = cancelled(name, close, chosen) if name in cancelling else 0.0
-            errors[name][some] = _error(change, layer, scale, lost)
+            lost = 0.0
+            if name in cancelling:
+                lost = cancelled(name, close, chosen) * _by_size(name, sizes, scales, sets.k)
+            errors[name][some] = _error(change, layer, sizes[name], lost)
     return errors
+
+
+def _by_size(name: str, sizes: dict[str, np.ndarray], scales: dict[str, float], k: int) -> np.ndarray:
+    """How large next to a tensor is what it is made from, each relative to its products of G and H and on the same samples: (orbits, S), ≥ 1."""
+    relative = sizes[name] / (scales[name] or 1.0)
+    largest = relative.copy()
+    for samples, (rows, _) in orbits_by_samples(name, k).items():
+        for other in _MADE_FROM.get(name, ()):
+            others = orbits_by_samples(other, k)[samples][0]
+            largest[rows] = np.maximum(largest[rows], (sizes[other][others] / (scales[other] or 1.0)).max(axis=0))
+    return largest / relative
 
 
 def _error(change, layer: int, scale, lost):

@@ -1,4 +1,4 @@
-"""All layers, and both runs, as one compiled program: for few samples, where calling costs more than computing.
+"""A layer of both runs as one compiled program: for few samples, where calling costs more than computing.
 
 Mehler's series of a fixed length serve all pairs. Where they do not converge, the program's numbers are not used.
 """
@@ -31,7 +31,7 @@ _ROUNDING = (0.0, ROUNDING)
 
 
 class Layers(NamedTuple):
-    """What the program finds of the layers 2 … L, on two leading axes: layers and the two runs."""
+    """What is found of the layers 2 … L, on two leading axes: layers and the two runs."""
 
     G: Any
     H: Any
@@ -61,10 +61,45 @@ def layers_above(
         h: of the layers 2 … L, arrays (L - 1,).
         noise: (L - 1, 2, N, N), by what relative amounts each layer's metric is changed in each run.
     """
+    N, S = len(G), sets.sets.shape[1]
+    size = _filled_up(N)
+    pairs = size if sets.k == 1 else size * (size - 1) // 2
+    slots, rows = (np.pad(x, ((0, 0), (0, pairs - S)), mode="edge") for x in (sets.sets, sets.rows))
+    noise = np.pad(noise, ((0, 0), (0, 0), (0, size - N), (0, size - N)))
+    tensors = first_layer(sets.k, pairs)
     with jax.enable_x64(True):
-        found = _program(activation, sets.k, h, noise, _bases(), G, H, sets.sets, sets.rows)
-        found = jax.tree.map(np.asarray, found)
+        below = jax.tree.map(lambda x: np.stack([x, x]), (_with_others(G, size), _with_others(H, size), tensors))
+        layers = []
+        for rates, change in zip(zip(*h, strict=True), noise, strict=True):
+            below, found = _layer(activation, sets.k, Hyperparameters(*rates), change, _bases(), below, slots, rows)
+            layers.append(_without_others(found, N, S))
+        found = jax.tree.map(lambda *x: np.stack(x), *layers)
     return found if _trusted(activation, found) else None
+
+
+def _filled_up(N: int) -> int:
+    """For how many samples the program for N of them is: it is compiled for few sizes."""
+    return N if N == 1 else 4 if N <= 4 else 8 * -(-N // 8)
+
+
+def _with_others(kernel: np.ndarray, size: int) -> np.ndarray:
+    """(size, size): others are as large as the last sample, and independent of all."""
+    N = len(kernel)
+    out = np.zeros((size, size))
+    out[:N, :N] = kernel
+    out[range(N, size), range(N, size)] = kernel[-1, -1]
+    return out
+
+
+def _without_others(found: Layers, N: int, S: int) -> Layers:
+    """A layer, on the leading axis of runs, of N samples and S sets alone."""
+    found = jax.tree.map(np.asarray, found)
+    doubts = found.doubts
+    return found._replace(
+        **{name: getattr(found, name)[..., :N, :N] for name in ("G", "H", "Phi", "dPhi")},
+        tensors=jax.tree.map(lambda x: x[..., :S], found.tensors),
+        doubts=doubts._replace(**{name: getattr(doubts, name)[..., :N] for name in ("means", "by_parts", "norm", "s")}),
+    )
 
 
 def _trusted(activation: Activation, found: Layers) -> bool:
@@ -90,17 +125,14 @@ def _bases() -> tuple[np.ndarray, ...]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _program(activation: Activation, k: int, h: Hyperparameters, noise, bases, G, H, sets, rows) -> Layers:
-    def one_run(below, h, noise, basis):
+def _layer(activation: Activation, k: int, h: Hyperparameters, noise, bases, below, sets, rows):
+    """G, H and tensors above those `below`, and all that is found there; runs on a leading axis."""
+
+    def one_run(below, noise, basis):
         G, H, tensors = below
         e, doubts = smooth_on_pairs(activation, G * (1 + noise), basis, k)
         tensors = step(h, on_sets(e, H, sets, rows, k), tensors.unpacked(k)).packed()
         above = means.G(h, e), means.H(h, e, H), tensors
         return above, Layers(*above, e.Phi, e.dPhi, doubts)
 
-    def layer(below, given):
-        h, noise = given
-        return jax.vmap(one_run, in_axes=(0, None, 0, 0))(below, h, noise, bases)
-
-    first = jax.tree.map(lambda x: jnp.stack([x, x]), (G, H, first_layer(k, sets.shape[1])))
-    return jax.lax.scan(layer, first, (h, noise))[1]
+    return jax.vmap(one_run)(below, noise, bases)

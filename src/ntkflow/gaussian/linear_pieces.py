@@ -13,7 +13,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from .sign_moments import factor, pairs, sign_moments
+from .sign_moments import LEAST_VARIANCE, factor, pairs, sign_moments
 
 
 def _root(x):
@@ -137,7 +137,7 @@ def pair_tables(slopes, at_zero, g11, g12, g22, parallel=None):
     }  # fmt: skip
 
 
-def slot_moments(pattern: tuple[int, ...], slopes, at_zero, nodes, G, scale=None):
+def slot_moments(pattern: tuple[int, ...], slopes, at_zero, nodes, G, scale=None, least=LEAST_VARIANCE):
     """⟨Π_i σ^(p_i)(c_i z_a(i))⟩ over four slots i for every p ∈ {0, 1}⁴: (*batch, 2, 2, 2, 2).
 
     Args:
@@ -145,6 +145,7 @@ def slot_moments(pattern: tuple[int, ...], slopes, at_zero, nodes, G, scale=None
         nodes: `quadrature` of the four-sign integral; None for n < 4.
         G: (*batch, n, n); two samples must not be parallel, for then they are one sample.
         scale: c, (*batch, 4), not 0; None for 1.
+        least: a sample's least variance given others, next to its own.
     """
     n = G.shape[-1]
     below, above = slopes
@@ -166,7 +167,7 @@ def slot_moments(pattern: tuple[int, ...], slopes, at_zero, nodes, G, scale=None
         correlations, L = rho[None], [[jnp.ones_like(rho)], [rho, sine]]
     else:
         correlations = [_quotient(G[..., a, b], s[a] * s[b]) for a, b in pairs(n)]
-        L = factor(correlations) if n > 1 else [[jnp.ones_like(s[0])]]
+        L = factor(correlations, least) if n > 1 else [[jnp.ones_like(s[0])]]
         correlations = jnp.stack(correlations) if n > 1 else jnp.zeros((0, *s[0].shape))
     placements = list(itertools.product((0, 1), repeat=4))
     powers = [tuple(sum(1 - primed[i] for i in mine) for mine in slots) for primed in placements]

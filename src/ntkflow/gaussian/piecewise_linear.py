@@ -16,9 +16,11 @@ from ..memory import aligned_empty
 from .four_signs import quadrature
 from .linear_pieces import pair_moment, pair_tables, slot_moments
 from .rules import Factors, Rule, evaluate
+from .sign_moments import LEAST_VARIANCE
 
 # How many pairs and quadruples at a time; fewer are filled up to a power of two, so that kernels are compiled for few sizes.
 _PAIRS, _QUADRUPLES = 2**15, 2**10
+_SINGULAR = 1 / 2**17  # of a rule's `rounding`, over the root of a metric's least eigenvalue: what moments were seen to lose
 
 _slot_moments = jax.jit(slot_moments, static_argnums=0)
 
@@ -41,6 +43,7 @@ class PiecewiseLinear:
         assert activation.slopes is not None
         self.slopes = activation.slopes
         self.G, self.ratio, self.nodes = G, ratio, quadrature(rule.sign_nodes)
+        self.least_variance, self.rounding = rule.least_variance, rule.rounding
         self.at_zero = at_zero(activation)
         # Each sample stands for the first of those parallel to it.
         self.representative = np.argmax(~np.isnan(ratio), axis=0)
@@ -102,14 +105,25 @@ class PiecewiseLinear:
                 with jax.enable_x64(True):
                     found = _slot_moments(
                         pattern, self.slopes, self.at_zero, self.nodes if len(heads) == 4 else None,
-                        self.G[index[:, :, None], index[:, None, :]], self.scale[slots],
+                        self.G[index[:, :, None], index[:, None, :]], self.scale[slots], self.least_variance,
                     )  # fmt: skip
                     moments = np.asarray(found).reshape(-1, 16)
+                if self.rounding and len(heads) > 2:
+                    metric = self.G[index[:, :, None], index[:, None, :]]
+                    moments = moments * (1 + _SINGULAR * self.rounding / _least_root(metric))[:, None]
                 # Where p stands once the slots are in order.
                 place = (bits[order[some]] * np.array([8, 4, 2, 1])[:, None]).sum(axis=1)
                 count = rows.stop - rows.start
                 out[some[:count]] = np.take_along_axis(moments, place, axis=1)[:count]
         return out.reshape(-1, 2, 2, 2, 2)
+
+
+def _least_root(metric: np.ndarray) -> np.ndarray:
+    """The root of the least eigenvalue of metrics' correlations, (M,), that of LEAST_VARIANCE at least; samples that vanish don't count."""
+    variance = np.diagonal(metric, axis1=1, axis2=2)
+    s = np.sqrt(np.where(variance > 0, variance, 1.0))
+    correlations = metric / (s[:, :, None] * s[:, None]) + np.eye(s.shape[1]) * (variance == 0)[:, None]
+    return np.sqrt(np.maximum(np.linalg.eigvalsh(correlations)[:, 0], LEAST_VARIANCE))
 
 
 @functools.lru_cache(maxsize=64)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
+from .sign_moments import LEAST_VARIANCE
 
 Factors = tuple[int, ...]
 """A product of derivatives of σ on one sample: (0, 0, 1) is σ σ σ'."""
@@ -39,9 +40,12 @@ class Rule:
         kinked_series: `series` for activations with kinks, as (outer, inner nodes on each part of a line, terms). It may
             converge as a power of the terms: to see the error, the coarse rule has far fewer, and never as many as the fine one.
         sign_nodes: of the four-sign integral of piecewise-linear activations.
+        least_variance: of one of three or four samples given the others, for these activations. The coarse rule's is less: round-off
+            over its root then differs.
         converged, kinked_converged: what the last quarter of such a series' terms may add, relative to the largest moment.
         rounding: by how much, relatively, the weights of the nodes on a line are changed: as by rounding of σ's derivatives, which
-            the fine rule's and the coarse one's have in common, and which tensors may amplify by cancellation.
+            the fine rule's and the coarse one's have in common, and which tensors may amplify by cancellation. Moments of piecewise-linear
+            activations on nearly singular metrics are changed in proportion.
         suspicious: whether to add to derivatives what Stein's identity finds missing in them: a kink not declared.
     """
 
@@ -57,6 +61,7 @@ class Rule:
     shared: tuple[int, int]
     kinked_series: tuple[tuple[int, int, int], ...]
     sign_nodes: int
+    least_variance: float
     converged: float = 1e-12
     kinked_converged: float = 1e-9
     rounding: float = 0.0
@@ -84,6 +89,7 @@ FINE = Rule(
     shared=(170, 224),
     kinked_series=((44, 32, 24), (64, 44, 48), (144, 56, 144)),
     sign_nodes=64,
+    least_variance=LEAST_VARIANCE,
 )
 COARSE = Rule(
     reach=12.5,
@@ -98,6 +104,7 @@ COARSE = Rule(
     shared=(158, 208),
     kinked_series=((40, 26, 14), (58, 32, 20), (88, 38, 26)),
     sign_nodes=60,
+    least_variance=LEAST_VARIANCE / 25,
     rounding=ROUNDING,
     suspicious=True,
 )
