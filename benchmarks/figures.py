@@ -18,7 +18,10 @@ def first_result() -> str:
     """A row for each command, and the machine below."""
     cases = results.load("first_result")
     rows = [
-        (f"`ntkflow flow`, {name.split(', ', 1)[1]}" if "," in name else f"`{name}`", _seconds(case["seconds"]))
+        (
+            f"`ntkflow flow`, {name.split(', ', 1)[1]}" if "," in name else f"`{name}`",
+            _seconds(case["seconds"]),
+        )
         for name, case in cases.items()
     ]
     return _table(("eight digits, depth 4, each in a fresh process", ""), rows, cases)
@@ -91,7 +94,12 @@ def _seconds(t: float) -> str:
 
 def _machine(cases: dict) -> str:
     machines = {
-        (case["machine"]["cores"], case["machine"]["processor"], case["machine"]["versions"]["jax"], case["date"])
+        (
+            case["machine"]["cores"],
+            case["machine"]["processor"],
+            case["machine"]["versions"]["jax"],
+            case["date"],
+        )
         for case in cases.values()
     }
     shown = (

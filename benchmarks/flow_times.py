@@ -25,7 +25,8 @@ from sklearn.datasets import load_digits
 from ntkflow import MLP, flow
 
 TANH, RELU, GELU, ELU = (
-    {"activation": name, "C_W": C_W} for name, C_W in (("tanh", 1.0), ("relu", 2.0), ("gelu", 2.0), ("elu", 1.0))
+    {"activation": name, "C_W": C_W}
+    for name, C_W in (("tanh", 1.0), ("relu", 2.0), ("gelu", 2.0), ("elu", 1.0))
 )
 CASES = {
     "N=8 all tanh depth 6": {"N": 8, "components": "all", **TANH},

@@ -48,7 +48,9 @@ def run(activation: str, N: int, memory: int | None) -> dict:
     if done.returncode:
         sys.exit(done.stderr)
     times = json.loads(done.stdout)
-    results.save("tiles", {f"{activation} N={N} {'blocks of 4' if memory is None else f'memory {memory}'}": times})
+    results.save(
+        "tiles", {f"{activation} N={N} {'blocks of 4' if memory is None else f'memory {memory}'}": times}
+    )
     return times
 
 

@@ -15,6 +15,7 @@ from ntkflow.gaussian import COARSE, FINE
 from ntkflow.statistics import natural_scales
 from ntkflow.two_byte import TwoByteArray
 
+
 def errors_and_estimates(activation, seed, C_W):
     """Of each tensor of each layer: its name, errors, estimates and largest component."""
     exact = reference(activation, seed, C_W)

@@ -80,7 +80,9 @@ def _by_size(name: str, sizes: dict[str, np.ndarray], scales: dict[str, float], 
     for samples, (rows, _) in orbits_by_samples(name, k).items():
         for other in _MADE_FROM.get(name, ()):
             others = orbits_by_samples(other, k)[samples][0]
-            largest[rows] = np.maximum(largest[rows], (sizes[other][others] / (scales[other] or 1.0)).max(axis=0))
+            largest[rows] = np.maximum(
+                largest[rows], (sizes[other][others] / (scales[other] or 1.0)).max(axis=0)
+            )
     return largest / relative
 
 

@@ -68,10 +68,14 @@ def layers_above(
     noise = np.pad(noise, ((0, 0), (0, 0), (0, size - N), (0, size - N)))
     tensors = first_layer(sets.k, pairs)
     with jax.enable_x64(True):
-        below = jax.tree.map(lambda x: np.stack([x, x]), (_with_others(G, size), _with_others(H, size), tensors))
+        below = jax.tree.map(
+            lambda x: np.stack([x, x]), (_with_others(G, size), _with_others(H, size), tensors)
+        )
         layers = []
         for rates, change in zip(zip(*h, strict=True), noise, strict=True):
-            below, found = _layer(activation, sets.k, Hyperparameters(*rates), change, _bases(), below, slots, rows)
+            below, found = _layer(
+                activation, sets.k, Hyperparameters(*rates), change, _bases(), below, slots, rows
+            )
             layers.append(_without_others(found, N, S))
         found = jax.tree.map(lambda *x: np.stack(x), *layers)
     return found if _trusted(activation, found) else None
@@ -98,7 +102,9 @@ def _without_others(found: Layers, N: int, S: int) -> Layers:
     return found._replace(
         **{name: getattr(found, name)[..., :N, :N] for name in ("G", "H", "Phi", "dPhi")},
         tensors=jax.tree.map(lambda x: x[..., :S], found.tensors),
-        doubts=doubts._replace(**{name: getattr(doubts, name)[..., :N] for name in ("means", "by_parts", "norm", "s")}),
+        doubts=doubts._replace(
+            **{name: getattr(doubts, name)[..., :N] for name in ("means", "by_parts", "norm", "s")}
+        ),
     )
 
 
@@ -114,14 +120,14 @@ def _trusted(activation: Activation, found: Layers) -> bool:
 
 
 @functools.cache
-def _bases() -> tuple[np.ndarray, ...]:
-    """`folded` bases of the two runs, on a leading axis."""
+def _bases() -> tuple[jax.Array, ...]:
+    """`folded` bases of the two runs, on a leading axis; float64, for who has enabled it."""
     bases = []
     for reach, terms, rounding in zip(_REACH, _TERMS, _ROUNDING, strict=True):
         u, even, odd = folded(*trapezoid_basis(reach, _NODES, _TERMS[0]))
         even[:, (terms + 1) // 2 :] = odd[:, terms // 2 :] = 0.0
         bases.append((u, rounded(even, rounding), rounded(odd, rounding)))
-    return tuple(np.stack(x) for x in zip(*bases, strict=True))
+    return tuple(jnp.asarray(np.stack(x)) for x in zip(*bases, strict=True))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

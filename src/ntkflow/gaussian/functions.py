@@ -178,10 +178,9 @@ class _Points(NamedTuple):
 
 def _compiled(function: Callable, variables: Variables):
     """From `_Points` to (⟨h⟩, ⟨h²⟩)."""
-    root = variables.root
 
     @jax.jit
-    def sums(u, weights):
+    def sums(root, u, weights):
         z = u @ root.T
         h = jax.vmap(function)(z, u)
         bad = ~jnp.all(jnp.isfinite(h), axis=1) & (weights != 0)
@@ -196,7 +195,7 @@ def _compiled(function: Callable, variables: Variables):
                 u, weights = np.pad(u, ((0, short), (0, 0))), np.pad(weights, (0, short))
                 for start in range(0, len(u), _AT_ONCE):
                     some = slice(start, start + _AT_ONCE)
-                    value, square, bad, where = sums(u[some], weights[some])
+                    value, square, bad, where = sums(variables.root, u[some], weights[some])
                     if bad:
                         at = ", ".join(f"{x:.6g}" for x in np.asarray(where))
                         raise ObservableError(f"the function is not finite at z = ({at})")

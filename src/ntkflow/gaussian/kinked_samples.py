@@ -84,9 +84,7 @@ def _by_term(activation: Activation, where: Canonical, nodes: int, inner: int, t
     t, _ = legendre(nodes, 1.0)
     k = _coefficients(activation, where.second, parts.at(jnp.asarray(t)[:, None])[0].ravel(), inner, terms)
     k = jnp.einsum("nj,npfl->pjfl", _to_polynomials(nodes), k.reshape(nodes, -1, *k.shape[1:]))
-    given_x = jax.lax.map(
-        lambda x: _polynomials_given(x, kappa1, narrow, parts, nodes), x, batch_size=_AT_ONCE
-    )
+    given_x = _some_at_a_time(lambda x: _polynomials_given(x, kappa1, narrow, parts, nodes), x)
     k = jnp.tensordot(given_x, k, 2)
     by_term = jnp.einsum("nfl,ngl,n->fgl", f, k, weights) * kappa2 ** jnp.arange(terms)
     deepest = jnp.maximum(parts.T.max(), graded_parts(*together, _REACH).T.max())
@@ -160,8 +158,18 @@ def _coefficients(activation: Activation, root, x, inner: int, terms: int):
         hermite = jax.lax.scan(following, start, jnp.arange(1.0, terms + 1))[1]
         return (_products(*values) * weights)[..., 0] @ hermite[..., 0].T
 
-    # Some at a time, whose polynomials stay in the cache.
-    return jax.lax.map(at, x, batch_size=_AT_ONCE)
+    return _some_at_a_time(at, x)
+
+
+def _some_at_a_time(function, x):
+    """`function` of each x (points,): (points, …). Some at a time, whose polynomials stay in the cache.
+
+    Not by `lax.map` with a batch size, which compiles `function` again for the points that are left.
+    """
+    spare = -len(x) % _AT_ONCE
+    blocks = jnp.pad(x, (0, spare), mode="edge").reshape(-1, _AT_ONCE)
+    found = jax.lax.map(jax.vmap(function), blocks)
+    return found.reshape(-1, *found.shape[2:])[: len(x)]
 
 
 def _polynomials_given(x, kappa1, narrow, parts: Parts, count: int):

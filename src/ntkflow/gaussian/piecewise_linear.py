@@ -20,7 +20,9 @@ from .sign_moments import LEAST_VARIANCE
 
 # How many pairs and quadruples at a time; fewer are filled up to a power of two, so that kernels are compiled for few sizes.
 _PAIRS, _QUADRUPLES = 2**15, 2**10
-_SINGULAR = 1 / 2**17  # of a rule's `rounding`, over the root of a metric's least eigenvalue: what moments were seen to lose
+_SINGULAR = (
+    1 / 2**17
+)  # of a rule's `rounding`, over the root of a metric's least eigenvalue: what moments were seen to lose
 
 _slot_moments = jax.jit(slot_moments, static_argnums=0)
 

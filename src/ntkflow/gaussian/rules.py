@@ -19,6 +19,7 @@ Factors = tuple[int, ...]
 
 ROUNDING = 128 * np.finfo(float).eps  # the fifth derivatives of jax.nn.silu are off by tens of eps
 
+_VALUES = 2**16  # of σ, at a time
 _PANELS = (0.0, 0.05, 0.15, 0.45, 1.35)
 
 
@@ -233,8 +234,16 @@ def _compiled(activation: Activation, order: int):
 
 def evaluate(activation: Activation, z: np.ndarray, order: int) -> np.ndarray:
     """σ and its derivatives up to `order` on z, as (order + 1, *z.shape) in float64."""
-    with jax.enable_x64(True):
-        return np.asarray(_compiled(activation, order)(np.asarray(z, float)))
+    flat = np.ravel(np.asarray(z, float))
+    out = np.empty((order + 1, flat.size))
+    # Filled up to a power of two, so that σ is compiled for few sizes.
+    size = min(_VALUES, 1 << max(flat.size - 1, 511).bit_length())
+    for start in range(0, flat.size, size):
+        some = flat[start : start + size]
+        with jax.enable_x64(True):
+            values = _compiled(activation, order)(np.pad(some, (0, size - len(some)), mode="edge"))
+        out[:, start : start + size] = np.asarray(values)[:, : len(some)]
+    return out.reshape(-1, *np.shape(z))
 
 
 def product(values, factors: Factors):

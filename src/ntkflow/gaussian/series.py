@@ -55,7 +55,9 @@ def _blocks(coefficients: np.ndarray, f: list[int], g: list[int], correlation: n
     odd = ~np.any(coefficients[..., ::2], axis=(1, 2))
     every = 2 if np.all(odd | ~np.any(coefficients[..., 1::2], axis=(1, 2))) else 1
     first = np.where(odd[f], every - 1, 0)
-    count = _UNROLLED * max(1, -(-terms // (every * _UNROLLED)))
+    # Of few samples as many as are compiled already.
+    unit = _UNROLLED if size == _BLOCK else 4 * _UNROLLED
+    count = unit * max(1, -(-terms // (every * unit)))
     by_term = np.zeros((every * count, len(coefficients), whole))
     by_term[:terms, :, :N] = np.moveaxis(coefficients[..., :terms], -1, 0)
     # Terms first, highest first: each is then one contiguous block.
