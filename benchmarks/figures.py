@@ -32,7 +32,7 @@ def flow_times() -> str:
     cases = results.load("flow_times")
     rows = [
         (
-            name.replace("N=", "N = ").replace("depth", "depth "),
+            re.sub(r"N=(\d+) (\w+) (\w+) depth", r"N = \1, \2, \3, depth", name),
             _seconds(case["first"]),
             "" if case["later"] is None else _seconds(case["later"]),
             f"{case['peak']:.1f} GiB",
@@ -47,24 +47,23 @@ def finite_ntk() -> str:
     case = results.load("ntk_peers")["a"]
     later = {name: times["later"] for name, times in case["methods"].items()}
     ours = later.pop("ours")
-    fastest = {
-        library: min(time for name, time in later.items() if name.startswith(library))
+    nt, torch = (
+        _rounded(ours / min(time for name, time in later.items() if name.startswith(library)))
         for library in ("neural-tangents", "torch.func")
-    }
-    ratios = " and ".join(f"{ours / time:.2g} of {library}'s" for library, time in fastest.items())
-    return f"{1e3 * ours:.2g} ms, {ratios} fastest method"
+    )
+    return f"{_rounded(1e3 * ours)} ms, {nt} of what neural-tangents' fastest\nmethod takes and {torch} of torch.func's"
 
 
 def output_ntk() -> str:
     """Networks a second, and beside the best peer."""
     case = results.load("ensembles")["throughput"]["float64"]
     rate = case["networks_a_second"]["ours, output_ntk"]
-    return f"{float(f'{rate:.2g}'):,.0f} networks a second for\nN = 8, n = 128 and depth 4: {case['ratio']:.2g} times the rate"
+    return f"{_rounded(rate)} networks a second for\nN = 8, n = 128 and depth 4: {_rounded(case['ratio'])} times the rate"
 
 
 def fewer_draws() -> str:
     """How many times fewer draws the low-noise estimators need."""
-    return f"{results.load('ensembles')['estimators']['fewer_draws']:.2g}"
+    return _rounded(results.load("ensembles")["estimators"]["fewer_draws"])
 
 
 def joint_sampler() -> str:
@@ -73,7 +72,7 @@ def joint_sampler() -> str:
     times = cases["networks, vmap of finite"]["by_sampler"]
     return (
         f"take {_seconds(cases['sampler']['seconds'])}, for four digits, width 128 and depth 4; "
-        f"drawing as many networks takes\n{times:.2g} times as long"
+        f"drawing as many networks takes\n{_rounded(times)} times as long"
     )
 
 
@@ -88,8 +87,13 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], cases: dict) -> s
     return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{_machine(cases)}\n"
 
 
+def _rounded(x: float) -> str:
+    """Two digits."""
+    return f"{float(f'{x:.2g}'):,g}"
+
+
 def _seconds(t: float) -> str:
-    return f"{t:.2g} s" if t < 10 else f"{t:.0f} s"
+    return f"{_rounded(t)} s"
 
 
 def _machine(cases: dict) -> str:

@@ -6,13 +6,13 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from ntkflow.cores import cores
-
 FOLDER = Path(__file__).parent / "results"
 
 
 def machine() -> dict:
-    """What a figure depends on besides the code: processor, cores, memory, system, versions."""
+    """What a figure depends on besides the code: processor, cores, system, versions."""
+    from ntkflow.cores import cores  # which peers' environments have not
+
     return {
         "processor": _processor(),
         "cores": cores(),

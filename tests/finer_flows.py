@@ -41,7 +41,7 @@ USUAL = [(seed, 0.7 * (1 + seed / 2)) for seed in range(3)]
 SAMPLES = 3
 
 
-def case(activation, seed: int, C_W: float) -> tuple[ntkflow.MLP, np.ndarray]:
+def network_and_inputs(activation, seed: int, C_W: float) -> tuple[ntkflow.MLP, np.ndarray]:
     """The network and inputs of a seed."""
     rng = np.random.default_rng(seed)
     mlp = ntkflow.MLP((6, 20, 30, 2), activation, C_b=float(rng.choice([0.0, 0.1])), C_W=C_W)
@@ -49,7 +49,7 @@ def case(activation, seed: int, C_W: float) -> tuple[ntkflow.MLP, np.ndarray]:
 
 
 def reference(activation, seed: int, C_W: float) -> list[dict[str, np.ndarray]]:
-    """The tensors of each layer."""
+    """The tensors of the layers 2 and 3; the first is exact."""
     return [
         {
             name: unpack(name, np.array(numbers), SAMPLES) if name in SYMMETRIES else np.array(numbers)
@@ -70,10 +70,10 @@ def _label(activation, seed: int, C_W: float) -> str:
 
 def _computed(activation, seed: int, C_W: float) -> list[dict[str, list]]:
     with mock.patch.object(runs, "FINE", FINER):
-        flow = ntkflow.flow(*case(activation, seed, C_W))
+        flow = ntkflow.flow(*network_and_inputs(activation, seed, C_W))
     return [
         {name: (pack(name, x) if name in SYMMETRIES else x).tolist() for name in layer.values for x in [layer.values[name]]}
-        for layer in flow
+        for layer in flow.layers[1:]
     ]  # fmt: skip
 
 

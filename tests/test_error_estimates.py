@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from exact_networks import exact_flow
 from exact_pairs import random_pair
-from finer_flows import KINKED, SMOOTH, USUAL, WIDE_RANGE, case, reference
+from finer_flows import KINKED, SMOOTH, USUAL, WIDE_RANGE, network_and_inputs, reference
 
 import ntkflow
 from ntkflow.activations import activation as activation_of
@@ -17,9 +17,10 @@ from ntkflow.two_byte import TwoByteArray
 
 
 def errors_and_estimates(activation, seed, C_W):
-    """Of each tensor of each layer: its name, errors, estimates and largest component."""
+    """Of each tensor of the layers 2 and 3: its name, errors, estimates and largest component."""
     exact = reference(activation, seed, C_W)
-    for layer, expected in zip(ntkflow.flow(*case(activation, seed, C_W)), exact, strict=True):
+    flow = ntkflow.flow(*network_and_inputs(activation, seed, C_W))
+    for layer, expected in zip(flow.layers[1:], exact, strict=True):
         for name, value in expected.items():
             top = np.abs(layer.values[name]).max()
             yield name, np.abs(layer.values[name] - value), layer.error(name), top
@@ -43,6 +44,16 @@ def test_estimates_reach_as_far_as_tensors(C_W):
         assert np.allclose(other.V, layer.V * C_W ** (2 * layer.layer), rtol=1e-9)
         estimate = other.error("V") / C_W ** (2 * layer.layer)
         assert np.all((estimate > 0) & (estimate < 1e-11 * layer.G.max() ** 2))
+
+
+def test_estimates_are_numbers_where_the_ntk_vanishes():
+    """Next to products of H, which are 0, tensors have no relative size."""
+    x = np.random.default_rng(0).normal(size=(1, 4))
+    flow = ntkflow.flow(ntkflow.MLP((4, 8, 8, 2), "relu", 0.1, 1.3, 0.0, 0.0), np.vstack([x, x * (1 + 1e-4)]))
+    for layer in flow:
+        for name in layer.values:
+            assert np.all(np.isfinite(layer.error(name))), (layer.layer, name)
+        assert not np.any(layer.A)
 
 
 def test_two_byte_arrays():

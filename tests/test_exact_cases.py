@@ -64,14 +64,7 @@ def test_abs_squared_moments():
 
 @pytest.mark.parametrize(
     "activation",
-    [
-        "relu",
-        "tanh",
-        *(
-            pytest.param(a, marks=pytest.mark.slow)
-            for a in ("gelu", "sin", "softplus", {"name": "leaky_relu", "slope": 0.2})
-        ),
-    ],
+    ["relu", "tanh", "gelu", "sin", "softplus", {"name": "leaky_relu", "slope": 0.2}],
 )
 def test_symmetries(activation, rng):
     last = ntkflow.flow(make(activation), rng.normal(size=(4, 5)))[-1]
@@ -117,7 +110,7 @@ def test_marginalisation_and_component_choices(activation, rng):
         some.component("A", 0, 1, 0, 1)
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", pytest.param("abs", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "abs"])
 def test_duplicate_parallel_and_zero_inputs(activation, rng):
     x = rng.normal(size=(2, 5))
     mlp = make(activation, C_b=0.0)

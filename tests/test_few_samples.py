@@ -39,7 +39,7 @@ def check_same(one, other):
 
 @pytest.mark.parametrize(
     "activation",
-    ["tanh", *(pytest.param(a, marks=pytest.mark.slow) for a in ("gelu", "swish", "softplus"))],
+    ["tanh", "gelu", *(pytest.param(a, marks=pytest.mark.slow) for a in ("swish", "softplus"))],
 )
 def test_same_as_layer_by_layer(monkeypatch, activation):
     X = 0.5 * np.random.default_rng(3).normal(size=(5, 4))
@@ -53,7 +53,7 @@ def test_same_as_layer_by_layer(monkeypatch, activation):
 
 @pytest.mark.parametrize(
     ("N", "depth"),
-    [(1, 4), (2, 2), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, 2), (2, 3)))],
+    [(1, 2), (1, 4), (2, 2), (2, 3)],
 )
 def test_all_components_of_one_or_two_samples(monkeypatch, N, depth):
     X = np.random.default_rng(4).normal(size=(N, 3))

@@ -8,12 +8,7 @@ import pytest
 
 import ntkflow
 
-# What these hold of fewer samples, others hold of more.
-SLOW = ("relu_two_inputs", "tanh_two_inputs")
-GOLDEN = [
-    pytest.param(path, marks=pytest.mark.slow) if path.stem in SLOW else path
-    for path in sorted((Path(__file__).parent / "golden").glob("*.json"))
-]
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)

@@ -83,7 +83,7 @@ def _by_size(name: str, sizes: dict[str, np.ndarray], scales: dict[str, float], 
             largest[rows] = np.maximum(
                 largest[rows], (sizes[other][others] / (scales[other] or 1.0)).max(axis=0)
             )
-    return largest / relative
+    return np.divide(largest, relative, out=np.ones_like(largest), where=relative > 0)
 
 
 def _error(change, layer: int, scale, lost):

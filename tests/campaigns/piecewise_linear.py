@@ -100,6 +100,8 @@ def _examine(mlp: ntkflow.MLP, X: np.ndarray, rng: np.random.Generator, label: s
                 found["faults"].append(
                     f"{label}: {name} of layer {layer.layer} is off by {ratio.max():.0f} x its estimate"
                 )
+            if not np.all(np.isfinite(estimate)):
+                found["faults"].append(f"{label}: {name} of layer {layer.layer} has no estimate")
             found["worst"] = max(found["worst"], float(ratio.max()))
             for other, rows, what in ((moved, order, "permuted"), (part, some, "fewer")):
                 here = np.ix_(*[rows] * error.ndim)

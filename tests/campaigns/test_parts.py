@@ -20,6 +20,11 @@ def test_estimates_of_piecewise_linear_networks():
         (43, 11),
         (48, 26),  # opposite inputs, of which no way leads to one another
         (4, 50),  # V of four samples, two of them 8e-9 apart
+        (54, 36),  # H1 behind a layer 64 times as wide as the last
+        (82, 22),  # G1
+        (85, 43),
+        (50, 51),  # V, D, F and A of four samples, of which three lie in a plane
+        (66, 50),  # and four
     ],
 )
 def test_networks_that_were_wrong(number, case):
