@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import results
+from flow_times import CASES, LARGE
 
 README = Path(__file__).parents[1] / "README.md"
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->).*?(<!-- end of figures -->)", re.DOTALL)
@@ -24,12 +25,13 @@ def first_result() -> str:
         )
         for name, case in cases.items()
     ]
-    return _table(("eight digits, depth 4, each in a fresh process", ""), rows, cases)
+    return _table(("eight digits, depth 4, each in a fresh process", ""), rows, cases, "medians")
 
 
 def flow_times() -> str:
     """A row for each network and number of inputs."""
-    cases = results.load("flow_times")
+    known = results.load("flow_times")
+    cases = {name: known[name] for name in (*CASES, *LARGE) if name in known}
     rows = [
         (
             re.sub(r"N=(\d+) (\w+) (\w+) depth", r"N = \1, \2, \3, depth", name),
@@ -39,7 +41,12 @@ def flow_times() -> str:
         )
         for name, case in cases.items()
     ]
-    return _table(("inputs, components, activation", "first call", "later calls", "peak memory"), rows, cases)
+    return _table(
+        ("inputs, components, activation", "first call", "later calls", "peak memory"),
+        rows,
+        cases,
+        "later calls are medians",
+    )
 
 
 def finite_ntk() -> str:
@@ -51,14 +58,20 @@ def finite_ntk() -> str:
         _rounded(ours / min(time for name, time in later.items() if name.startswith(library)))
         for library in ("neural-tangents", "torch.func")
     )
-    return f"{_rounded(1e3 * ours)} ms, {nt} of what neural-tangents' fastest\nmethod takes and {torch} of torch.func's"
+    return (
+        f"{_rounded(1e3 * ours)} ms in float64\n({_on(case)}), {nt} of what neural-tangents' fastest method takes and "
+        f"{torch} of\nthe Jacobian contraction by torch.func"
+    )
 
 
 def output_ntk() -> str:
     """Networks a second, and beside the best peer."""
-    case = results.load("ensembles")["throughput"]["float64"]
-    rate = case["networks_a_second"]["ours, output_ntk"]
-    return f"{_rounded(rate)} networks a second for\nN = 8, n = 128 and depth 4: {_rounded(case['ratio'])} times the rate"
+    case = results.load("ensembles")["throughput"]
+    rate = case["float64"]["networks_a_second"]["ours, output_ntk"]
+    ratios = " and ".join(f"{_rounded(case[t]['ratio'])} times in {t}" for t in ("float64", "float32"))
+    return (
+        f"{_rounded(rate)} networks a second ({_on(case)})\nfor N = 8, n = 128 and depth 4: {ratios} that of"
+    )
 
 
 def fewer_draws() -> str:
@@ -71,8 +84,8 @@ def joint_sampler() -> str:
     cases = results.load("joint_sampler")
     times = cases["networks, vmap of finite"]["by_sampler"]
     return (
-        f"take {_seconds(cases['sampler']['seconds'])}, for four digits, width 128 and depth 4; "
-        f"drawing as many networks takes\n{_rounded(times)} times as long"
+        f"{_seconds(cases['sampler']['seconds'])} ({_on(cases['sampler'])}), for\nfour digits, width 128 and depth 4; "
+        f"drawing as many networks takes {_rounded(times)} times as long"
     )
 
 
@@ -82,9 +95,16 @@ MAKERS = {
 }
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], cases: dict) -> str:
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], cases: dict, medians: str) -> str:
     lines = [head, ("---",) * len(head), *rows]
-    return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{_machine(cases)}\n"
+    where = "; ".join(sorted({_on(case, "jax") for case in cases.values()}))
+    return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{where}; {medians}.\n"
+
+
+def _on(case: dict, *versions: str) -> str:
+    machine = case["machine"]
+    of = "".join(f", {name} {machine['versions'][name]}" for name in versions)
+    return f"{machine['cores']} cores, {machine['processor']}{of}, {case['date']}"
 
 
 def _rounded(x: float) -> str:
@@ -94,22 +114,6 @@ def _rounded(x: float) -> str:
 
 def _seconds(t: float) -> str:
     return f"{_rounded(t)} s"
-
-
-def _machine(cases: dict) -> str:
-    machines = {
-        (
-            case["machine"]["cores"],
-            case["machine"]["processor"],
-            case["machine"]["versions"]["jax"],
-            case["date"],
-        )
-        for case in cases.values()
-    }
-    shown = (
-        f"{cores} cores ({processor}), jax {jax}, {date}" for cores, processor, jax, date in sorted(machines)
-    )
-    return "; ".join(shown) + "; medians."
 
 
 def written(text: str) -> str:

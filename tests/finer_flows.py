@@ -1,4 +1,4 @@
-"""Random networks and inputs, and their tensors by a much finer integration, kept in `finer_flows.json`: it takes minutes.
+"""Random networks and inputs, and their tensors by a much finer integration, which takes minutes: kept in `finer_flows.json`.
 
 python tests/finer_flows.py     # compute them again
 """

@@ -1,4 +1,4 @@
-"""The one program for pairs of few samples: the same numbers as layer by layer, and not used where it would not do."""
+"""The program for pairs of few samples: the same numbers as layer by layer, and not used where it would not do."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +60,26 @@ def test_all_components_of_one_or_two_samples(monkeypatch, N, depth):
     one, other, used = both(monkeypatch, MLP((3, *[1] * depth), "tanh", 0.0, 1.0), X, "all")
     assert used
     check_same(one, other)
+
+
+def test_few_sets_of_many_samples(monkeypatch):
+    """What is added to fill the program up takes no more than twice what was asked for."""
+    X = np.random.default_rng(6).normal(size=(300, 4))
+    mlp = MLP((4, 20, 20, 2), "tanh", 0.1, 1.3)
+    sizes = []
+    layer = few_samples._layer
+
+    def watched(*args):
+        sizes.append(args[-2].shape[1])
+        return layer(*args)
+
+    monkeypatch.setattr(few_samples, "_layer", watched)
+    whole, alone = flow(mlp, X, [(3, 7), (0, 1), (7, 200)])[-1], flow(mlp, X[[3, 7]])[-1]
+    assert sizes == [4, 4, 6, 6]
+    assert whole.sets is not None
+    row = whole.sets.tolist().index([3, 7])
+    for name in ("V", "D", "F", "A", "B"):
+        assert np.allclose(getattr(whole, name)[row], getattr(alone, name), rtol=1e-12), name
 
 
 def kink(z):

@@ -19,7 +19,7 @@ _COLUMNS = 2**14  # sets at a time
 _ROUNDOFF = 32  # eps that rounding leaves in each layer
 _PLAIN = ("V", "F", "B")  # in which nearly parallel samples cancel nothing
 _MADE_FROM = {"G1": ("V",), "D": ("V",), "H1": ("G1", "V", "D", "F"), "A": ("V", "D")}
-"""The other tensors of the layer below in a tensor that cancels; in this layer they are as large, wherever the width grows."""
+"""The other tensors of the layer below that a tensor which cancels is made from. This layer's are about as large."""
 
 
 def errors_of(
@@ -74,8 +74,10 @@ def errors_of(
 
 
 def _by_size(name: str, sizes: dict[str, np.ndarray], scales: dict[str, float], k: int) -> np.ndarray:
-    """How large next to a tensor is what it is made from, each relative to its products of G and H and on the same samples: (orbits, S), ≥ 1."""
-    relative = sizes[name] / (scales[name] or 1.0)
+    """By what factor the tensors that this one is made from exceed it, each relative to its products of G and H: (orbits, S), ≥ 1."""
+    if not scales[name]:
+        return np.ones_like(sizes[name])
+    relative = sizes[name] / scales[name]
     largest = relative.copy()
     for samples, (rows, _) in orbits_by_samples(name, k).items():
         for other in _MADE_FROM.get(name, ()):
@@ -83,7 +85,7 @@ def _by_size(name: str, sizes: dict[str, np.ndarray], scales: dict[str, float], 
             largest[rows] = np.maximum(
                 largest[rows], (sizes[other][others] / (scales[other] or 1.0)).max(axis=0)
             )
-    return np.divide(largest, relative, out=np.ones_like(largest), where=relative > 0)
+    return largest / relative
 
 
 def _error(change, layer: int, scale, lost):

@@ -31,7 +31,7 @@ _ROUNDING = (0.0, ROUNDING)
 
 
 class Layers(NamedTuple):
-    """What is found of the layers 2 … L, on two leading axes: layers and the two runs."""
+    """What is found of the layers 2 … L, on two leading axes: layers and the two runs; of one layer, on that of the runs."""
 
     G: Any
     H: Any
@@ -62,14 +62,13 @@ def layers_above(
         noise: (L - 1, 2, N, N), by what relative amounts each layer's metric is changed in each run.
     """
     N, S = len(G), sets.sets.shape[1]
-    size = _filled_up(N)
-    pairs = size if sets.k == 1 else size * (size - 1) // 2
-    slots, rows = (np.pad(x, ((0, 0), (0, pairs - S)), mode="edge") for x in (sets.sets, sets.rows))
-    noise = np.pad(noise, ((0, 0), (0, 0), (0, size - N), (0, size - N)))
-    tensors = first_layer(sets.k, pairs)
+    samples, count = _sizes(N, sets.k, S)
+    slots, rows = (np.pad(x, ((0, 0), (0, count - S)), mode="edge") for x in (sets.sets, sets.rows))
+    noise = np.pad(noise, ((0, 0), (0, 0), (0, samples - N), (0, samples - N)))
+    tensors = first_layer(sets.k, count)
     with jax.enable_x64(True):
         below = jax.tree.map(
-            lambda x: np.stack([x, x]), (_with_others(G, size), _with_others(H, size), tensors)
+            lambda x: np.stack([x, x]), (_with_others(G, samples), _with_others(H, samples), tensors)
         )
         layers = []
         for rates, change in zip(zip(*h, strict=True), noise, strict=True):
@@ -81,17 +80,21 @@ def layers_above(
     return found if _trusted(activation, found) else None
 
 
-def _filled_up(N: int) -> int:
-    """For how many samples the program for N of them is: it is compiled for few sizes."""
-    return N if N == 1 else 4 if N <= 4 else 8 * -(-N // 8)
+def _sizes(N: int, k: int, S: int) -> tuple[int, int]:
+    """How many samples and sets the program serves that is used for N samples and S sets of k: few programs are compiled."""
+    if k == 1:
+        return N, S
+    samples = 4 if N <= 4 else 8 * -(-N // 8)
+    pairs = samples * (samples - 1) // 2
+    return samples, pairs if samples <= 8 else min(pairs, 1 << (S - 1).bit_length())
 
 
-def _with_others(kernel: np.ndarray, size: int) -> np.ndarray:
-    """(size, size): others are as large as the last sample, and independent of all."""
+def _with_others(kernel: np.ndarray, samples: int) -> np.ndarray:
+    """(samples, samples): the others are as large as the smallest of the N, and independent of all."""
     N = len(kernel)
-    out = np.zeros((size, size))
+    out = np.zeros((samples, samples))
     out[:N, :N] = kernel
-    out[range(N, size), range(N, size)] = kernel[-1, -1]
+    out[range(N, samples), range(N, samples)] = np.diag(kernel).min()
     return out
 
 
@@ -101,7 +104,8 @@ def _without_others(found: Layers, N: int, S: int) -> Layers:
     doubts = found.doubts
     return found._replace(
         **{name: getattr(found, name)[..., :N, :N] for name in ("G", "H", "Phi", "dPhi")},
-        tensors=jax.tree.map(lambda x: x[..., :S], found.tensors),
+        # Copies: the program's own arrays may be much larger.
+        tensors=jax.tree.map(lambda x: x[..., :S].copy(), found.tensors),
         doubts=doubts._replace(
             **{name: getattr(doubts, name)[..., :N] for name in ("means", "by_parts", "norm", "s")}
         ),

@@ -210,7 +210,7 @@ def estimated(
 def all_layers(
     mlp: MLP, X: np.ndarray, sets: SampleSets | None, rtol: float
 ) -> Iterator[tuple[Kernels, dict[str, np.ndarray], Errors]]:
-    """`estimated` for these inputs, distinct: in one compiled program if they are few and that will do."""
+    """`estimated` for these inputs, distinct: by one compiled program a layer if they are few and that will do."""
     if sets is not None and few_samples.serves(mlp, sets) and (found := _few_samples(mlp, X, sets)):
         return found
     return estimated(both_runs(mlp, X, sets.k if sets else 0, rtol), sets)

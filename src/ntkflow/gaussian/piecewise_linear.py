@@ -20,9 +20,8 @@ from .sign_moments import LEAST_VARIANCE
 
 # How many pairs and quadruples at a time; fewer are filled up to a power of two, so that kernels are compiled for few sizes.
 _PAIRS, _QUADRUPLES = 2**15, 2**10
-_SINGULAR = (
-    1 / 2**17
-)  # of a rule's `rounding`, over the root of a metric's least eigenvalue: what moments were seen to lose
+# Of a rule's `rounding`, over the root of a metric's least eigenvalue: what moments were seen to lose.
+_SINGULAR = 1 / 2**17
 
 _slot_moments = jax.jit(slot_moments, static_argnums=0)
 
@@ -45,7 +44,9 @@ class PiecewiseLinear:
         assert activation.slopes is not None
         self.slopes = activation.slopes
         self.G, self.ratio, self.nodes = G, ratio, quadrature(rule.sign_nodes)
-        self.least_variance, self.rounding = rule.least_variance, rule.rounding
+        self.least_variance = rule.least_variance
+        # Without a kink nothing is divided by small variances.
+        self.rounding = rule.rounding if self.slopes[0] != self.slopes[1] else 0.0
         self.at_zero = at_zero(activation)
         # Each sample stands for the first of those parallel to it.
         self.representative = np.argmax(~np.isnan(ratio), axis=0)
@@ -104,14 +105,14 @@ class PiecewiseLinear:
             for rows, block in _blocks(len(mine), _QUADRUPLES):
                 some = mine[block]
                 index, slots = ordered[some][:, heads], np.take_along_axis(samples[some], order[some], axis=1)
+                metric = self.G[index[:, :, None], index[:, None, :]]
                 with jax.enable_x64(True):
                     found = _slot_moments(
                         pattern, self.slopes, self.at_zero, self.nodes if len(heads) == 4 else None,
-                        self.G[index[:, :, None], index[:, None, :]], self.scale[slots], self.least_variance,
+                        metric, self.scale[slots], self.least_variance,
                     )  # fmt: skip
                     moments = np.asarray(found).reshape(-1, 16)
                 if self.rounding and len(heads) > 2:
-                    metric = self.G[index[:, :, None], index[:, None, :]]
                     moments = moments * (1 + _SINGULAR * self.rounding / _least_root(metric))[:, None]
                 # Where p stands once the slots are in order.
                 place = (bits[order[some]] * np.array([8, 4, 2, 1])[:, None]).sum(axis=1)

@@ -41,8 +41,8 @@ class Rule:
         kinked_series: `series` for activations with kinks, as (outer, inner nodes on each part of a line, terms). It may
             converge as a power of the terms: to see the error, the coarse rule has far fewer, and never as many as the fine one.
         sign_nodes: of the four-sign integral of piecewise-linear activations.
-        least_variance: of one of three or four samples given the others, for these activations. The coarse rule's is less: round-off
-            over its root then differs.
+        least_variance: of one of three or four samples given the others, for these activations. The coarse rule's is less:
+            round-off over its root then differs.
         converged, kinked_converged: what the last quarter of such a series' terms may add, relative to the largest moment.
         rounding: by how much, relatively, the weights of the nodes on a line are changed: as by rounding of σ's derivatives, which
             the fine rule's and the coarse one's have in common, and which tensors may amplify by cancellation. Moments of piecewise-linear
@@ -243,7 +243,7 @@ def evaluate(activation: Activation, z: np.ndarray, order: int) -> np.ndarray:
         with jax.enable_x64(True):
             values = _compiled(activation, order)(np.pad(some, (0, size - len(some)), mode="edge"))
         out[:, start : start + size] = np.asarray(values)[:, : len(some)]
-    return out.reshape(-1, *np.shape(z))
+    return out.reshape(order + 1, *np.shape(z))
 
 
 def product(values, factors: Factors):

@@ -55,7 +55,7 @@ def _blocks(coefficients: np.ndarray, f: list[int], g: list[int], correlation: n
     odd = ~np.any(coefficients[..., ::2], axis=(1, 2))
     every = 2 if np.all(odd | ~np.any(coefficients[..., 1::2], axis=(1, 2))) else 1
     first = np.where(odd[f], every - 1, 0)
-    # Of few samples as many as are compiled already.
+    # For few samples a multiple of 64 terms: fewer programs are compiled, and further terms cost little.
     unit = _UNROLLED if size == _BLOCK else 4 * _UNROLLED
     count = unit * max(1, -(-terms // (every * unit)))
     by_term = np.zeros((every * count, len(coefficients), whole))

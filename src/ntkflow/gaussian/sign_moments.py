@@ -21,7 +21,7 @@ Orders = tuple[int, ...]
 """The power of z on each sample."""
 
 _EDGE = math.sqrt(2 / math.pi)  # 2 δ(z) on average, at unit variance
-LEAST_VARIANCE = 1e-14
+LEAST_VARIANCE = 2e-15
 
 
 def pairs(samples: int) -> list[tuple[int, int]]:
@@ -35,8 +35,8 @@ def factor(correlations, least=LEAST_VARIANCE) -> list[list]:
     All that follows is computed from L, as from the positions of points: angles between planes must fit together even
     where the points nearly lie in a plane, and they do if these are some points', however rounded. So no point lies in
     the space of those before it. First come those that are far from it: rounding moves the points by no more than eps.
-    Rounding of determinants is divided by the root of a variance given other samples: what is less than `least` is taken to be
-    that, which changes correlations as little.
+    A variance given other samples that is below LEAST_VARIANCE is taken to be `least`: rounding of determinants is divided by its
+    root. Correlations change by no more than that, moments by that over the sine between two samples.
     """
     samples = next(n for n in (3, 4) if len(pairs(n)) == len(correlations))
     r = dict(zip(pairs(samples), correlations, strict=True))
@@ -50,7 +50,8 @@ def factor(correlations, least=LEAST_VARIANCE) -> list[list]:
     left, L = jnp.ones_like(R[0]), jnp.zeros_like(R)
     for column in range(samples):
         pivot = jax.nn.one_hot(jnp.argmax(left, axis=0), samples, axis=0)
-        own = jnp.sqrt(jnp.maximum(jnp.sum(pivot * left, axis=0), least))
+        own = jnp.sum(pivot * left, axis=0)
+        own = jnp.sqrt(jnp.where(own > LEAST_VARIANCE, own, least))
         rest = (jnp.sum(pivot * R, axis=1) - jnp.einsum("ik...,jk...,j...->i...", L, L, pivot)) / own
         # Those that have come are in the space of the columns before.
         entries = jnp.where(pivot > 0, own, jnp.where(left < 0, 0.0, rest))
