@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import results
+import records
 from peers import python_of
 
 N, WIDTHS, C_B, C_W = 8, (64, 128, 128, 128, 1), 0.1, 1.5
@@ -157,7 +157,7 @@ def throughput() -> None:
             ratio = rates["ours, output_ntk"] / best
             print(f"  {dtype}  ours / best peer: {ratio:.1f}")
             found_rates[dtype] = {"networks_a_second": rates, "ratio": ratio}
-    results.save("ensembles", {"throughput": found_rates})
+    records.save("ensembles", {"throughput": found_rates})
 
 
 def accuracy() -> None:
@@ -194,7 +194,7 @@ def accuracy() -> None:
             seconds[f"neural-tangents, structured derivatives, {dtype}"] = needed / rate
     for label, taken in seconds.items():
         print(f"  {label}: {taken:.4g} s, {taken / later:.0f} times the theory's")
-    results.save("ensembles", {"accuracy": {"networks": needed, "apart": apart, "seconds": seconds}})
+    records.save("ensembles", {"accuracy": {"networks": needed, "apart": apart, "seconds": seconds}})
 
 
 def estimators() -> None:
@@ -229,7 +229,7 @@ def estimators() -> None:
         print(f"  each tensor, all {outputs} output neurons: {shown}")
         tensors[f"{outputs} outputs"] = ratios
     case = {"fewer_draws": float(largest), "by_pair": [float(by_pair.min()), float(by_pair.max())], **tensors}
-    results.save("ensembles", {"estimators": case})
+    records.save("ensembles", {"estimators": case})
 
 
 def processes() -> None:
@@ -276,7 +276,7 @@ def processes() -> None:
             print(
                 f"  {label:32} {rates[label]:7.1f}   ratio {rates[label] / rates['one process, one core']:.2f}"
             )
-    results.save("ensembles", {"processes": {"networks_a_second": rates}})
+    records.save("ensembles", {"processes": {"networks_a_second": rates}})
 
 
 def memory() -> None:
@@ -289,7 +289,7 @@ def memory() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"  after {draws:6} draws of 4 samples: {peak:.0f} MB")
         megabytes[str(draws)] = peak
-    results.save("ensembles", {"memory": {"megabytes_after_draws": megabytes}})
+    records.save("ensembles", {"memory": {"megabytes_after_draws": megabytes}})
 
 
 def timed(call) -> float:

@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-import results
+import records
 from flow_times import CASES, LARGE
 
 README = Path(__file__).parents[1] / "README.md"
@@ -17,7 +17,7 @@ _BLOCK = re.compile(r"(<!-- figures: (\w+) -->).*?(<!-- end of figures -->)", re
 
 def first_result() -> str:
     """A row for each command, and the machine below."""
-    cases = results.load("first_result")
+    cases = records.load("first_result")
     rows = [
         (
             f"`ntkflow flow`, {name.split(', ', 1)[1]}" if "," in name else f"`{name}`",
@@ -30,7 +30,7 @@ def first_result() -> str:
 
 def flow_times() -> str:
     """A row for each network and number of inputs."""
-    known = results.load("flow_times")
+    known = records.load("flow_times")
     cases = {name: known[name] for name in (*CASES, *LARGE) if name in known}
     rows = [
         (
@@ -51,7 +51,7 @@ def flow_times() -> str:
 
 def finite_ntk() -> str:
     """The NTK of one network beside the fastest methods of other libraries."""
-    case = results.load("ntk_peers")["a"]
+    case = records.load("ntk_peers")["a"]
     later = {name: times["later"] for name, times in case["methods"].items()}
     ours = later.pop("ours")
     nt, torch = (
@@ -66,7 +66,7 @@ def finite_ntk() -> str:
 
 def output_ntk() -> str:
     """Networks a second, and beside the best peer."""
-    case = results.load("ensembles")["throughput"]
+    case = records.load("ensembles")["throughput"]
     rate = case["float64"]["networks_a_second"]["ours, output_ntk"]
     ratios = " and ".join(f"{_rounded(case[t]['ratio'])} times in {t}" for t in ("float64", "float32"))
     return (
@@ -76,12 +76,12 @@ def output_ntk() -> str:
 
 def fewer_draws() -> str:
     """How many times fewer draws the low-noise estimators need."""
-    return _rounded(results.load("ensembles")["estimators"]["fewer_draws"])
+    return _rounded(records.load("ensembles")["estimators"]["fewer_draws"])
 
 
 def joint_sampler() -> str:
     """Draws from the joint distribution beside drawing networks."""
-    cases = results.load("joint_sampler")
+    cases = records.load("joint_sampler")
     times = cases["networks, vmap of finite"]["by_sampler"]
     return (
         f"{_seconds(cases['sampler']['seconds'])} ({_on(cases['sampler'])}), for\nfour digits, width 128 and depth 4; "

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import results
+import records
 from sklearn.datasets import load_digits
 
 NETWORKS = {"tanh": 1.0, "relu": 2.0}
@@ -78,7 +78,7 @@ def main() -> None:
     cases = {name: {"seconds": statistics.median(times[name] for times in rounds)} for name in rounds[0]}
     for name, case in cases.items():
         print(f"{name:40}{case['seconds']:8.2f} s")
-    results.save("first_result", cases)
+    records.save("first_result", cases)
 
 
 if __name__ == "__main__":

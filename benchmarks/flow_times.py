@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import results
+import records
 from sklearn.datasets import load_digits
 
 from ntkflow import MLP, flow
@@ -103,7 +103,7 @@ def main() -> None:
         if done.returncode:
             sys.exit(done.stderr)
         t = json.loads(done.stdout)
-        results.save("growth" if cases is GROWTH else "flow_times", {name: t})
+        records.save("growth" if cases is GROWTH else "flow_times", {name: t})
         later = "-" if t["later"] is None else f"{t['later']:.2f}"
         error = "-" if t["error"] is None else f"{t['error']:.1e}"
         print(f"{name:44}{t['first']:15.2f}{t['peak']:11.2f}{later:>10}{error:>34}", flush=True)

@@ -16,7 +16,7 @@ import time
 
 import jax
 import numpy as np
-import results
+import records
 
 import ntkflow
 from ntkflow import finite
@@ -121,7 +121,7 @@ def main() -> None:
         name: {"seconds": seconds, "draws": DRAWS, "by_sampler": seconds / medians["sampler"]}
         for name, seconds in medians.items()
     }
-    results.save("joint_sampler", cases)
+    records.save("joint_sampler", cases)
 
 
 if __name__ == "__main__":

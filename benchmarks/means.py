@@ -25,7 +25,7 @@ import tempfile
 import time
 
 import numpy as np
-import results
+import records
 from peers import python_of
 
 ANALYTIC = ("erf", "relu", "gelu")
@@ -151,7 +151,7 @@ def compare(name: str, N: int, folder: str) -> None:
         flush=True,
     )
     ours_theirs = {"ours": {"first": first, "later": mine}, "theirs": {"first": first_theirs, "later": other}}
-    results.save("means", {f"{label}, N = {N}": {**ours_theirs, "ratio": ratio, "difference": apart}})
+    records.save("means", {f"{label}, N = {N}": {**ours_theirs, "ratio": ratio, "difference": apart}})
 
 
 def main() -> None:

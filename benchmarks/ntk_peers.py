@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import results
+import records
 from peers import python_of
 
 CASES = {
@@ -195,7 +195,7 @@ def compare(name: str) -> None:
     share = operations(case) / mine / peak()
     print(f"  ours / fastest peer: {ratio:.2f}")
     print(f"  ours reaches {share:.0%} of this machine's matrix-multiply peak")
-    results.save("ntk_peers", {name: {"methods": methods, "ratio": ratio, "share_of_peak": share}})
+    records.save("ntk_peers", {name: {"methods": methods, "ratio": ratio, "share_of_peak": share}})
 
 
 if __name__ == "__main__":

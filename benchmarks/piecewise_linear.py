@@ -8,7 +8,7 @@ import statistics
 import time
 
 import numpy as np
-import results
+import records
 
 from ntkflow.activations import activation
 from ntkflow.gaussian import FINE
@@ -29,7 +29,7 @@ def report(name: str, call) -> None:
         times.append(time.perf_counter() - start)
     first, later = times[0], statistics.median(times[1:])
     print(f"{name:40s} first {first:6.2f} s, then {later:7.3f} s")
-    results.save("piecewise_linear", {name: {"first": first, "later": later}})
+    records.save("piecewise_linear", {name: {"first": first, "later": later}})
 
 
 def main() -> None:

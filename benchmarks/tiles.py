@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 
-import results
+import records
 
 DEPTH = 4
 
@@ -48,7 +48,7 @@ def run(activation: str, N: int, memory: int | None) -> dict:
     if done.returncode:
         sys.exit(done.stderr)
     times = json.loads(done.stdout)
-    results.save(
+    records.save(
         "tiles", {f"{activation} N={N} {'blocks of 4' if memory is None else f'memory {memory}'}": times}
     )
     return times

@@ -6,10 +6,11 @@ derivatives of σ are δ's and theirs: derivatives, taken numerically, of the de
 
 import functools
 import itertools
+from typing import Any
 
+import mpmath
 import numpy as np
 from exact_networks import flow_of_samples
-from mpmath import mp, mpf
 from mpmath.calculus.quadrature import GaussLegendre
 
 from ntkflow.activations import beside
@@ -17,6 +18,8 @@ from ntkflow.gaussian.rules import evaluate
 from ntkflow.gaussian.sample_sets import KINDS, OnSets, factors
 from ntkflow.gaussian.series_integrals import DERIVATIVES
 
+mp: Any = mpmath.mp  # its functions are attached at run time
+mpf: Any = mpmath.mpf
 DIGITS = 70
 _REACH = 18  # exp(-18² / 2) = 5e-71
 _DEGREE = 5  # 48 nodes on a part

@@ -1,14 +1,17 @@
 """The registry's activations and their derivatives against mpmath."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
-from mpmath import mp
 
 from ntkflow.activations import activation
 from ntkflow.gaussian.rules import evaluate
 
+mp: Any = mpmath.mp  # its functions are attached at run time
 EXACT = {
     "tanh": mp.tanh,
     "erf": mp.erf,

@@ -50,7 +50,6 @@ def run(name: str, processes: int) -> bool:
     held = campaign.holds(found)
     report = {
         "campaign": name,
-        "sources": _sources(),
         "holds": held,
         **found,
         "machine": {"processor": platform.processor() or platform.machine(), "system": platform.system()},
