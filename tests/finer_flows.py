@@ -3,6 +3,7 @@
 python tests/finer_flows.py     # compute them again
 """
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -12,12 +13,12 @@ import numpy as np
 
 import ntkflow
 from ntkflow import runs
-from ntkflow.gaussian import Rule
-from ntkflow.gaussian.sign_moments import LEAST_VARIANCE
+from ntkflow.gaussian.rules import FINE
 from ntkflow.recursions.symmetry import SYMMETRIES, pack, unpack
 
 FILE = Path(__file__).with_suffix(".json")
-FINER = Rule(
+FINER = dataclasses.replace(
+    FINE,
     reach=14.0,
     line_nodes=260,
     line_terms=288,
@@ -30,7 +31,6 @@ FINER = Rule(
     shared=(250, 256),
     kinked_series=((200, 80, 200),),
     sign_nodes=160,
-    least_variance=LEAST_VARIANCE,
 )
 SMOOTH = ["tanh", "erf", "sin", "gelu", "silu", "softplus", "sigmoid"]
 KINKED = ["relu", "abs", {"name": "leaky_relu", "slope": 0.1}, "elu", {"name": "elu", "alpha": 1.5}]

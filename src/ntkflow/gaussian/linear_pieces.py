@@ -145,7 +145,7 @@ def slot_moments(pattern: tuple[int, ...], slopes, at_zero, nodes, G, scale=None
         nodes: `quadrature` of the four-sign integral; None for n < 4.
         G: (*batch, n, n); two samples must not be parallel, for then they are one sample.
         scale: c, (*batch, 4), not 0; None for 1.
-        least: a sample's least variance given others, next to its own.
+        least: the variance of a sample given others, next to its own, where it is below LEAST_VARIANCE.
     """
     n = G.shape[-1]
     below, above = slopes
