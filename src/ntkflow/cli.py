@@ -327,6 +327,9 @@ def show_command(
     path: Annotated[
         Path, typer.Argument(metavar="FLOW.nc", help="A saved flow, or the store of an ensemble.")
     ],
+    accuracy: Annotated[
+        bool, typer.Option("--accuracy", help="Digits of the integration in each tensor, too.")
+    ] = False,
 ) -> None:
     """Print a saved flow or ensemble as a table, layer by layer."""
     from ntkflow.sampling.store import is_ensemble
@@ -336,7 +339,7 @@ def show_command(
         if is_ensemble(path):
             _print(ensemble_table(ntkflow.Ensemble.load(path)))
         else:
-            _print(flow_table(ntkflow.Flow.load(path)))
+            _print(flow_table(ntkflow.Flow.load(path), accuracy))
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from ntkflow import Comparison, Flow, LayerStatistics, Verification
 
 
+_WIDE_RANGE = 100  # of a layer's mean NTK to another's: an axis from 0 would hide the smaller
+
+
 def picture_suffixes() -> list[str]:
     """The file suffixes that `plot_flow` can write, such as ".png"."""
     return sorted(f".{name}" for name in FigureCanvasAgg.get_supported_filetypes())
@@ -26,17 +30,19 @@ def picture_suffixes() -> list[str]:
 
 def plot_flow(flow: Flow, path: str | PathLike) -> None:
     """Draw `flow` and write the picture to `path`, replacing what is there."""
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    mean_axes, relative_axes, pair_axes = figure.subplots(1, 3)
     rows = layer_summary(flow)
+    effects = any(row.relative_std > 0 or row.worst_correction > 0 for row in rows)
+    figure = Figure(figsize=(13 if effects else 9, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    mean_axes, *effect_axes, pair_axes = figure.subplots(1, 3 if effects else 2)
     _draw_mean(mean_axes, rows)
-    _draw_relative(relative_axes, rows)
-    for axes in (mean_axes, relative_axes):
+    if effects:
+        _draw_relative(effect_axes[0], rows)
+    for axes in (mean_axes, *effect_axes):
         axes.set_xlabel("layer")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
     _draw_pairs(pair_axes, flow[-1])
     _save(figure, path)
 
@@ -52,38 +58,64 @@ def _draw_mean(axes: Axes, rows: list[LayerSummary]) -> None:
     layers = [row.layer for row in rows]
     mean = np.array([row.ntk_mean for row in rows])
     std = np.array([row.ntk_std for row in rows])
-    axes.fill_between(layers, mean - std, mean + std, alpha=0.25, lw=0, label="±1 sd over seeds")
-    axes.plot(layers, mean, "o-", label="mean over seeds")
-    axes.plot(layers, [row.kernel for row in rows], "k--", lw=1, label="infinite width")
+    kernel = np.array([row.kernel for row in rows])
+    if np.isfinite(std).any():
+        low, high = _log_normal_band(mean, std)
+        axes.fill_between(layers, low, high, alpha=0.25, lw=0, label="two thirds of the seeds")
+        axes.plot(layers, mean, "o-", label="mean over seeds")
+        axes.plot(layers, kernel, "k--", lw=1, label="infinite width")
+    else:
+        axes.plot(layers, kernel, "o-", label="infinite width")
+    if 0 < _WIDE_RANGE * kernel.min() < kernel.max():
+        axes.set_yscale("log")
     axes.set_title("NTK of one neuron and sample")
     axes.set_ylabel(r"$\hat H_{ii;\alpha\alpha}$, average over samples")
 
 
+def _log_normal_band(mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 16 % and 84 % quantiles of log-normal variables: never below 0, where the NTK of one sample can't be either."""
+    sigma = np.sqrt(np.log1p(np.divide(std, mean, out=np.zeros_like(mean), where=mean > 0) ** 2))
+    median = mean * np.exp(-(sigma**2) / 2)
+    return median * np.exp(-sigma), median * np.exp(sigma)
+
+
 def _draw_relative(axes: Axes, rows: list[LayerSummary]) -> None:
     layers = [row.layer for row in rows]
-    for label, marker, values in (
-        ("sd over seeds, one neuron and sample", "o-", [row.relative_std for row in rows]),
-        ("sd over seeds, trace", "^-", [row.relative_trace_std for row in rows]),
-        ("1/n correction, largest over pairs", "s-", [row.worst_correction for row in rows]),
-    ):
+    for label, marker, values, errors in (
+        (
+            "sd over seeds, one neuron and sample", "o-",
+            [row.relative_std for row in rows], [row.relative_std_truncation for row in rows],
+        ),
+        ("sd over seeds, trace", "^-", [row.relative_trace_std for row in rows], None),
+        ("1/n correction, largest over pairs", "s-", [row.worst_correction for row in rows], None),
+    ):  # fmt: skip
         percent = 100 * np.array(values)
-        axes.semilogy(layers, np.where(percent > 0, percent, np.nan), marker, label=label)
+        shown = np.where(percent > 0, percent, np.nan)
+        if np.isnan(shown).all():
+            continue
+        (line,) = axes.semilogy(layers, shown, marker, label=label)
+        if errors is not None:
+            spread = 100 * np.array(errors)
+            axes.fill_between(
+                layers, np.maximum(shown - spread, shown / 3), shown + spread, alpha=0.25, lw=0, color=line.get_color(),
+                label="error of cutting at 1/n",
+            )  # fmt: skip
     axes.set_title("finite-width effects")
     axes.set_ylabel("% of the infinite-width NTK")
 
 
 def _draw_pairs(axes: Axes, last: LayerStatistics) -> None:
-    try:
-        values, what = last.ntk_std(), "sd over seeds"
-    except ComponentError:
-        values, what = last.H, "mean"
-    image = axes.imshow(values)
+    values, what = last.H, "infinite-width mean"
+    with contextlib.suppress(ComponentError):
+        if np.any(last.ntk_std() > 0):
+            values, what = last.ntk_std(), "sd over seeds"
+    image = axes.imshow(values, vmin=min(0.0, float(np.nanmin(values))))
     axes.set_title(f"{what} of the NTK, layer {last.layer}")
     axes.set_xlabel(r"sample $\beta$")
     axes.set_ylabel(r"sample $\alpha$")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True))
-    axes.figure.colorbar(image, ax=axes)
+        axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.figure.colorbar(image, ax=axes, label=what + r" of $\hat H_{ii;\alpha\beta}$")
 
 
 def plot_comparison(comparison: Comparison, path: str | PathLike) -> None:

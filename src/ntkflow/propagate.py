@@ -22,6 +22,7 @@ from .recursions.symmetry import SYMMETRIES, orbits
 from .runs import all_layers, of_pairs
 from .statistics import TENSORS, Flow, LayerStatistics, natural_scales
 from .tiles.run import tiled_flow
+from .truncation import warning_of_width
 from .two_byte import TwoByteArray
 
 _SMALL = 2**12  # numbers
@@ -84,6 +85,8 @@ def flow(
         result, poor = _flow(mlp, X, components, asked, rtol, report)
     if poor:
         warnings.warn(warning_of_errors(poor, rtol), stacklevel=2)
+    if asked is not None and (narrow := warning_of_width(result.layers)):
+        warnings.warn(narrow, stacklevel=2)
     return result
 
 
@@ -156,7 +159,7 @@ def _flow(
             if layout is not None:
                 for table, packed in zip(tables, (values, errors), strict=True):
                     table |= {name: _expanded(name, packed[name], layout) for name in SYMMETRIES}
-            layers.append(LayerStatistics(layer, mlp.widths[layer], mlp.widths[layer - 1], asked, *tables))
+            layers.append(LayerStatistics(mlp, layer, asked, *tables, layers[-1] if layers else None))
             if sum(value.nbytes for value in values.values()) > _LARGE:
                 give_back()
             report(layer, mlp.depth, f"layer {layer}")

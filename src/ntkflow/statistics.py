@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from .errors import ComponentError, FileError
 from .lazy import OnDisk, Tables
 from .mlp import MLP
 from .tiles.store import NAMES as TILED
+from .truncation import ESTIMATED, Expansion, estimate, expanded, fluctuations
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def natural_scales(values: Mapping[str, np.ndarray]) -> dict[str, float]:
 
 @dataclass(frozen=True, eq=False)
 class LayerStatistics:
-    """The statistics of layer `layer` (1 … L), of width `width` = n_ℓ and fan-in `fan_in` = n_{ℓ-1}.
+    """The statistics of layer `layer` (1 … L) of a network.
 
     `G`, `H`, `G1`, `H1`: (N, N). `V`, `D`, `F`, `A`, `B`: (N, N, N, N) for all components, otherwise
     (sets, k, k, k, k) over `sets` (sets, k); axes follow the subscripts: `F[a1, a3, a2, a4]`, `B[a1, a3, a2, a4]`.
@@ -58,12 +60,13 @@ class LayerStatistics:
     error of each component.
     """
 
+    mlp: MLP
     layer: int
-    width: int
-    fan_in: int
     sets: np.ndarray | None
     values: Tables
     errors: Tables
+    below: LayerStatistics | None = None
+    """The layer below; None for layer 1, and where there are no tensors."""
 
     NAMES: ClassVar = (*_MEANS, *_SPLIT, *TENSORS)
     ELSEWHERE: ClassVar = 'is not held by this flow; ask for components="pairs" or "all"'
@@ -74,6 +77,16 @@ class LayerStatistics:
         if name.removesuffix("_err") in self.NAMES:
             return self.error(name.removesuffix("_err"))
         raise AttributeError(name)
+
+    @property
+    def width(self) -> int:
+        """n_ℓ."""
+        return self.mlp.widths[self.layer]
+
+    @property
+    def fan_in(self) -> int:
+        """n_{ℓ-1}."""
+        return self.mlp.widths[self.layer - 1]
 
     def _get(self, table: Tables, name: str) -> np.ndarray:
         self._check_held(name)
@@ -137,16 +150,24 @@ class LayerStatistics:
         slots = (int(np.argmax(self.sets[row] == a)) for a in samples)
         return float(self.values[name][(row, *slots)])
 
-    def _on_pairs(self, name: str, pattern: str) -> np.ndarray:
-        """X_pattern for every pair (α, β), e.g. "abab": (N, N), NaN where not held."""
+    def on_pairs(self, name: str, pattern: str, diagonal: bool = False) -> np.ndarray:
+        """X_pattern for every pair (α, β), e.g. "abab": (N, N), NaN where not held; or for β = α alone: (N,)."""
         self._check_held(name)
         sets = self.sets
         assert sets is not None
         k = sets.shape[1]
-        slot = {"a": np.arange(k)[:, None], "b": np.arange(k)[None, :]}
+        slot = (
+            dict.fromkeys("ab", np.arange(k))
+            if diagonal
+            else {"a": np.arange(k)[:, None], "b": np.arange(k)[None]}
+        )
         index = tuple(slot[c] for c in pattern)
         if self._whole:
             return self.values.entries(name, index)
+        if diagonal:
+            out = np.full(len(self.G), np.nan)
+            out[sets] = self.values[name][:, *index]
+            return out
         out = np.full(self.G.shape, np.nan)
         out[sets[:, :, None], sets[:, None, :]] = self.values[name][:, *index]
         return out
@@ -159,27 +180,36 @@ class LayerStatistics:
         """H1 / (n_{ℓ-1} H), the relative 1/n correction of the mean NTK, (N, N)."""
         return np.divide(self.H1, self.fan_in * self.H, out=np.zeros_like(self.H), where=self.H != 0)
 
-    def ntk_variance(self, neurons: str = "same") -> np.ndarray:
-        """Var Ĥ_{ii;αβ} (neurons="same") or Var Ĥ_{ij;αβ} ("different") over seeds, PDLT (8.82), (N, N)."""
-        variance = self._on_pairs("B", "aabb")
+    def ntk_variance(self, neurons: str = "same", order: int | None = None) -> np.ndarray:
+        """Var Ĥ_{ii;αβ} (neurons="same") or Var Ĥ_{ij;αβ} ("different") over seeds, (N, N).
+
+        Args:
+            neurons: "same" or "different".
+            order: 1 for the leading order in 1/n, PDLT (8.82). None for the best that is known: for the same neuron the resummed
+                variance, see `truncation`; for different ones the leading order.
+        """
+        variance = self.on_pairs("B", "aabb")
         if _same(neurons):
-            variance = variance + self._on_pairs("A", "abab") + self._on_pairs("B", "abba")
+            variance = variance + self.on_pairs("A", "abab") + self.on_pairs("B", "abba")
+            if self._resums(order):
+                variance = variance * self.expansion.variance_ratio
         return variance / self.fan_in
 
-    def ntk_std(self, neurons: str = "same") -> np.ndarray:
-        """Standard deviation over seeds of Ĥ_{ii;αβ} or Ĥ_{ij;αβ}, (N, N)."""
-        return np.sqrt(np.maximum(self.ntk_variance(neurons), 0.0))
+    def ntk_std(self, neurons: str = "same", order: int | None = None) -> np.ndarray:
+        """Standard deviation over seeds of Ĥ_{ii;αβ} or Ĥ_{ij;αβ}, (N, N); arguments as of `ntk_variance`."""
+        return np.sqrt(np.maximum(self.ntk_variance(neurons, order), 0.0))
 
     def ntk_preactivation_correlation(self, neurons: str = "same") -> np.ndarray:
         """Corr(z_{i;α} z_{i;β}, Ĥ_{ii;αβ}), or with Ĥ_{jj;αβ}, over seeds, PDLT (8.67), (N, N).
 
         To leading order: where 1/n is not small it may exceed 1.
         """
-        covariance = self._on_pairs("D", "abab")
+        covariance = self.on_pairs("D", "abab")
         if _same(neurons):
-            covariance = covariance + self._on_pairs("F", "aabb") + self._on_pairs("F", "abba")
+            covariance = covariance + self.on_pairs("F", "aabb") + self.on_pairs("F", "abba")
         g = np.diag(self.G)
-        spread = np.sqrt((np.multiply.outer(g, g) + self.G**2) * np.maximum(self.ntk_variance(), 0.0))
+        variance = np.maximum(self.ntk_variance(order=1), 0.0)
+        spread = np.sqrt((np.multiply.outer(g, g) + self.G**2) * variance)
         out = np.divide(covariance / self.fan_in, spread, out=np.zeros_like(spread), where=spread != 0)
         return np.where(np.isnan(covariance), np.nan, out)
 
@@ -192,25 +222,84 @@ class LayerStatistics:
         """Mean of Σ_i Σ_α Ĥ_{ii;αα}, its 1/n correction included."""
         return float(self.width * self._complete(np.diag(self.ntk_mean())).sum())
 
-    def trace_std(self) -> float:
-        """Standard deviation over seeds of Σ_i Σ_α Ĥ_{ii;αα}."""
+    def trace_std(self, order: int | None = None) -> float:
+        """Standard deviation over seeds of Σ_i Σ_α Ĥ_{ii;αα}; `order` as of `ntk_variance`."""
         n = self.width
-        total = n * n * self._on_pairs("A", "aabb") + 2 * n * self._on_pairs("B", "abab")
-        return float(np.sqrt(max(self._complete(total).sum() / self.fan_in, 0.0)))
+        total = n * n * self.on_pairs("A", "aabb") + 2 * n * self.on_pairs("B", "abab")
+        variance = max(float(self._complete(total).sum()) / self.fan_in, 0.0)
+        return math.sqrt(variance * (self._mean_ratio() if self._resums(order) else 1.0))
 
     def eigenvalues(self) -> np.ndarray:
         """Eigenvalues of the mean NTK of one neuron, ascending, (N,)."""
         return np.linalg.eigvalsh(self._complete(self.ntk_mean()))
 
-    def eigenvalue_std(self) -> np.ndarray:
-        """Standard deviation over seeds of those eigenvalues of Ĥ_{ii}, to first order in ΔĤ, (N,); needs "all"."""
+    def eigenvalue_std(self, order: int | None = None) -> np.ndarray:
+        """Standard deviation over seeds of those eigenvalues of Ĥ_{ii}, to first order in ΔĤ, (N,); needs "all".
+
+        `order` as of `ntk_variance`.
+        """
         A, B = self.A, self.B
         if A.ndim != 4:
             raise ComponentError('eigenvalues need every component: ask for components="all"')
         v = np.linalg.eigh(self.ntk_mean())[1]
         # B_1324 and B_1423 contract with v v v v to the same number.
         variance = np.einsum("abcd,ak,bk,ck,dk->k", A + 2 * B, v, v, v, v, optimize=True)
-        return np.sqrt(np.maximum(variance / self.fan_in, 0.0))
+        ratio = self.diagonal_expansion.variance_ratio @ v**2 if self._resums(order) else 1.0
+        return np.sqrt(np.maximum(variance * ratio / self.fan_in, 0.0))
+
+    @functools.cached_property
+    def expansion(self) -> Expansion:
+        """The orders beyond the first in 1/n, for every pair of samples."""
+        return self._expanded("expansion", diagonal=False)
+
+    @functools.cached_property
+    def diagonal_expansion(self) -> Expansion:
+        """The same on the diagonal."""
+        return self._expanded("diagonal_expansion", diagonal=True)
+
+    def _expanded(self, kept_as: str, diagonal: bool) -> Expansion:
+        """From the layer below, whose own is kept; from the first on, as recursion would go too deep."""
+        waiting = [self]
+        while waiting[-1].below is not None and kept_as not in vars(waiting[-1].below):
+            waiting.append(waiting[-1].below)
+        for layer in waiting[:0:-1]:
+            getattr(layer, kept_as)
+        below = None if self.below is None else getattr(self.below, kept_as)
+        return expanded(below, fluctuations(self, diagonal))
+
+    def _mean_ratio(self) -> float:
+        """Of the resummed variance to the leading one: the mean over samples, weighted by that."""
+        here = self.diagonal_expansion
+        total = float(here.leading.variance.sum())
+        return float((here.variance_ratio * here.leading.variance).sum()) / total if total else 1.0
+
+    def truncation(self, name: str, order: int | None = None) -> np.ndarray:
+        """Absolute errors of cutting the expansion at 1/n (or of the resummation), with the shape of what is named.
+
+        They are estimates, right within a factor 3 nearly everywhere; layers 1 and 2 are exact. Beside them, `error` tells the errors
+        of the integration.
+
+        Args:
+            name: "ntk_mean", "ntk_std", "ntk_variance", "trace_mean", "trace_std", "eigenvalues", "eigenvalue_std", "G1", "H1", or
+                one of the tensors V, D, F, A, B.
+            order: 1 for the errors of `ntk_std(order=1)` and the like.
+
+        Raises:
+            ComponentError: there is no such quantity, or this flow lacks what it takes.
+
+        Example:
+            >>> flow[-1].ntk_std()[0, 0], flow[-1].truncation("ntk_std")[0, 0]
+        """
+        if name not in ESTIMATED:
+            raise ComponentError(
+                f"there is no truncation error of {name!r}; there is of {', '.join(ESTIMATED)}"
+            )
+        return estimate(self, name, leading=not self._resums(order))
+
+    def _resums(self, order: int | None) -> bool:
+        if order not in (1, None):
+            raise ComponentError(f"order must be 1, for the leading order in 1/n, or None, not {order!r}")
+        return order is None
 
     def block(self, name: str, rows, cols) -> np.ndarray:
         """The train/test block of a tensor or a derived (N, N) quantity: 1, 3 (first of each pair) in rows, 2, 4 in cols."""
@@ -355,13 +444,10 @@ class Flow(Layered[LayerStatistics]):
             top = largest[ell - 1, TILED.index(tensor), kind] if tensor in TILED else None
             return OnDisk(array, f"{name} of layer {ell}", top)
 
-        layers = [
-            LayerStatistics(
-                ell, mlp.widths[ell], mlp.widths[ell - 1], sets,
-                Tables({n: at(n, ell) for n in names}), Tables({n: at(f"{n}_error", ell) for n in names}),
-            )
-            for ell in range(1, mlp.depth + 1)
-        ]  # fmt: skip
+        layers: list[LayerStatistics] = []
+        for ell in range(1, mlp.depth + 1):
+            tables = (Tables({n: at(n + suffix, ell) for n in names}) for suffix in ("", "_error"))
+            layers.append(LayerStatistics(mlp, ell, sets, *tables, layers[-1] if layers else None))
         X2 = dataset["X2"].values if "X2" in dataset else None
         return cls(mlp, dataset["X"].values, components, layers, X2)
 

@@ -31,6 +31,8 @@ class LayerSummary:
     """Mean of H_aa, the infinite-width kernel."""
     ntk_mean: float
     """Mean of H_aa + H1_aa / n; of H_aa if the flow doesn't hold H1."""
+    ntk_mean_truncation: float
+    """Mean truncation error of that."""
     ntk_std: float
     """Mean standard deviation of the kernel's diagonal over seeds, one neuron."""
     relative_correction: float
@@ -39,6 +41,8 @@ class LayerSummary:
     """Largest |H1_ab| / (n √(H_aa H_bb)) over pairs."""
     relative_std: float
     """Mean of the standard deviation over H_aa."""
+    relative_std_truncation: float
+    """Mean of its truncation error over H_aa."""
     relative_trace_std: float
     """Standard deviation of the trace over its infinite-width value."""
     digits: dict[str, int | None]
@@ -56,6 +60,9 @@ def _summarize(s: LayerStatistics) -> LayerSummary:
     kernel = np.diag(s.H)
     nonzero = kernel > 0
     std = _held(s.ntk_std, s.H)
+    of_mean, of_std = (
+        np.diag(_held(lambda name=name: s.truncation(name), s.H)) for name in ("ntk_mean", "ntk_std")
+    )
     mean = _held(s.ntk_mean, s.H)
     shift = np.diag(mean) - kernel
     root = np.sqrt(kernel[nonzero])
@@ -65,10 +72,12 @@ def _summarize(s: LayerStatistics) -> LayerSummary:
         width=s.width,
         kernel=_mean(kernel),
         ntk_mean=_mean(np.diag(mean) if np.isfinite(shift).any() else kernel),
+        ntk_mean_truncation=_mean(of_mean),
         ntk_std=_mean(np.diag(std)),
         relative_correction=_mean(shift[nonzero] / kernel[nonzero]),
         worst_correction=float(np.nanmax(pairs)) if np.isfinite(pairs).any() else math.nan,
         relative_std=_mean(np.diag(std)[nonzero] / kernel[nonzero]),
+        relative_std_truncation=_mean(of_std[nonzero] / kernel[nonzero]),
         relative_trace_std=_trace_std(s) / (s.width * kernel.sum()) if nonzero.any() else math.nan,
         digits={name: _digits(s, name) for name in TENSORS},
     )

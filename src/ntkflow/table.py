@@ -14,28 +14,36 @@ from ntkflow.summary import TENSORS, layer_summary
 if TYPE_CHECKING:
     from ntkflow import Comparison, Ensemble, Flow, Verification
 
+_LEAST_WIDTH = 72
 _VERDICTS = {"noise": "noise", "1/n": "noise + O(1/n)", "differs": "NEITHER"}
 
 
-def flow_table(flow: Flow) -> Table:
-    """One row per layer: width, mean NTK, its 1/n correction and its spread over seeds, digits to trust."""
-    table = _table(
-        "H, its 1/n correction and sd over seeds: averages over samples, of one neuron's Ĥ_αα. "
-        "Worst pair: largest |H1_αβ| / n over √(H_αα H_ββ). Digits to trust in each tensor; - where it is zero.",
-        ("layer", "width", "H", "1/n\n%", "worst\npair %", "sd\n%"),
+def flow_table(flow: Flow, accuracy: bool = False) -> Table:
+    """One row per layer: width, mean NTK, its 1/n correction and its spread over seeds; with `accuracy` the integration's digits too."""
+    caption = (
+        "Mean NTK, its 1/n correction and sd over seeds: averages over samples, of one neuron's Ĥ_αα. Worst pair: largest |H1_αβ| / n over "
+        "√(H_αα H_ββ). In brackets what cutting the expansion at 1/n may do to the last digits: 28.7(9) is 28.7 ± 0.9."
     )
-    table.add_column("digits to trust\n" + "".join(f"{name:>3}" for name in TENSORS), no_wrap=True)
+    if accuracy:
+        caption += " Digits of the integration in each tensor; - where it is zero."
+    table = _table(caption, ("layer", "width", "mean NTK", "1/n\n%", "worst\npair %", "sd\n%"))
+    if accuracy:
+        table.add_column(
+            "digits of the integration\n" + "".join(f"{name:>3}" for name in TENSORS), no_wrap=True
+        )
     for row in layer_summary(flow):
-        digits = ("-" if row.digits[name] is None else str(row.digits[name]) for name in TENSORS)
-        table.add_row(
+        cells = [
             str(row.layer),
             str(row.width),
-            _number(row.kernel, "#.5g"),
+            uncertain(row.ntk_mean, row.ntk_mean_truncation),
             _number(100 * row.relative_correction, ".2g"),
             _number(100 * row.worst_correction, ".2g"),
-            _number(100 * row.relative_std, ".2f"),
-            "".join(f"{d:>3}" for d in digits),
-        )
+            uncertain(100 * row.relative_std, 100 * row.relative_std_truncation),
+        ]
+        if accuracy:
+            digits = ("-" if row.digits[name] is None else str(row.digits[name]) for name in TENSORS)
+            cells.append("".join(f"{d:>3}" for d in digits))
+        table.add_row(*cells)
     return table
 
 
@@ -94,7 +102,9 @@ def verification_table(verification: Verification) -> Table:
 
 
 def _table(caption: str, headings: tuple[str, ...]) -> Table:
-    table = Table(caption=caption, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(
+        caption=caption, box=SIMPLE_HEAD, min_width=_LEAST_WIDTH, pad_edge=False, collapse_padding=True
+    )
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
@@ -123,6 +133,25 @@ def _measured(
         return f"{value:#.5g}" if abs(value) > least else "0"
     decimals = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:.{decimals}f}({error * 10**decimals:.0f})"
+
+
+def uncertain(value: float, error: float) -> str:
+    """A number to its uncertain digit, whose error stands in brackets: 28.7(9) is 28.7 ± 0.9, 260(80) is 260 ± 80; five digits at most."""
+    if math.isnan(value):
+        return "-"
+    if not error > 1e-5 * abs(value):
+        return f"{value:#.5g}" if value else "0"
+    if error > 10 * abs(value):
+        return f"{value:.1g} ± {error:.1g}"
+    magnitude = math.floor(math.log10(abs(value)))
+    exponent = 0 if -3 <= magnitude < 5 else magnitude
+    value, error = value / 10.0**exponent, error / 10.0**exponent
+    # An error of 0.96 would be 10 in units of 0.1.
+    unit = min(math.floor(math.log10(error / 0.95)), magnitude - exponent)
+    digits = f"{round(value, -unit):.{max(0, -unit)}f}({error * 10 ** max(0, -unit):.0f})"
+    if unit > 0:
+        digits = f"{round(value, -unit):.0f}({round(error, -unit):.0f})"
+    return digits + (f"e{exponent:+03d}" if exponent else "")
 
 
 def _number(value: float, form: str) -> str:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..errors import ComponentError
 from ..lazy import Tables
 from ..mlp import MLP
 from ..statistics import TENSORS, Layered, LayerStatistics
@@ -31,6 +32,16 @@ class LayerEstimates(LayerStatistics):
     def ntk_mean(self) -> np.ndarray:
         """The mean NTK at the real width, (N, N)."""
         return self.H
+
+    def truncation(self, name: str, order: int | None = None) -> np.ndarray:
+        """ComponentError: nothing is expanded in 1/n."""
+        raise ComponentError(
+            f"what is measured on networks has no truncation error; there is error({name!r})"
+        )
+
+    def _resums(self, order: int | None) -> bool:
+        """Measured variances are those of the real width."""
+        return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +86,7 @@ def assembled(
         values, errors = _on_inputs(values, sets, N), _on_inputs(errors, sets, N)
         held = sets if with_tensors else None
         tables = Tables(values), Tables(errors)
-        layers.append(LayerEstimates(ell, mlp.widths[ell], mlp.widths[ell - 1], held, *tables))
+        layers.append(LayerEstimates(mlp, ell, held, *tables))
     return layers
 
 

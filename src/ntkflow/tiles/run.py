@@ -96,8 +96,7 @@ class _Run:
         for fine, coarse in zip(*self.runs, strict=True):
             values, others = ({"G": one.G, "H": one.H} for one in (fine, coarse))
             tables = kernel_tables(fine, errors_of(values, others, fine.layer, fine.close, None), self.index)
-            width, fan_in = self.mlp.widths[fine.layer], self.mlp.widths[fine.layer - 1]
-            layers.append(LayerStatistics(fine.layer, width, fan_in, np.arange(len(self.X))[None], *tables))
+            layers.append(LayerStatistics(self.mlp, fine.layer, np.arange(len(self.X))[None], *tables))
         return Flow(self.mlp, self.X, "all", layers)
 
     def _shared(self, run: list[Kernels], memory: int) -> list[SharedIntegrals | None]:
