@@ -259,7 +259,7 @@ class LayerStatistics:
 
     def _expanded(self, kept_as: str, diagonal: bool) -> Expansion:
         """From the layer below, whose own is kept; from the first on, as recursion would go too deep."""
-        waiting = [self]
+        waiting: list[LayerStatistics] = [self]
         while waiting[-1].below is not None and kept_as not in vars(waiting[-1].below):
             waiting.append(waiting[-1].below)
         for layer in waiting[:0:-1]:
@@ -446,8 +446,8 @@ class Flow(Layered[LayerStatistics]):
 
         layers: list[LayerStatistics] = []
         for ell in range(1, mlp.depth + 1):
-            tables = (Tables({n: at(n + suffix, ell) for n in names}) for suffix in ("", "_error"))
-            layers.append(LayerStatistics(mlp, ell, sets, *tables, layers[-1] if layers else None))
+            values, errors = (Tables({n: at(n + suffix, ell) for n in names}) for suffix in ("", "_error"))
+            layers.append(LayerStatistics(mlp, ell, sets, values, errors, layers[-1] if layers else None))
         X2 = dataset["X2"].values if "X2" in dataset else None
         return cls(mlp, dataset["X"].values, components, layers, X2)
 

@@ -290,7 +290,7 @@ def widening(layers: Sequence[LayerStatistics], tolerance: float) -> float:
     upper = 1.0
     while excess(upper) > 0:
         upper *= 2
-    return math.exp(scipy.optimize.brentq(excess, 0.0, upper, xtol=1e-3))
+    return math.exp(scipy.optimize.root_scalar(excess, bracket=(0.0, upper), xtol=1e-3).root)
 
 
 def warning_of_width(layers: Sequence[LayerStatistics]) -> str | None:
