@@ -141,12 +141,13 @@ class Flow(Layered[LayerStatistics]):
             top = largest[ell - 1, TILED.index(tensor), kind] if tensor in TILED else None
             return OnDisk(array, f"{name} of layer {ell}", top)
 
+        X = dataset["X"].values
         layers: list[LayerStatistics] = []
         for ell in range(1, mlp.depth + 1):
             values, errors = (Tables({n: at(n + suffix, ell) for n in names}) for suffix in ("", "_error"))
-            layers.append(LayerStatistics(mlp, ell, sets, values, errors, layers[-1] if layers else None))
+            layers.append(LayerStatistics(mlp, X, ell, sets, values, errors, layers[-1] if layers else None))
         X2 = dataset["X2"].values if "X2" in dataset else None
-        return cls(mlp, dataset["X"].values, components, layers, X2)
+        return cls(mlp, X, components, layers, X2)
 
     def save(self, path, overwrite: bool = False) -> None:
         """Write NetCDF (`.nc`) or Zarr (`.zarr`); FileError if it can't, or exists and `overwrite` is not set."""

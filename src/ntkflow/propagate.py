@@ -160,7 +160,7 @@ def _flow(
             if layout is not None:
                 for table, packed in zip(tables, (values, errors), strict=True):
                     table |= {name: _expanded(name, packed[name], layout) for name in SYMMETRIES}
-            layers.append(LayerStatistics(mlp, layer, asked, *tables, layers[-1] if layers else None))
+            layers.append(LayerStatistics(mlp, X, layer, asked, *tables, layers[-1] if layers else None))
             if sum(value.nbytes for value in values.values()) > _LARGE:
                 give_back()
             report(layer, mlp.depth, f"layer {layer}")

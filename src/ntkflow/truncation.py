@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.optimize
 
 if TYPE_CHECKING:
     from .statistics import LayerStatistics
@@ -277,6 +276,8 @@ def widening(layers: Sequence[LayerStatistics], tolerance: float) -> float:
 
     The largest error of one neuron's and sample's NTK counts. Tensors don't depend on the widths if their ratios are kept.
     """
+
+    import scipy.optimize
 
     def excess(logarithm: float) -> float:
         expansion, largest = None, 0.0

@@ -79,10 +79,8 @@ def test_theory_is_right_on_digits(activation):
 def as_of(ensemble, mlp):
     """The same measurements, as if of networks of other widths."""
     layers = [
-        dataclasses.replace(
-            s, width=n, fan_in=fan_in, values=Tables(dict(s.values)), errors=Tables(dict(s.errors))
-        )
-        for s, fan_in, n in zip(ensemble, mlp.widths, mlp.widths[1:], strict=False)
+        dataclasses.replace(s, mlp=mlp, values=Tables(dict(s.values)), errors=Tables(dict(s.errors)))
+        for s in ensemble
     ]
     return dataclasses.replace(ensemble, mlp=mlp, layers=layers)
 

@@ -46,7 +46,7 @@ def mean_flow(
     with jax.enable_x64(True), np.errstate(all="ignore"):
         kernels = _Kernels(mlp, X, X2, shape, report)
     layers = [
-        LayerStatistics(mlp, ell + 1, None, kernels.values(ell), kernels.errors(ell))
+        LayerStatistics(mlp, X, ell + 1, None, kernels.values(ell), kernels.errors(ell))
         for ell in range(mlp.depth)
     ]
     return Flow(mlp, X, "mean", layers, X2)
@@ -194,5 +194,5 @@ def block_of(whole: Flow, X: np.ndarray, X2: np.ndarray) -> Flow:
     def cut(table: Tables) -> Tables:
         return Tables({name: table[name][..., :N, N:] for name in table})
 
-    layers = [LayerStatistics(s.mlp, s.layer, None, cut(s.values), cut(s.errors)) for s in whole]
+    layers = [LayerStatistics(s.mlp, X, s.layer, None, cut(s.values), cut(s.errors)) for s in whole]
     return Flow(whole.mlp, X, "mean", layers, X2)

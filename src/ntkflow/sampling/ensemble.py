@@ -40,6 +40,9 @@ class LayerEstimates(LayerStatistics):
             f"what is measured on networks has no truncation error; there is error({name!r})"
         )
 
+    def _sampled_variances(self, v: np.ndarray) -> np.ndarray:
+        raise ComponentError('eigenvalue_std of an ensemble needs every component: ask for components="all"')
+
     def _resums(self, order: int | None) -> bool:
         """Measured variances are those of the real width."""
         return False
@@ -87,7 +90,7 @@ def assembled(
         values, errors = _on_inputs(values, sets, N), _on_inputs(errors, sets, N)
         held = sets if with_tensors else None
         tables = Tables(values), Tables(errors)
-        layers.append(LayerEstimates(mlp, ell, held, *tables))
+        layers.append(LayerEstimates(mlp, X, ell, held, *tables))
     return layers
 
 

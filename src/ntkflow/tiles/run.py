@@ -97,7 +97,9 @@ class _Run:
         for fine, coarse in zip(*self.runs, strict=True):
             values, others = ({"G": one.G, "H": one.H} for one in (fine, coarse))
             tables = kernel_tables(fine, errors_of(values, others, fine.layer, fine.close, None), self.index)
-            layers.append(LayerStatistics(self.mlp, fine.layer, np.arange(len(self.X))[None], *tables))
+            layers.append(
+                LayerStatistics(self.mlp, self.X, fine.layer, np.arange(len(self.X))[None], *tables)
+            )
         return Flow(self.mlp, self.X, "all", layers)
 
     def _shared(self, run: list[Kernels], memory: int) -> list[SharedIntegrals | None]:
