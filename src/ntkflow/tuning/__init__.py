@@ -1,0 +1,1 @@
+"""Hyperparameters from the theory: critical initialisation."""
