@@ -48,6 +48,7 @@ from .propagate import flow, store_kernels
 from .sampling import Ensemble, LayerEstimates, OutputNTK, draw_key, ensemble, output_ntk
 from .statistics import Flow, LayerStatistics
 from .traced import TracedLayer, traced_flow
+from .tuning import Criticality, critical
 from .verification import Verification, verify
 from .version import __version__
 
@@ -57,6 +58,7 @@ __all__ = [
     "ActivationError",
     "Comparison",
     "ComponentError",
+    "Criticality",
     "DataError",
     "Ensemble",
     "FileError",
@@ -80,6 +82,7 @@ __all__ = [
     "Verification",
     "__version__",
     "compare",
+    "critical",
     "cross_entropy",
     "draw_key",
     "ensemble",

@@ -34,7 +34,7 @@ class LineRule:
     """Nodes and weights on (-reach, reach) with σ and σ' there.
 
     Attributes:
-        z, weights, sigma, slope: (M,), ascending in |z|; the weights are those of ∫dz.
+        z, weights, sigma, slope: (M,); the weights are those of ∫dz.
         outermost: (M,), whether a node is on one of the two outermost panels.
         reach: the integrals end there, where σ² or σ'² overflows or σ varies too fast further out.
         at_zero: σ(0).
@@ -53,12 +53,18 @@ class LineRule:
     rounding: float
 
     @functools.cached_property
-    def products(self) -> np.ndarray:
-        """What is averaged, with the weights of dz: σσ, σ'σ', zσσ', |zσσ'|, z³σσ', and the outermost parts of the first, second and fourth, (M, 8)."""
+    def folded(self) -> tuple[np.ndarray, np.ndarray]:
+        """z² (M',) ascending, of z and -z together, and what is averaged with the weights of dz, (M', 8).
+
+        That is σσ, σ'σ', zσσ', |zσσ'|, z³σσ', and the outermost parts of the first, second and fourth.
+        """
         zss = self.z * self.sigma * self.slope
         inner = np.stack([self.sigma**2, self.slope**2, zss, np.abs(zss), self.z**2 * zss])
         outer = np.where(self.outermost, inner[[0, 1, 3]], 0.0)
-        return np.ascontiguousarray((self.weights * np.concatenate([inner, outer])).T)
+        sizes, place = np.unique(np.abs(self.z), return_inverse=True)
+        products = np.zeros((sizes.size, 8))
+        np.add.at(products, place, (self.weights * np.concatenate([inner, outer])).T)
+        return sizes**2, products
 
     def shifted(self) -> LineRule:
         """The rule of σ - σ(0)."""
@@ -77,15 +83,13 @@ def line_rule(activation: Activation) -> LineRule:
     _check_bounded_slope(activation, kinks)
     panels = _panels(activation, _edges(kinks), detect=False)
     _check_continuous(activation, panels)
-    t, w = legendre(_NODES, 1.0)
-    a, b = panels.a[:, None], panels.b[:, None]
-    z, weights = a + (b - a) * t, (b - a) * w
+    z, weights = _nodes(panels.a, panels.b)
     sigma, slope = panels.values.swapaxes(0, 1)
-    outermost = np.broadcast_to((b == b.max()) | (a == a.min()), z.shape)
-    order = np.argsort(np.abs(z), axis=None, kind="stable")
+    ends = (panels.a == panels.a.min()) | (panels.b == panels.b.max())
+    outermost = np.broadcast_to(ends[:, None], z.shape)
     near_zero = _values(activation, np.array([-NEXT_TO_ZERO, 0.0, NEXT_TO_ZERO]))
     return LineRule(
-        *(x.ravel()[order] for x in (z, weights, sigma, slope, outermost)),
+        *(x.ravel() for x in (z, weights, sigma, slope, outermost)),
         reach=panels.reach,
         at_zero=float(near_zero[0, 1]),
         slopes=(float(near_zero[1, 0]), float(near_zero[1, 2])),
@@ -113,6 +117,15 @@ def _edges(kinks) -> np.ndarray:
     coarse, fine = np.arange(low, high + 0.25, 0.5), np.arange(*_FINE_OCTAVES, 0.25)
     sizes = np.exp2(np.union1d(coarse, fine))
     return np.unique(np.concatenate([-sizes, [0.0], sizes, kinks]))
+
+
+def _nodes(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights (P, nodes) on panels from a to b, neither across 0: those of mirrored panels are mirrored to the last bit."""
+    t, w = legendre(_NODES, 1.0)
+    above = (b > 0)[:, None]
+    near, far = np.where(above, a[:, None], b[:, None]), np.where(above, b[:, None], a[:, None])
+    z, weights = near + (far - near) * t, np.abs(far - near) * w
+    return np.where(above, z, z[:, ::-1]), np.where(above, weights, weights[:, ::-1])
 
 
 def _separate(places: np.ndarray, declared: np.ndarray) -> np.ndarray:
@@ -151,15 +164,15 @@ def _panels(activation: Activation, edges: np.ndarray, detect: bool) -> _Panels:
     Args:
         detect: only look for what halving does not resolve; resolved panels are not kept.
     """
-    t, _ = legendre(_NODES, 1.0)
     a, b, scale = edges[:-1], edges[1:], None
     reach = float(edges[-1])
     kept, narrow = [], []
     while len(a):
         nearest, furthest = np.minimum(np.abs(a), np.abs(b)), np.maximum(np.abs(a), np.abs(b))
         inset = np.minimum(_NARROWEST * furthest / (b - a), 0.1)
-        points = np.concatenate([inset[:, None], np.broadcast_to(t, (len(a), _NODES)), 1 - inset[:, None]], 1)
-        values = _values(activation, a[:, None] + (b - a)[:, None] * points).swapaxes(0, 1)
+        step = (inset * (b - a))[:, None]
+        z = np.concatenate([a[:, None] + step, _nodes(a, b)[0], b[:, None] - step], axis=1)
+        values = _values(activation, z).swapaxes(0, 1)
         with np.errstate(over="ignore"):
             infinite = ~np.all(np.isfinite(values**2), axis=(1, 2))
         if np.any(infinite):

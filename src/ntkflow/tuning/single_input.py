@@ -17,9 +17,9 @@ from ..errors import DataError
 from .line_rule import LineRule, line_rule
 
 LEAST_K = 1e-24  # below it σ(z) is σ(0) + σ'(0±) z to the last digits
-_MOST_VALUES = 2**22  # of a Gaussian's density, at a time
+_MOST_VALUES = 2**19  # of a Gaussian's density, at a time
 _NEGLIGIBLE = 1e-14
-_UNDERFLOW = 38.7  # exp(-x²/2) is 0 at it
+_UNDERFLOW = 1491.0  # exp(-x/2) is 0 at it
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,9 @@ class SingleInput:
     slope_squared: np.ndarray
     g_second: np.ndarray
     rounding: np.ndarray
+
+    def __getitem__(self, index) -> SingleInput:
+        return SingleInput(*(x[index] for x in vars(self).values()))
 
     @property
     def h(self) -> np.ndarray:
@@ -96,7 +99,7 @@ def averages_of(rule: LineRule, K: np.ndarray) -> tuple[SingleInput, np.ndarray]
     flat = np.maximum(np.ravel(K), LEAST_K)
     sums = np.empty((8, flat.size))
     ascending = np.argsort(flat)
-    rows = max(1, _MOST_VALUES // rule.z.size)
+    rows = max(1, _MOST_VALUES // rule.folded[0].size)
     for start in range(0, flat.size, rows):
         some = ascending[start : start + rows]
         sums[:, some] = _averages(rule, flat[some])
@@ -114,6 +117,7 @@ def averages_of(rule: LineRule, K: np.ndarray) -> tuple[SingleInput, np.ndarray]
 
 def _averages(rule: LineRule, K: np.ndarray) -> np.ndarray:
     """The averages of the rule's products over N(0, K), (8, rows). Nodes at which the densities underflow are left out."""
-    used = np.searchsorted(np.abs(rule.z), _UNDERFLOW * np.sqrt(K.max()), side="right")
-    density = np.exp(-(rule.z[:used] ** 2) / (2 * K[:, None])) / np.sqrt(2 * np.pi * K)[:, None]
-    return (density @ rule.products[:used]).T
+    z_squared, products = rule.folded
+    used = np.searchsorted(z_squared, _UNDERFLOW * K.max(), side="right")
+    density = np.exp(np.multiply.outer(-0.5 / K, z_squared[:used]))
+    return (density @ products[:used]).T / np.sqrt(2 * np.pi * K)
