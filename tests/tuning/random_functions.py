@@ -1,5 +1,6 @@
 """Random activations with their derivatives and kinks by hand, and their averages by scipy's adaptive quadrature."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,9 +87,14 @@ class RandomFunction:
         density = 1 / np.sqrt(2 * np.pi * K)
         parts = [
             quad(
-                lambda z: f(z) * density * np.exp(-z * z / (2 * K)), low, high, epsabs=0, epsrel=1e-13, limit=200
+                lambda z: f(z) * density * np.exp(-z * z / (2 * K)),
+                low,
+                high,
+                epsabs=0,
+                epsrel=1e-13,
+                limit=200,
             )[0]
-            for low, high in zip(cuts[:-1], cuts[1:], strict=True)
+            for low, high in itertools.pairwise(cuts)
         ]
         return float(np.sum(parts))
 

@@ -98,7 +98,9 @@ class Criticality:
         if self.kind == "none":
             return f"{name} has no critical point: {self.point.reason}. {self._shifted_words()}"
         from_where = (
-            "" if self.point.basin == np.inf else f" from below K = {self.point.basin:.3g}; from above it does not"
+            ""
+            if self.point.basin == np.inf
+            else f" from below K = {self.point.basin:.3g}; from above it does not"
         )
         return f"{name} is critical at K* = 0: with C_W = {self.C_W:.10g} and C_b = 0 K falls to 0{from_where}. {self._fall()}"
 
@@ -107,12 +109,13 @@ class Criticality:
         assert exponents is not None
         shown = [2, 5, 8, 10]
         drift = ", ".join(
-            f"{exponents.slopes_0[i]:.2f} and {exponents.slopes_perp[i]:.2f} at depth {exponents.depths[i]}" for i in shown
+            f"{_power(exponents.slopes_0[i])} and {_power(exponents.slopes_perp[i])} at depth {exponents.depths[i]}"
+            for i in shown
         )
         if exponents.settled:
             return (
-                f"K falls as depth^(-p_0) and the product of chi_perpendicular as depth^(-p_perp), p_0 = {exponents.p_0:.2f}, "
-                f"p_perp = {exponents.p_perp:.2f} (measured: {drift})."
+                f"K falls as depth^(-p_0) and the product of chi_perpendicular as depth^(-p_perp), p_0 = {_power(exponents.p_0)}, "
+                f"p_perp = {_power(exponents.p_perp)} (measured: {drift})."
             )
         return f"K falls as no power of depth, and ever more slowly (local powers p_0 and p_perp: {drift})."
 
@@ -129,12 +132,14 @@ class Criticality:
 
     def _critical_C_W(self) -> float:
         if self.C_W is None:
-            raise ActivationError(f"activation {self.activation.name} has no critical C_W: {self.point.reason}")
+            raise ActivationError(
+                f"activation {self.activation.name} has no critical C_W: {self.point.reason}"
+            )
         return self.C_W
 
     def __repr__(self) -> str:
         numbers = [
-            f"{label} = {_number(value)}"
+            f"{label} = {value:.10g}"
             for label, value in (("C_W", self.C_W), ("C_b", self.C_b), ("K*", self.K_star))
             if value is not None
         ]
@@ -196,22 +201,27 @@ def _lifted(activation: Any):
 
 
 def _half_stable_words(point: CriticalPoint) -> str:
-    assert point.K_star is not None and point.C_b is not None and point.C_W is not None and point.c is not None
+    assert (
+        point.K_star is not None and point.C_b is not None and point.C_W is not None and point.c is not None
+    )
     sides = {
-        "above": "from above, and away from it below",
-        "below": "from below, and away from it above",
-        "both sides": "from both sides",
-        "neither side": "from neither side",
+        "above": "flows to K* from above, and away from it from below",
+        "below": "flows to K* from below, and away from it from above",
+        "both sides": "flows to K* from both sides",
+        "neither side": "flows away from K* on both sides",
     }
     words = (
-        f"With C_W = {point.C_W:.10g} and C_b = {point.C_b:.10g} K stays at K* = {point.K_star:.10g}, if the first layer sets it: "
-        f"C_W of layer 1 = (K* - C_b) / mean of x.x/n_0. K flows to K* {sides[point.attracted or 'neither side']}, "
-        f"but slowly: K' - K* = c (K - K*)^2 with c = {point.c:.2e}."
+        f"With C_W = {point.C_W:.10g} and C_b = {point.C_b:.10g} K stays at K* = {point.K_star:.10g} if the first layer sets it: "
+        f"C_W of layer 1 = (K* - C_b) / mean of x.x/n_0. Elsewhere K {sides[point.attracted or 'neither side']}, no faster than "
+        f"K' - K* = c (K - K*)^2, c = {point.c:.2e}: do not wait for it."
     )
+    if point.interval:
+        low, high = point.interval
+        words += f" The same holds for any K* between {low:.3g} and {high:.3g}, with C_W and C_b of its own."
     if point.others:
         words += f" Further half-stable points: K* = {', '.join(f'{K:.6g}' for K in point.others)}."
     return words
 
 
-def _number(value: float) -> str:
-    return f"{value:.10g}"
+def _power(exponent: float) -> str:
+    return f"{round(exponent, 2) + 0.0:.2f}"  # not -0.00

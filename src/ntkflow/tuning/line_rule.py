@@ -149,9 +149,7 @@ def _legendre_matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """From values at the nodes: the last two coefficients in Legendre polynomials (nodes, 2), value and derivative at both ends (nodes, 2)."""
     t, w = legendre(_NODES, 1.0)
     degrees = np.arange(_NODES)
-    coefficients = (
-        w[:, None] * np.polynomial.legendre.legvander(2 * t - 1, _NODES - 1) * (2 * degrees + 1)
-    )
+    coefficients = w[:, None] * np.polynomial.legendre.legvander(2 * t - 1, _NODES - 1) * (2 * degrees + 1)
     signs = (-1.0) ** degrees
     at_ends = np.stack([signs, np.ones(_NODES)], axis=1)
     slopes_at_ends = (degrees * (degrees + 1))[:, None] * np.stack([-signs, np.ones(_NODES)], axis=1)

@@ -31,7 +31,7 @@ class SingleInput:
         g: ⟨σσ⟩.
         g_prime: dg/dK = ⟨zσσ'⟩ / K, that is χ_∥ / C_W.
         slope_squared: ⟨σ'σ'⟩, that is χ_⊥ / C_W.
-        g_second: d²g/dK².
+        g_second: d²g/dK², with an error of about 1e-15 g'/K.
         rounding: of h, by what cancels in g'.
     """
 
@@ -66,7 +66,9 @@ def single_input(activation: Activation, K) -> SingleInput:
     """
     K = np.asarray(K, float)
     if not np.all((K >= 0) & np.isfinite(K)):
-        raise DataError(f"K must be finite variances of at least 0, not {K[~((K >= 0) & np.isfinite(K))].flat[0]}")
+        raise DataError(
+            f"K must be finite variances of at least 0, not {K[~((K >= 0) & np.isfinite(K))].flat[0]}"
+        )
     if activation.slopes is not None:
         return _piecewise_linear(activation.slopes, K)
     averages, reliable = averages_of(line_rule(activation), K)
