@@ -5,13 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from command_line import within
+from random_functions import RandomFunction, random_function
 
 import ntkflow
 from ntkflow.activations import Activation
 from ntkflow.errors import ActivationError
 from ntkflow.tuning.line_rule import line_rule
-
-from random_functions import RandomFunction, random_function
 
 
 def mish(z):

@@ -132,7 +132,7 @@ def test_straight_pieces_need_no_integral():
     ("function", "message"),
     [
         (lambda z: jnp.where(z > 1, 1.0, 0.0) * z, "near 1: it jumps"),
-        (lambda z: z + jnp.where(z > 1.3712, 1e-6, 0.0), "near 1.3712: it jumps"),
+        (lambda z: z + jnp.where(z > 1.3712, 1e-6, 0.0), "near 1.3712[0-9]*: it jumps there, or"),
         (lambda z: jnp.sqrt(jnp.abs(z - 1)), "near 1: its derivative is not finite"),
         (lambda z: jnp.cbrt(z - 0.3), "near 0.3: its derivative is not finite"),
         (lambda z: jnp.log(z + 2), "is not finite near -"),

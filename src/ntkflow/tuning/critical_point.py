@@ -21,6 +21,7 @@ Side = Literal["above", "below", "both sides", "neither side"]
 
 _LOWEST, _HIGHEST, _PER_DECADE = -8, 6, 40
 _DEVIATIONS = 6.0  # σ has to vary within so many standard deviations: a network sees little beyond
+_FAINT = 1e5  # σ'(0±) has to be so many times its rounding
 _STRAIGHT = 1e-9  # a σ that deviates by less is scale-invariant
 _GROWTH = 1e-11  # of K'/K - 1: what rounding may make
 _ROUNDING = 1e-12  # of C_b / K*
@@ -71,13 +72,13 @@ def critical_point(rule: LineRule) -> CriticalPoint:
     K = K[np.sqrt(K) < rule.reach]
     scanned, reliable = averages_of(rule, K)
     scanned = scanned[: int(np.argmin(np.append(reliable, False)))]
-    scanned = scanned[_looked_at(scanned)]
+    scanned = scanned[_looked_at(scanned) & (scanned.slope_squared > rule.slope_rounding**2)]
     K = scanned.K
     if len(K) < 2:
         return CriticalPoint("none", reason=_NO_SLOPE)
     reasons = []
     mean = (rule.slopes[0] ** 2 + rule.slopes[1] ** 2) / 2
-    if abs(rule.at_zero) <= rule.rounding and np.sqrt(mean) > rule.rounding:
+    if abs(rule.at_zero) <= rule.rounding and np.sqrt(mean) > _FAINT * rule.slope_rounding:
         growth = scanned.g / (mean * K) - 1
         straight = (growth, scanned.h, scanned.slope_squared / mean - 1)
         if np.max(np.abs(straight)) < _STRAIGHT:
@@ -115,7 +116,9 @@ def _basin(K: np.ndarray, growth: np.ndarray) -> dict[str, float]:
     return {"basin": float(K[end]) if end < len(K) else np.inf, "knee": float(K[knee])}
 
 
-_NO_SLOPE = "sigma does not vary where preactivations are, chi_perpendicular is 0 for every C_W"
+_NO_SLOPE = (
+    "sigma does not vary where preactivations are, or no more than by rounding; chi_perpendicular is 0"
+)
 
 
 def _no_root(scanned: SingleInput) -> str:

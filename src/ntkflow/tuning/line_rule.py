@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,9 @@ _FINE_OCTAVES = (-8, 8)  # where features of σ are to be expected, and panels a
 _RESOLVED = 1e-12  # of σ: what the last Legendre coefficients may amount to
 _ROUGHLY_RESOLVED = 1e-7  # on however narrow a panel
 _NARROWEST = 1e-12  # of a panel's distance from 0
+_INEXACT = 4e-15  # of the largest value within _NEAR: may be rounding, say that of 1 - tanh²
+_NEAR = 8.0
+_HALVINGS = 3  # before it is taken to be that
 _JUMP = 1e-9
 _LEAST_REACH = 16.0
 
@@ -39,7 +43,7 @@ class LineRule:
         reach: the integrals end there, where σ² or σ'² overflows or σ varies too fast further out.
         at_zero: σ(0).
         slopes: σ'(0-) and σ'(0+).
-        rounding: by how much values of σ next to 0 may be off.
+        rounding, slope_rounding: by how much values of σ and of σ' next to 0 may be off.
     """
 
     z: np.ndarray
@@ -51,6 +55,7 @@ class LineRule:
     at_zero: float
     slopes: tuple[float, float]
     rounding: float
+    slope_rounding: float
 
     @functools.cached_property
     def folded(self) -> tuple[np.ndarray, np.ndarray]:
@@ -94,6 +99,7 @@ def line_rule(activation: Activation) -> LineRule:
         at_zero=float(near_zero[0, 1]),
         slopes=(float(near_zero[1, 0]), float(near_zero[1, 2])),
         rounding=1e-13 * float(np.abs(sigma[np.abs(z) <= 1]).max()),
+        slope_rounding=_INEXACT * float(np.abs(slope[np.abs(z) <= _NEAR]).max()),
     )
 
 
@@ -110,6 +116,8 @@ class _Panels:
     narrow: np.ndarray
     """The middles of panels that are as narrow as panels get, on which σ still isn't smooth."""
     reach: float
+    inexact: np.ndarray
+    """What of σ and σ' may be rounding: (2,)."""
 
 
 def _edges(kinks) -> np.ndarray:
@@ -165,7 +173,10 @@ def _panels(activation: Activation, edges: np.ndarray, detect: bool) -> _Panels:
     a, b, scale = edges[:-1], edges[1:], None
     reach = float(edges[-1])
     kept, narrow = [], []
-    while len(a):
+    inexact = np.zeros(2)
+    for level in itertools.count():
+        if not len(a):
+            break
         nearest, furthest = np.minimum(np.abs(a), np.abs(b)), np.maximum(np.abs(a), np.abs(b))
         inset = np.minimum(_NARROWEST * furthest / (b - a), 0.1)
         step = (inset * (b - a))[:, None]
@@ -183,7 +194,14 @@ def _panels(activation: Activation, edges: np.ndarray, detect: bool) -> _Panels:
         largest = np.abs(values).max(axis=2)
         scale = _running_maximum(largest, furthest) if scale is None else np.maximum(scale, largest)
         width = (b - a) / furthest
-        resolved = _resolved(values, ends, inset, scale, width) & ~infinite
+        missed = _missed(values, ends, inset)
+        relative = np.divide(missed, scale, out=np.zeros_like(missed), where=scale > 0)
+        smooth = (relative <= _ROUGHLY_RESOLVED) & (relative * np.minimum(width, 1.0)[:, None] <= _RESOLVED)
+        if level == 0:
+            inexact = _INEXACT * largest[furthest <= _NEAR].max(axis=0)
+        elif level >= _HALVINGS:
+            smooth |= missed <= inexact
+        resolved = np.all(smooth, axis=1) & ~infinite
         ended = ~resolved & (width <= _NARROWEST)
         narrow.append((a + b)[ended] / 2)
         if not detect:
@@ -199,17 +217,15 @@ def _panels(activation: Activation, edges: np.ndarray, detect: bool) -> _Panels:
         kept = [(np.empty(0),) * 5]
     a, b, *others = (np.concatenate(x) for x in zip(*kept, strict=True))
     near = np.maximum(np.abs(a), np.abs(b)) <= reach
-    return _Panels(a[near], b[near], *(x[near] for x in others), np.concatenate(narrow), reach)
+    return _Panels(a[near], b[near], *(x[near] for x in others), np.concatenate(narrow), reach, inexact)
 
 
-def _resolved(values, ends, inset, scale, width) -> np.ndarray:
-    """Whether the polynomials through the values at the nodes have converged, and meet the values at both ends: (P,)."""
+def _missed(values: np.ndarray, ends: np.ndarray, inset: np.ndarray) -> np.ndarray:
+    """By how much the polynomials through the values at the nodes have not converged, or miss the values at the ends: (P, 2)."""
     last, at_ends, slopes_at_ends = _legendre_matrices()
     step = inset[:, None, None] * np.array([1.0, -1.0])
     missed = np.abs(values @ at_ends + step * (values @ slopes_at_ends) - ends).max(axis=2)
-    tail = np.maximum(np.abs(values @ last).max(axis=2), missed / 10)
-    relative = np.max(np.divide(tail, scale, out=np.zeros_like(tail), where=scale > 0), axis=1)
-    return (relative <= _ROUGHLY_RESOLVED) & (relative * np.minimum(width, 1.0) <= _RESOLVED)
+    return np.maximum(np.abs(values @ last).max(axis=2), missed / 10)
 
 
 def _affordable(activation, edges, reach, kept, a, b) -> tuple[float, np.ndarray]:
@@ -248,6 +264,7 @@ def _check_continuous(activation: Activation, panels: _Panels) -> None:
     a, b, values, ends, scale = (
         x[order] for x in (panels.a, panels.b, panels.values, panels.ends, panels.scale)
     )
+    scale = scale + panels.inexact / _JUMP
     allowed = _JUMP * (scale[:, 0] + np.minimum(np.maximum(np.abs(a), np.abs(b)), 1.0) * scale[:, 1])
     low, high = ends[:, 0].T
     nearby = 2 * _NARROWEST * np.maximum(np.abs(a), np.abs(b)) * scale[:, 1]
@@ -255,7 +272,7 @@ def _check_continuous(activation: Activation, panels: _Panels) -> None:
     within = np.abs(high - low - (b - a) * (values[:, 1] @ w)) > allowed + 2 * nearby
     for wrong, at, words in (
         (between, a[1:], "it jumps there; it must be continuous"),
-        (within, a, "its derivative by JAX is not that of its values there"),
+        (within, a, "it jumps there, or its derivative by JAX is not that of its values"),
     ):
         if np.any(wrong):
             place = at[wrong][np.argmin(np.abs(at[wrong]))]

@@ -108,11 +108,14 @@ def averages_of(rule: LineRule, K: np.ndarray) -> tuple[SingleInput, np.ndarray]
     g, slope_squared, zss, zss_size, z3ss, *outermost = sums
     with np.errstate(invalid="ignore", divide="ignore"):
         beyond = np.abs(outermost) > _NEGLIGIBLE * np.stack([g, slope_squared, zss_size])
-        rounding = 1e-13 * (1 + zss_size / (flat * slope_squared))
+        rounding = 1e-13 * (1 + zss_size / (flat * slope_squared)) + rule.slope_rounding / np.sqrt(
+            slope_squared
+        )
     reliable = ~np.any(beyond, axis=0) & np.all(np.isfinite(sums), axis=0)
     g_prime = zss / flat
     g_second = (z3ss / flat - 3 * zss) / (2 * flat**2)
-    g = g + g_prime * (np.ravel(K) - flat)  # below LEAST_K g is a straight line
+    start = rule.at_zero**2
+    g = np.where(np.ravel(K) < flat, start + (g - start) * (np.ravel(K) / flat), g)  # straight below LEAST_K
     averages = (x.reshape(np.shape(K)) for x in (g, g_prime, slope_squared, g_second, rounding))
     return SingleInput(np.asarray(K), *averages), reliable.reshape(np.shape(K))
 
