@@ -139,17 +139,17 @@ def test_half_stable(sigma, C_W, C_b, K_star, c, side):
         (undeclared(lambda z: jax.nn.relu(z) + 1), "(z) - 1 is critical at any K with C_W = 2"),
         (undeclared(lambda z: jax.nn.softplus(z) - np.log(2.0)), "K* = 0 is unstable: at C_W = 4"),
         (undeclared(lambda z: 0 * z), "sigma does not vary"),
-        ({"name": "leaky_relu", "slope": 0.0}, None),
         (undeclared(lambda z: 0 * z + 3), "sigma does not vary"),
         (undeclared(lambda z: jnp.exp(-((z - 50) ** 2) / 2)), "chi_parallel is below"),
-        (undeclared(lambda z: z * jnp.exp(z * z)), "K* = 0 is unstable"),
+        (
+            undeclared(lambda z: z * jnp.exp(z * z)),
+            "sigma does not vary where preactivations are, or no more",
+        ),
+        (undeclared(lambda z: jnp.exp(2 * z) - 1), "K* = 0 is unstable: at C_W = 0.25"),
     ],
 )
 def test_none_says_why(sigma, words):
     found = ntkflow.critical(sigma)
-    if words is None:  # relu by another name
-        assert found.kind == "scale-invariant"
-        return
     assert (found.kind, found.C_b, found.C_W, found.K_star, found.p_0) == ("none", None, None, None, None)
     assert words in found.words
     with pytest.raises(ActivationError, match="has no critical C_W"):
@@ -170,7 +170,7 @@ def test_the_basin_of_zero_may_end():
     K = np.array([0.9, 1.1]) * found.point.basin
     g = K - 30 * K**3 / 120 + 945 * K**5 / 120**2
     assert g[0] < K[0] and g[1] > K[1]
-    assert "from above it does not" in found.words
+    assert "not from above" in found.words
     assert found.p_0 == pytest.approx(0.5, abs=0.01)
 
 
@@ -201,7 +201,9 @@ def check(function: RandomFunction, declared: bool, name: str) -> str:
         return found.kind
     assert found.C_b == 0 and abs(at_zero) < 1e-12
     slopes = np.array([function.slope(-1e-12), function.slope(1e-12)])
-    assert abs(found.C_W * np.mean(slopes**2) - 1) < 1e-9, function
+    # JAX's derivative of tanh is rounded to 1e-16, however small it is.
+    allowed = 1e-9 + 1e-14 / np.abs(slopes).max()
+    assert abs(found.C_W * np.mean(slopes**2) - 1) < allowed, function
     basin = np.inf if found.point.basin is None else found.point.basin
     for K in (1e-3, 0.1, 10.0):
         growth = found.C_W * function.average(lambda z: function.value(np, z) ** 2, K) / K - 1

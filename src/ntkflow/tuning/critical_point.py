@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import brentq
@@ -21,7 +21,7 @@ Side = Literal["above", "below", "both sides", "neither side"]
 
 _LOWEST, _HIGHEST, _PER_DECADE = -8, 6, 40
 _DEVIATIONS = 6.0  # σ has to vary within so many standard deviations: a network sees little beyond
-_FAINT = 1e5  # σ'(0±) has to be so many times its rounding
+_FAINT = 1e6  # σ'(0±) has to be so many times its rounding
 _STRAIGHT = 1e-9  # a σ that deviates by less is scale-invariant
 _GROWTH = 1e-11  # of K'/K - 1: what rounding may make
 _ROUNDING = 1e-12  # of C_b / K*
@@ -68,52 +68,56 @@ def straight_point(slopes: tuple[float, float]) -> CriticalPoint:
 
 def critical_point(rule: LineRule) -> CriticalPoint:
     """The point of the σ that a rule holds the values of: of K* = 0 if K flows to it, else the half-stable one nearest to K = 1."""
-    K = np.logspace(_LOWEST, _HIGHEST, _PER_DECADE * (_HIGHEST - _LOWEST) + 1)
-    K = K[np.sqrt(K) < rule.reach]
-    scanned, reliable = averages_of(rule, K)
-    scanned = scanned[: int(np.argmin(np.append(reliable, False)))]
-    scanned = scanned[_looked_at(scanned) & (scanned.slope_squared > rule.slope_rounding**2)]
-    K = scanned.K
-    if len(K) < 2:
+    scanned = _scanned(rule)
+    if len(scanned.K) < 2:
         return CriticalPoint("none", reason=_NO_SLOPE)
-    reasons = []
-    mean = (rule.slopes[0] ** 2 + rule.slopes[1] ** 2) / 2
-    if abs(rule.at_zero) <= rule.rounding and np.sqrt(mean) > _FAINT * rule.slope_rounding:
-        growth = scanned.g / (mean * K) - 1
-        straight = (growth, scanned.h, scanned.slope_squared / mean - 1)
-        if np.max(np.abs(straight)) < _STRAIGHT:
-            return CriticalPoint("scale-invariant", 0.0, 1 / mean)
-        moving = np.flatnonzero(np.abs(growth) > _GROWTH)
-        if len(moving) and growth[moving[0]] < 0:
-            return CriticalPoint(
-                "K*=0",
-                0.0,
-                1 / mean,
-                0.0,
-                "above",
-                **_basin(K, np.where(np.abs(growth) > _GROWTH, growth, 0.0)),
-            )
-        reasons.append("K* = 0 is unstable: at C_W = %.4g and C_b = 0 a small K grows" % (1 / mean))
+    zero = _at_zero(rule, scanned)
+    if zero is not None and zero.kind != "none":
+        return zero
     points, negative = _half_stable(rule, scanned)
     if points:
-        first, *others = sorted(points, key=lambda point: abs(np.log(point.K_star)))
-        return CriticalPoint(**{**vars(first), "others": tuple(sorted(other.K_star for other in others))})
-    reasons += negative or [_no_root(scanned)]
-    return CriticalPoint("none", reason="; ".join(reasons))
+        nearest = min(points, key=lambda K: abs(np.log(K)))
+        return dataclasses.replace(points[nearest], others=tuple(K for K in sorted(points) if K != nearest))
+    reasons = [] if zero is None else [zero.reason]
+    return CriticalPoint("none", reason="; ".join([*reasons, *(negative or [_no_root(scanned)])]))
+
+
+def _scanned(rule: LineRule) -> SingleInput:
+    """The averages at all K that are looked at."""
+    K = np.logspace(_LOWEST, _HIGHEST, _PER_DECADE * (_HIGHEST - _LOWEST) + 1)
+    averages, reliable = averages_of(rule, K[np.sqrt(K) < rule.reach])
+    averages = averages[: int(np.argmin(np.append(reliable, False)))]
+    if len(averages.K) < 2:
+        return averages
+    return averages[_looked_at(averages) & (averages.slope_squared > rule.slope_rounding**2)]
+
+
+def _at_zero(rule: LineRule, scanned: SingleInput) -> CriticalPoint | None:
+    """K* = 0, or a scale-invariant σ; "none" if K flows away from 0, None if K = 0 is no fixed point."""
+    mean = (rule.slopes[0] ** 2 + rule.slopes[1] ** 2) / 2
+    if abs(rule.at_zero) > rule.rounding or np.sqrt(mean) <= _FAINT * rule.slope_rounding:
+        return None
+    C_W = 1 / mean
+    growth = C_W * scanned.g / scanned.K - 1
+    deviations = (growth, scanned.h, C_W * scanned.slope_squared - 1)
+    if np.max(np.abs(deviations)) < _STRAIGHT:
+        return CriticalPoint("scale-invariant", 0.0, C_W)
+    growth = np.where(np.abs(growth) > _GROWTH, growth, 0.0)
+    if not np.any(growth) or growth[np.flatnonzero(growth)[0]] > 0:
+        return CriticalPoint(
+            "none", reason=f"K* = 0 is unstable: at C_W = {C_W:.4g} and C_b = 0 a small K grows"
+        )
+    end = int(np.argmax(np.append(growth, 1.0) > 0))
+    inside = growth[:end]
+    knee = np.argmax(inside < -_SHRINKING) if np.any(inside < -_SHRINKING) else np.argmin(inside)
+    basin = float(scanned.K[end]) if end < len(growth) else np.inf
+    return CriticalPoint("K*=0", 0.0, C_W, 0.0, "above", basin=basin, knee=float(scanned.K[knee]))
 
 
 def _looked_at(scanned: SingleInput) -> np.ndarray:
     """Where ⟨σ'σ'⟩ comes from within some standard deviations: d ln⟨σ'σ'⟩/d ln K is half of z²/K - 1 on average."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.gradient(np.log(scanned.slope_squared), np.log(scanned.K)) < (_DEVIATIONS**2 - 1) / 2
-
-
-def _basin(K: np.ndarray, growth: np.ndarray) -> dict[str, float]:
-    """`basin` and `knee` of K* = 0, from K'/K - 1."""
-    end = int(np.argmax(np.append(growth, 1.0) > 0))
-    inside = growth[:end]
-    knee = int(np.argmax(inside < -_SHRINKING)) if np.any(inside < -_SHRINKING) else int(np.argmin(inside))
-    return {"basin": float(K[end]) if end < len(K) else np.inf, "knee": float(K[knee])}
 
 
 _NO_SLOPE = (
@@ -124,57 +128,62 @@ _NO_SLOPE = (
 def _no_root(scanned: SingleInput) -> str:
     h = scanned.h[np.abs(scanned.h) > scanned.rounding]
     looked = f"between {scanned.K[0]:.0e} and {scanned.K[-1]:.0e}"
-    if np.all(h > 0):
+    if len(h) and np.all(h > 0):
         return f"chi_parallel exceeds chi_perpendicular at every K {looked}"
-    if np.all(h < 0):
+    if len(h) and np.all(h < 0):
         return f"chi_parallel is below chi_perpendicular at every K {looked}"
     return f"chi_parallel and chi_perpendicular are 1 together at no K {looked}"
 
 
-def _half_stable(rule: LineRule, scanned: SingleInput) -> tuple[list[CriticalPoint], list[str]]:
-    """The points with K* > 0, and in words those that would need C_b < 0."""
+def _half_stable(rule: LineRule, scanned: SingleInput) -> tuple[dict[float, CriticalPoint], list[str]]:
+    """The points with K* > 0 by their K*, and in words those that would need C_b < 0."""
 
     def h(log_K: float) -> float:
         return float(averages_of(rule, np.exp(log_K))[0].h)
 
-    points, negative = [], []
+    points, negative = {}, []
     for low, high in _sign_changes(scanned):
-        K = float(np.exp(brentq(h, np.log(low), np.log(high), xtol=1e-15)))
-        point = _point(rule, K)
-        if point is None:
+        log_K: Any = brentq(h, np.log(low), np.log(high), xtol=1e-15)
+        at, _ = averages_of(rule, np.exp(log_K))
+        if not abs(at.h) <= _CRITICAL:
             continue
-        if point.C_b < -_ROUNDING * K:
-            negative.append(
-                f"chi_parallel = chi_perpendicular = 1 at K = {K:.4g} would need C_b = {point.C_b:.3g}"
-            )
+        C_b = _bias_variance(at)
+        if C_b < -_ROUNDING * at.K:
+            needed = f"would need C_b = {C_b:.3g}"
+            negative.append(f"chi_parallel = chi_perpendicular = 1 at K = {at.K:.4g} {needed}")
         else:
-            points.append(dataclasses.replace(point, C_b=max(point.C_b, 0.0)))
+            points[float(at.K)] = _point(rule, at)
     return points or _vanishing(rule, scanned), negative
 
 
-def _vanishing(rule: LineRule, scanned: SingleInput) -> list[CriticalPoint]:
+def _vanishing(rule: LineRule, scanned: SingleInput) -> dict[float, CriticalPoint]:
     """The point nearest to K = 1 where h ≡ 0 on an interval, if there is one with C_b > 0."""
-    C_b = scanned.K - scanned.g / scanned.slope_squared
-    there = (np.abs(scanned.h) <= scanned.rounding) & (C_b > _STRAIGHT * scanned.K)
-    K = scanned.K[there]
-    if len(K) < _PER_DECADE:
-        return []
-    point = _point(rule, float(K[np.argmin(np.abs(np.log(K)))]))
-    return [] if point is None else [dataclasses.replace(point, interval=(float(K[0]), float(K[-1])))]
+    there = (np.abs(scanned.h) <= scanned.rounding) & (_bias_variance(scanned) > _STRAIGHT * scanned.K)
+    inside = scanned[there]
+    if len(inside.K) < _PER_DECADE:
+        return {}
+    at = inside[np.argmin(np.abs(np.log(inside.K)))]
+    interval = (float(inside.K[0]), float(inside.K[-1]))
+    return {float(at.K): dataclasses.replace(_point(rule, at), interval=interval)}
 
 
-def _point(rule: LineRule, K: float) -> CriticalPoint | None:
-    """The half-stable point at a root of h, whatever its C_b; None if it's none to the digits wanted."""
-    at, _ = averages_of(rule, np.asarray(K))
-    if not abs(at.h) <= _CRITICAL:
-        return None
-    C_W = float(1 / at.slope_squared)
-    C_b = K - C_W * float(at.g)
+def _bias_variance(averages: SingleInput) -> np.ndarray:
+    """C_b = K - C_W g(K) with C_W = 1/⟨σ'σ'⟩, with which K' = K and χ_⊥ = 1."""
+    return averages.K - averages.g / averages.slope_squared
+
+
+def _point(rule: LineRule, at: SingleInput) -> CriticalPoint:
+    """The half-stable point of the averages at K*, where h = 0."""
+    K, C_W, C_b = float(at.K), float(1 / at.slope_squared), max(float(_bias_variance(at)), 0.0)
     nearby = K * np.array([1 - _NEARBY, 1 + _NEARBY])
-    below, above = (C_b + C_W * averages_of(rule, nearby)[0].g - nearby) * [1, -1] > 0
-    attracted: Side = {(True, True): "both sides", (True, False): "below", (False, True): "above"}.get(
-        (bool(below), bool(above)), "neither side"
-    )
+    moves = C_b + C_W * averages_of(rule, nearby)[0].g - nearby
+    sides: dict[tuple[bool, bool], Side] = {
+        (True, True): "both sides",
+        (True, False): "below",
+        (False, True): "above",
+        (False, False): "neither side",
+    }
+    attracted = sides[bool(moves[0] > 0), bool(moves[1] < 0)]
     return CriticalPoint("half-stable", C_b, C_W, K, attracted, C_W * float(at.g_second) / 2)
 
 
@@ -183,4 +192,4 @@ def _sign_changes(scanned: SingleInput) -> list[tuple[float, float]]:
     h = scanned.h
     certain = np.flatnonzero(np.abs(h) > scanned.rounding)
     changes = np.flatnonzero(np.diff(np.sign(h[certain])))
-    return [(scanned.K[certain[i]], scanned.K[certain[i + 1]]) for i in changes]
+    return [(float(scanned.K[certain[i]]), float(scanned.K[certain[i + 1]])) for i in changes]

@@ -26,25 +26,43 @@ class Criticality:
 
     Attributes:
         activation: σ.
-        kind: "scale-invariant" (C_W serves every K), "K*=0" (K falls to 0 as a power of depth), "half-stable" (an isolated K* > 0
-            at which C_b > 0) or "none".
-        C_b, C_W: of every layer but the first; None for "none".
-        K_star: K*; None for "scale-invariant" and "none".
-        attracted: from which side of K* a single input's K flows to it: "above", "below", "both sides" or "neither side"; None without K*.
-        c: K' - K* = c (K - K*)² next to a half-stable K*; None elsewhere.
-        words: the outcome in plain sentences; for "none", why, and whether σ - σ(0) has a critical point.
+        point: the solution with all that was found about it.
+        shifted: the critical point of σ - σ(0), where σ has none and that has one.
     """
 
     activation: Activation
-    kind: Kind
-    C_b: float | None
-    C_W: float | None
-    K_star: float | None
-    attracted: Side | None
-    c: float | None
     point: CriticalPoint
-    shifted: CriticalPoint | None
-    """The critical point of σ - σ(0), where σ has none and that has one."""
+    shifted: CriticalPoint | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """ "scale-invariant" (C_W serves every K), "K*=0" (K falls to 0), "half-stable" (an isolated K* > 0) or "none"."""
+        return self.point.kind
+
+    @property
+    def C_b(self) -> float | None:
+        """The critical C_b of every layer but the first; None for "none"."""
+        return self.point.C_b
+
+    @property
+    def C_W(self) -> float | None:
+        """The critical C_W of every layer but the first; None for "none"."""
+        return self.point.C_W
+
+    @property
+    def K_star(self) -> float | None:
+        """K*; None for "scale-invariant", where any K will do, and "none"."""
+        return self.point.K_star
+
+    @property
+    def attracted(self) -> Side | None:
+        """From which side of K* a single input's K flows to it: "above", "below", "both sides" or "neither side"; None without K*."""
+        return self.point.attracted
+
+    @property
+    def c(self) -> float | None:
+        """c in K' - K* = c (K - K*)² next to a half-stable K*; None elsewhere."""
+        return self.point.c
 
     def chi_parallel(self, K) -> np.ndarray:
         """χ_∥ = C_W g'(K) at the critical C_W, an array like K ≥ 0: how a small change of one input's K is passed on.
@@ -87,6 +105,7 @@ class Criticality:
 
     @property
     def words(self) -> str:
+        """The outcome in plain sentences; for "none", why, and whether σ - σ(0) has a critical point."""
         name = self.activation.name
         if self.kind == "scale-invariant":
             return (
@@ -97,12 +116,10 @@ class Criticality:
             return f"{name} has a half-stable critical point. {_half_stable_words(self.point)}"
         if self.kind == "none":
             return f"{name} has no critical point: {self.point.reason}. {self._shifted_words()}"
-        from_where = (
-            ""
-            if self.point.basin == np.inf
-            else f" from below K = {self.point.basin:.3g}; from above it does not"
+        start = (
+            "" if self.point.basin == np.inf else f" from below K = {self.point.basin:.3g}, not from above"
         )
-        return f"{name} is critical at K* = 0: with C_W = {self.C_W:.10g} and C_b = 0 K falls to 0{from_where}. {self._fall()}"
+        return f"{name} is critical at K* = 0: with C_W = {self.C_W:.10g} and C_b = 0 K falls to 0{start}. {self._fall()}"
 
     def _fall(self) -> str:
         exponents = self.exponents
@@ -167,25 +184,14 @@ def critical(activation: str | Mapping | Callable | Activation) -> Criticality:
         InteropError: the torch module is not supported.
     """
     sigma = activation_of(_lifted(activation))
-    shifted = None
     if sigma.slopes is not None:
-        point = straight_point(sigma.slopes)
-    else:
-        rule = line_rule(sigma)
-        point = critical_point(rule)
-        if point.kind == "none":
-            shifted = critical_point(rule.shifted())
-    return Criticality(
-        sigma,
-        point.kind,
-        point.C_b,
-        point.C_W,
-        point.K_star,
-        point.attracted,
-        point.c,
-        point,
-        shifted if shifted is not None and shifted.kind != "none" else None,
-    )
+        return Criticality(sigma, straight_point(sigma.slopes))
+    rule = line_rule(sigma)
+    point = critical_point(rule)
+    if point.kind != "none":
+        return Criticality(sigma, point)
+    shifted = critical_point(rule.shifted())
+    return Criticality(sigma, point, shifted if shifted.kind != "none" else None)
 
 
 def _lifted(activation: Any):
@@ -201,9 +207,6 @@ def _lifted(activation: Any):
 
 
 def _half_stable_words(point: CriticalPoint) -> str:
-    assert (
-        point.K_star is not None and point.C_b is not None and point.C_W is not None and point.c is not None
-    )
     sides = {
         "above": "flows to K* from above, and away from it from below",
         "below": "flows to K* from below, and away from it from above",

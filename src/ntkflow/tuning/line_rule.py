@@ -117,7 +117,7 @@ class _Panels:
     """The middles of panels that are as narrow as panels get, on which σ still isn't smooth."""
     reach: float
     inexact: np.ndarray
-    """What of σ and σ' may be rounding: (2,)."""
+    """How much of σ and σ' may be rounding: (2,)."""
 
 
 def _edges(kinks) -> np.ndarray:
@@ -154,7 +154,7 @@ def _values(activation: Activation, z: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _legendre_matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """From values at the nodes: the last two coefficients in Legendre polynomials (nodes, 2), value and derivative at both ends (nodes, 2)."""
+    """From values at the nodes: the last two Legendre coefficients, values and derivatives at both ends, (nodes, 2) each."""
     t, w = legendre(_NODES, 1.0)
     degrees = np.arange(_NODES)
     coefficients = w[:, None] * np.polynomial.legendre.legvander(2 * t - 1, _NODES - 1) * (2 * degrees + 1)
@@ -215,9 +215,10 @@ def _panels(activation: Activation, edges: np.ndarray, detect: bool) -> _Panels:
         a, b, scale = a[near], b[near], scale[near]
     if detect:
         kept = [(np.empty(0),) * 5]
-    a, b, *others = (np.concatenate(x) for x in zip(*kept, strict=True))
+    a, b, values, ends, scale = (np.concatenate(x) for x in zip(*kept, strict=True))
     near = np.maximum(np.abs(a), np.abs(b)) <= reach
-    return _Panels(a[near], b[near], *(x[near] for x in others), np.concatenate(narrow), reach, inexact)
+    a, b, values, ends, scale = (x[near] for x in (a, b, values, ends, scale))
+    return _Panels(a, b, values, ends, scale, np.concatenate(narrow), reach, inexact)
 
 
 def _missed(values: np.ndarray, ends: np.ndarray, inset: np.ndarray) -> np.ndarray:
