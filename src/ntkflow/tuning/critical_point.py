@@ -14,14 +14,16 @@ import numpy as np
 from scipy.optimize import brentq
 
 from .line_rule import LineRule
-from .single_input import SingleInput, averages_of
+from .single_input import LEAST_K, SingleInput, averages_of
 
 Kind = Literal["scale-invariant", "K*=0", "half-stable", "none"]
 Side = Literal["above", "below", "both sides", "neither side"]
 
 _LOWEST, _HIGHEST, _PER_DECADE = -8, 6, 40
 _DEVIATIONS = 6.0  # σ has to vary within so many standard deviations: a network sees little beyond
+_LEAST = 1e-290  # of σ'²: below, digits underflow
 _FAINT = 1e6  # σ'(0±) has to be so many times its rounding
+_LIMIT = 1e-6  # by how much σ'² may differ between 1e-200 and 1e-12
 _STRAIGHT = 1e-9  # a σ that deviates by less is scale-invariant
 _GROWTH = 1e-11  # of K'/K - 1: what rounding may make
 _ROUNDING = 1e-12  # of C_b / K*
@@ -89,15 +91,18 @@ def _scanned(rule: LineRule) -> SingleInput:
     averages = averages[: int(np.argmin(np.append(reliable, False)))]
     if len(averages.K) < 2:
         return averages
-    return averages[_looked_at(averages) & (averages.slope_squared > rule.slope_rounding**2)]
+    return averages[_looked_at(averages) & (averages.slope_squared > max(rule.slope_rounding**2, _LEAST))]
 
 
 def _at_zero(rule: LineRule, scanned: SingleInput) -> CriticalPoint | None:
     """K* = 0, or a scale-invariant σ; "none" if K flows away from 0, None if K = 0 is no fixed point."""
     mean = (rule.slopes[0] ** 2 + rule.slopes[1] ** 2) / 2
-    if abs(rule.at_zero) > rule.rounding or np.sqrt(mean) <= _FAINT * rule.slope_rounding:
+    if abs(rule.at_zero) > rule.rounding or mean <= max((_FAINT * rule.slope_rounding) ** 2, _LEAST):
         return None
     C_W = 1 / mean
+    nearest, _ = averages_of(rule, np.asarray(LEAST_K))
+    if abs(C_W * nearest.slope_squared - 1) > _LIMIT:
+        return CriticalPoint("none", reason="sigma' has no limits above and below 0")
     growth = C_W * scanned.g / scanned.K - 1
     deviations = (growth, scanned.h, C_W * scanned.slope_squared - 1)
     if np.max(np.abs(deviations)) < _STRAIGHT:
@@ -127,10 +132,12 @@ _NO_SLOPE = (
 
 def _no_root(scanned: SingleInput) -> str:
     h = scanned.h[np.abs(scanned.h) > scanned.rounding]
+    if not len(h):
+        return "chi_parallel = chi_perpendicular at every K, but K' = K would need C_b < 0"
     looked = f"between {scanned.K[0]:.0e} and {scanned.K[-1]:.0e}"
-    if len(h) and np.all(h > 0):
+    if np.all(h > 0):
         return f"chi_parallel exceeds chi_perpendicular at every K {looked}"
-    if len(h) and np.all(h < 0):
+    if np.all(h < 0):
         return f"chi_parallel is below chi_perpendicular at every K {looked}"
     return f"chi_parallel and chi_perpendicular are 1 together at no K {looked}"
 

@@ -188,7 +188,9 @@ def _panels(activation: Activation, edges: np.ndarray, detect: bool) -> _Panels:
             reach = min(reach, _edge_within(edges, nearest[infinite].min()))
             if reach < _LEAST_REACH:
                 at = a[infinite][np.argmin(nearest[infinite])]
-                raise ActivationError(f"activation {activation.name} is not finite near {at:.4g}")
+                raise ActivationError(
+                    f"activation {activation.name} or its square is not finite near {at:.4g}"
+                )
         values = np.where(infinite[:, None, None], 0.0, values)
         ends, values = values[..., [0, -1]], values[..., 1:-1]
         largest = np.abs(values).max(axis=2)
