@@ -77,7 +77,7 @@ def test_against_mpmath(name):
         "softplus": lambda z: mp.log1p(mp.exp(z)),
         "gelu": lambda z: z * mp.ncdf(z),
     }[name]
-    variances = np.array([1e-8, 1e-3, 0.4, 30.0, 1e6])
+    variances = np.array([1e-8, 0.4, 30.0, 1e6])
     averages = single_input(activation(name), variances)
     with mp.workdps(25):
         for i, variance in enumerate(variances):

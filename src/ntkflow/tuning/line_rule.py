@@ -25,7 +25,7 @@ _OCTAVES = (-40, 24)
 _FINE_OCTAVES = (-8, 8)  # where features of σ are to be expected, and panels are narrower
 _RESOLVED = 1e-12  # of σ: what the last Legendre coefficients may amount to
 _ROUGHLY_RESOLVED = 1e-7  # on however narrow a panel
-_NARROWEST = 1e-12  # of a panel's distance from 0
+_NARROWEST = 1e-12  # of a panel's distance from 0, or of the least one
 _INEXACT = 4e-15  # of the largest value within _NEAR: may be rounding, say that of 1 - tanh²
 _NEAR = 8.0
 _HALVINGS = 3  # before it is taken to be that
@@ -195,10 +195,10 @@ def _panels(activation: Activation, edges: np.ndarray, detect: bool) -> _Panels:
         ends, values = values[..., [0, -1]], values[..., 1:-1]
         largest = np.abs(values).max(axis=2)
         scale = _running_maximum(largest, furthest) if scale is None else np.maximum(scale, largest)
-        width = (b - a) / furthest
+        width = (b - a) / np.maximum(furthest, 2.0 ** _OCTAVES[0])
         missed = _missed(values, ends, inset)
         relative = np.divide(missed, scale, out=np.zeros_like(missed), where=scale > 0)
-        smooth = (relative <= _ROUGHLY_RESOLVED) & (relative * np.minimum(width, 1.0)[:, None] <= _RESOLVED)
+        smooth = (relative <= _ROUGHLY_RESOLVED) & (relative * width[:, None] <= _RESOLVED)
         if level == 0:
             inexact = _INEXACT * largest[furthest <= _NEAR].max(axis=0)
         elif level >= _HALVINGS:
