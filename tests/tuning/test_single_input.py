@@ -116,6 +116,14 @@ def test_shapes_are_those_of_K():
         assert np.allclose(many.slope_squared[1, 2], alone.slope_squared, rtol=1e-14)
 
 
+def test_declared_kinks_far_away_change_nothing():
+    far = Activation("f", jnp.tanh, kinks=(-1e9, 3.7, 1e12), registered=False)
+    assert largest_variance(far) == largest_variance(undeclared(jnp.tanh))
+    assert single_input(far, 1.3).g == pytest.approx(
+        float(single_input(activation("tanh"), 1.3).g), rel=1e-14
+    )
+
+
 @pytest.mark.parametrize("variances", [-1.0, [1.0, np.nan], np.inf])
 def test_variances_that_are_none(variances):
     with pytest.raises(DataError, match="K must be finite variances"):

@@ -120,8 +120,9 @@ class _Panels:
     """How much of σ and σ' may be rounding: (2,)."""
 
 
-def _edges(kinks) -> np.ndarray:
+def _edges(kinks: np.ndarray) -> np.ndarray:
     low, high = _OCTAVES
+    kinks = kinks[np.abs(kinks) < 2.0**high]
     coarse, fine = np.arange(low, high + 0.25, 0.5), np.arange(*_FINE_OCTAVES, 0.25)
     sizes = np.exp2(np.union1d(coarse, fine))
     return np.unique(np.concatenate([-sizes, [0.0], sizes, kinks]))
