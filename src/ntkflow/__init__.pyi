@@ -49,6 +49,7 @@ from .propagate import flow, store_kernels
 from .sampling import Ensemble, LayerEstimates, OutputNTK, draw_key, ensemble, output_ntk
 from .statistics import LayerStatistics
 from .traced import TracedLayer, traced_flow
+from .tuning import Criticality, critical
 from .verification import Verification, verify
 from .version import __version__
 
@@ -58,6 +59,7 @@ __all__ = [
     "ActivationError",
     "Comparison",
     "ComponentError",
+    "Criticality",
     "DataError",
     "Ensemble",
     "FileError",
@@ -81,6 +83,7 @@ __all__ = [
     "Verification",
     "__version__",
     "compare",
+    "critical",
     "cross_entropy",
     "draw_key",
     "ensemble",

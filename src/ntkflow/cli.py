@@ -322,6 +322,15 @@ def first_step_command(
         _print(first_step_table(found))
 
 
+@app.command("critical")
+def critical_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An activation, such as gelu.")],
+) -> None:
+    """Print the critical initialisation of an activation."""
+    with _one_sentence_errors():
+        typer.echo(ntkflow.critical(name))
+
+
 @app.command("show")
 def show_command(
     path: Annotated[

@@ -1,0 +1,56 @@
+"""How fast a single input's K and the product of its χ_⊥ fall with depth, measured on the flow: as ℓ^(-p_0) and ℓ^(-p_⊥)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .single_input import SingleInput
+
+_DOUBLINGS = 11
+_SETTLED = 0.01  # relatively
+
+
+@dataclass(frozen=True, eq=False)
+class Exponents:
+    """Exponents of K and of Π χ_⊥, PDLT chapter 5.
+
+    Attributes:
+        depths: ℓ = 2, 4, 8, …, 2048, (m,).
+        slopes_0, slopes_perp: -d ln K / d ln ℓ and -d ln Π χ_⊥ / d ln ℓ between ℓ/2 and ℓ, (m,): how the exponents drift.
+        p_0, p_perp: what the slopes tend to.
+        settled: whether they do. Otherwise K falls by no power of depth, and p_0, p_perp are the slopes of the last doubling.
+    """
+
+    depths: np.ndarray
+    slopes_0: np.ndarray
+    slopes_perp: np.ndarray
+    p_0: float
+    p_perp: float
+    settled: bool
+
+
+def constant_exponents() -> Exponents:
+    """Those of a K that stays where it is."""
+    depths = 2 ** np.arange(1, _DOUBLINGS + 1)
+    return Exponents(depths, np.zeros(_DOUBLINGS), np.zeros(_DOUBLINGS), 0.0, 0.0, True)
+
+
+def measured_exponents(averages: Callable[[float], SingleInput], C_W: float, K: float) -> Exponents:
+    """The exponents of the flow K' = C_W g(K) that starts at K in layer 1."""
+    log_K, log_product = [np.log(K)], [0.0]
+    product = 0.0
+    for ell in range(1, 2**_DOUBLINGS):
+        here = averages(K)
+        product += float(np.log(C_W * here.slope_squared))
+        K = C_W * float(here.g)
+        if (ell + 1) & ell == 0:  # a power of two
+            log_K.append(np.log(K))
+            log_product.append(product)
+    slopes_0, slopes_perp = (-np.diff(x) / np.log(2) for x in (log_K, log_product))
+    limits = [2 * slopes[1:] - slopes[:-1] for slopes in (slopes_0, slopes_perp)]
+    settled = all(abs(limit[-1] - limit[-2]) < max(_SETTLED * limit[-1], 1e-6) for limit in limits)
+    p_0, p_perp = (float(x[-1]) for x in (limits if settled else (slopes_0, slopes_perp)))
+    return Exponents(2 ** np.arange(1, _DOUBLINGS + 1), slopes_0, slopes_perp, p_0, p_perp, settled)
