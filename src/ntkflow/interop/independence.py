@@ -13,7 +13,8 @@ _TOO_FAR = 6.0  # standard errors
 _RARE = 7.0  # -log10 of a probability
 _TRACY_WIDOM = 7.0  # a top singular value beyond happens once in 1e7
 _MOST = 1024  # rows, or columns, whose correlations are looked at
-_FEWEST = 8  # entries of a row that has correlations, and biases that have a mean
+_LONG = 16  # entries of a row that is correlated with others
+_FEWEST = 8  # rows, columns, or biases that are tested at all
 
 
 def of_weights(W: np.ndarray, fourth_cumulant: float) -> list[str]:
@@ -30,7 +31,7 @@ def of_weights(W: np.ndarray, fourth_cumulant: float) -> list[str]:
     if min(W.shape) < _FEWEST:
         return reasons
     excess = _top_excess(W)
-    size, rarity = _correlation(W)
+    size, rarity = _correlation(W) if max(W.shape) >= _LONG else (1.0, 0.0)
     if excess > 1:
         reasons.append(f"its top singular value is {excess:.2f} times the largest that independent weights have")
     elif rarity > _RARE:

@@ -19,6 +19,7 @@ from . import independence
 
 _AGREES = 4.0  # standard errors
 _DECIDES = 9.0  # of χ²: between two schemes that both agree
+_FEWEST = 20  # entries that have a fourth cumulant
 _SHOWN = 3  # departures in a warning
 _ENOUGH = 30  # biases: fewer are recognised only beside weights of the same scheme
 _FOURTH = {"Gaussian": 0.0, "truncated Gaussian": -0.634, "uniform": -1.2}
@@ -183,12 +184,13 @@ def _distributions(W: np.ndarray) -> tuple[str, ...]:
         return ("zero",)
     if W.size > 1 and W.std() == 0:
         return ("other",)
-    kappa, error = (_fourth_cumulant(W), np.sqrt(24 / W.size)) if W.size > 1 else (0.0, np.inf)
+    kappa, error = (_fourth_cumulant(W), np.sqrt(24 / W.size)) if W.size >= _FEWEST else (0.0, np.inf)
     largest = float(np.abs(W).max() / np.sqrt(np.mean(np.square(W, dtype=np.float64))))
     allowed = [
         name
         for name, fourth in _FOURTH.items()
-        if abs(kappa - fourth) < 5 * error and largest < _BOUND.get(name, np.inf) * (1 + 4 * W.size**-0.5)
+        # Of few Gaussian entries large cumulants are less rare than small ones.
+        if -5 * error < kappa - fourth < 5 * error * (1 + 30 / W.size**0.5) and largest < _BOUND.get(name, np.inf) * (1 + 4 * W.size**-0.5)
     ]
     if "Gaussian" not in allowed:
         allowed.sort(key=lambda name: abs(kappa - _FOURTH[name]))
