@@ -12,7 +12,7 @@ from .mlp import MLP
 if TYPE_CHECKING:
     from .interop.lifted import Lifted
 
-_ACCEPTED = "an ntkflow.MLP, a torch.nn.Module, an equinox.nn.MLP, a flax.nnx.Sequential or (linen module, variables)"
+_ACCEPTED = "an ntkflow.MLP, a torch.nn.Module, an equinox.nn.MLP, a flax.nnx.Sequential or (linen.Sequential, variables)"
 
 
 def as_mlp(network: Any, optimizer: Any = None) -> MLP:
@@ -24,7 +24,7 @@ def as_mlp(network: Any, optimizer: Any = None) -> MLP:
     if the weights are not Gaussian, or if the model does not look like at initialisation.
 
     Args:
-        network: an MLP; a `torch.nn.Module`, an `equinox.nn.MLP`, a `flax.nnx.Sequential` or a pair (linen module, its variables) of
+        network: an MLP; a `torch.nn.Module`, an `equinox.nn.MLP`, a `flax.nnx.Sequential` or a pair (`linen.Sequential`, its variables) of
             dense layers with elementwise activations between them.
         optimizer: of a torch model, a `torch.optim.SGD` without momentum and weight decay: each λ is then multiplied by the lr of its
             group over the largest lr of all groups, which is the theory's η.
