@@ -63,14 +63,18 @@ def as_activation(formula: tuple) -> Activation:
     def function(z):
         return _value(formula, z)
 
-    formula_text = text(formula)
-    function.__qualname__ = formula_text[1:-1] if formula_text.startswith("(") else formula_text
+    function.__qualname__ = text(formula)
     kinks = sorted({float(root) for inner, kink in _kinks(formula) for root in _roots(inner, kink)})
     return kinked(function, kinks) if kinks else activation(function)
 
 
 def text(formula: tuple | float) -> str:
     """The formula as a person writes it."""
+    written = _text(formula)
+    return written[1:-1] if written.startswith("(") else written
+
+
+def _text(formula: tuple | float) -> str:
     if not isinstance(formula, tuple):
         return f"{formula:g}"
     if formula == Z:
@@ -78,7 +82,7 @@ def text(formula: tuple | float) -> str:
     if formula[0] == "activation":
         (_, name), *parameters = formula[1]
         return f"{name}({', '.join([text(formula[2]), *(f'{key}={value:g}' for key, value in parameters)])})"
-    return _OPERATIONS[formula[0]][1].format(*map(text, formula[1:]))
+    return _OPERATIONS[formula[0]][1].format(*map(_text, formula[1:]))
 
 
 def _value(formula, z):

@@ -13,14 +13,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from ..activations import Activation
 from . import independence
 
-_AGREES = 4.0  # standard errors
+_AGREES = 3.5  # standard errors
+_CHANCE = 1e-5  # of one variance for several layers to be refused though it holds
 _DECIDES = 9.0  # of χ²: between two schemes that both agree
 _FEWEST = 20  # entries that have a fourth cumulant
 _SHOWN = 3  # departures in a warning
+_ENOUGH_WEIGHTS = 2000  # of a distribution without a bound: fewer agree with something by chance
 _ENOUGH = 30  # biases: fewer are recognised only beside weights of the same scheme
 _FOURTH = {"Gaussian": 0.0, "truncated Gaussian": -0.634, "uniform": -1.2}
 _BOUND = {"truncated Gaussian": 2.274, "uniform": 3**0.5}  # of entries, in standard deviations
@@ -205,7 +208,11 @@ def _fourth_cumulant(W: np.ndarray) -> float:
 def _weights(measured: list[_Measured], schemes: tuple[_Scheme, ...]) -> list[_Value]:
     """C_W of each layer: by one scheme for all, by a scheme for each, or as measured."""
     common = _recognised([m for m in measured if m.value], schemes)
-    each = [(common or _recognised([m], schemes)) if m.value else None for m in measured]
+    # Of one layer alone, only the bound of a uniform distribution says enough not to agree by chance.
+    each = [
+        (common or (_recognised([m], schemes) if m.distributions[0] == "uniform" else None)) if m.value else None
+        for m in measured
+    ]
     values = [
         None if scheme is None else (scheme[2](m) or 0.0, 0.0, f"{scheme[0]}, {_kind(m, scheme)}")
         for scheme, m in zip(each, measured, strict=True)
@@ -216,6 +223,8 @@ def _weights(measured: list[_Measured], schemes: tuple[_Scheme, ...]) -> list[_V
 def _recognised(measured: list[_Measured], schemes: tuple[_Scheme, ...]) -> _Scheme | None:
     """The one scheme that all layers agree with; None where there is none, or where others with other values agree nearly as well."""
     agreeing = []
+    if sum(m.entries for m in measured if m.distributions[0] != "uniform") in range(1, _ENOUGH_WEIGHTS):
+        schemes = tuple(scheme for scheme in schemes if scheme[0] == _DEFAULT)
     for scheme in schemes if measured else ():
         values = [scheme[2](m) for m in measured]
         if all(_agrees(m, scheme, value) for m, value in zip(measured, values, strict=True)):
@@ -308,8 +317,8 @@ def _common(measured: list[_Measured], power: int) -> tuple[float, int, float] |
     values = np.array([m.value / m.fan_in**power for m in measured])
     mean = float(np.average(values, weights=entries))
     chi2 = float(np.sum(((values / mean - 1) / _relative_error(entries)) ** 2))
-    freedom = len(measured) - 1
-    return (mean, power, chi2) if chi2 <= freedom + _AGREES * (2 * freedom) ** 0.5 else None
+    freedom = max(len(measured) - 1, 1)
+    return (mean, power, chi2) if special.gammaincc(freedom / 2, chi2 / 2) > _CHANCE else None
 
 
 def _relative_error(entries):
