@@ -18,7 +18,12 @@ WIDTH, SAMPLES, MODELS = 64, 4, 100
 
 def make_model() -> nn.Module:
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(64, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 10)
+        nn.Flatten(),
+        nn.Linear(64, WIDTH),
+        nn.ReLU(),
+        nn.Linear(WIDTH, WIDTH),
+        nn.ReLU(),
+        nn.Linear(WIDTH, 10),
     )
 
 
@@ -63,8 +68,12 @@ def main() -> None:
             warnings.simplefilter("ignore")  # torch's default is uniform: see below
             last = ntkflow.flow(draw(), X)[-1]
         measured = np.array([ntk(draw(), X) for _ in range(MODELS)])[:, 0, 0]
-        print(f"NTK of the first digit: {last.ntk_mean()[0, 0]:.2f}, sd over seeds {last.ntk_std()[0, 0]:.2f}")
-        print(f"of {MODELS} models:          {measured.mean():.2f}, sd over seeds {measured.std(ddof=1):.2f}\n")
+        print(
+            f"NTK of the first digit: {last.ntk_mean()[0, 0]:.2f}, sd over seeds {last.ntk_std()[0, 0]:.2f}"
+        )
+        print(
+            f"of {MODELS} models:          {measured.mean():.2f}, sd over seeds {measured.std(ddof=1):.2f}\n"
+        )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         ntkflow.as_mlp(make_model())

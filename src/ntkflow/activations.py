@@ -166,9 +166,7 @@ def _softplus(beta: float = 1.0) -> Activation:
     _check_positive("softplus", "beta", beta)
     if beta == 1:
         return Activation("softplus", elementwise.softplus)
-    return Activation(
-        "softplus", lambda z: elementwise.softplus(beta * z) / beta, (("beta", float(beta)),)
-    )
+    return Activation("softplus", lambda z: elementwise.softplus(beta * z) / beta, (("beta", float(beta)),))
 
 
 def _celu(alpha: float = 1.0) -> Activation:
@@ -192,14 +190,20 @@ def _hardtanh(low: float = -1.0, high: float = 1.0) -> Activation:
 def _softshrink(size: float = 0.5) -> Activation:
     _check_positive("softshrink", "size", size)
     return Activation(
-        "softshrink", lambda z: z - elementwise.clip(z, -size, size), (("size", float(size)),), kinks=(-size, size)
+        "softshrink",
+        lambda z: z - elementwise.clip(z, -size, size),
+        (("size", float(size)),),
+        kinks=(-size, size),
     )
 
 
 def _maximum(least: float = 0.0) -> Activation:
     _check_finite("maximum", "least", least)
     return Activation(
-        "maximum", functools.partial(elementwise.at_least, least=least), (("least", float(least)),), kinks=(float(least),)
+        "maximum",
+        functools.partial(elementwise.at_least, least=least),
+        (("least", float(least)),),
+        kinks=(float(least),),
     )
 
 

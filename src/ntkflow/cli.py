@@ -78,7 +78,9 @@ def before_any_command(
 
 @app.command("flow")
 def flow_command(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")],
+    spec: Annotated[
+        Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
+    ],
     data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FLOW.nc", help="Where to save (.nc or .zarr).")
@@ -150,7 +152,9 @@ def flow_command(
 
 @app.command("ntk")
 def ntk_command(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")],
+    spec: Annotated[
+        Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
+    ],
     data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="NTK.nc", help="Where to save (.nc or .zarr).")
@@ -172,7 +176,9 @@ def ntk_command(
 
 @app.command("ensemble")
 def ensemble_command(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")],
+    spec: Annotated[
+        Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
+    ],
     data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="RUN.zarr", help="Where to keep the sums (.zarr).")
@@ -251,7 +257,9 @@ def compare_command(
 
 @app.command("verify")
 def verify_command(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")],
+    spec: Annotated[
+        Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
+    ],
     data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
     widths: Annotated[
         str, typer.Option(help="Of the first hidden layer; the others keep their ratio to it.")

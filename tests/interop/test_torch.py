@@ -111,7 +111,10 @@ def test_what_has_no_gaussian_initialisation_is_named():
     shared = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
     shared[2].weight = shared[0].weight
     for model, words in (
-        (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))), "0: its weight is computed from"),
+        (
+            nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))),
+            "0: its weight is computed from",
+        ),
         (nn.Sequential(nn.LazyLinear(4)), "lazy"),
         (shared, "same parameter"),
     ):

@@ -115,7 +115,11 @@ def test_kinks_of_formulas():
 def test_plain_shapes():
     alone = ntkflow.as_mlp(nn.Linear(4, 2))
     assert alone.widths == (4, 2) and alone.lambda_W == (4.0,)
-    nested = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Sequential(nn.Linear(5, 6))), nn.Linear(6, 2))
+    nested = nn.Sequential(
+        nn.Flatten(),
+        nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Sequential(nn.Linear(5, 6))),
+        nn.Linear(6, 2),
+    )
     mlp = ntkflow.as_mlp(nested)
     assert mlp.widths == (4, 5, 6, 2) and [a.name for a in mlp.activation] == ["tanh", "linear"]
     wrapped = nn.DataParallel(nested)
@@ -261,7 +265,11 @@ def test_warnings_point_at_the_user():
 
 def test_torch_is_not_imported_without_a_model():
     done = subprocess.run(
-        [sys.executable, "-c", "import ntkflow, sys; ntkflow.as_mlp(ntkflow.MLP((4, 2))); assert 'torch' not in sys.modules"],
+        [
+            sys.executable,
+            "-c",
+            "import ntkflow, sys; ntkflow.as_mlp(ntkflow.MLP((4, 2))); assert 'torch' not in sys.modules",
+        ],
         check=False,
     )
     assert done.returncode == 0
@@ -303,7 +311,10 @@ def test_ntk_of_one_model_is_the_sum_over_its_parameters(rng):
     assert np.allclose(finite.ntk(mlp, params, X), H.detach().numpy(), rtol=1e-11, atol=1e-13)
 
 
-SEEDS, WORST = 200, 5.0  # standard errors: a false alarm in 2e-6 of the entries, of which there are some twenty
+SEEDS, WORST = (
+    200,
+    5.0,
+)  # standard errors: a false alarm in 2e-6 of the entries, of which there are some twenty
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.Tanh()], ids=str)

@@ -68,7 +68,9 @@ def _checked(model: object) -> eqx.nn.MLP:
         raise InteropError(f"expected an equinox.nn.MLP, not {type(model).__name__}")
     default = eqx.nn.MLP(1, 1, 1, 0, key=jax.random.key(0)).final_activation
     if model.final_activation not in (default, jax.nn.identity):
-        raise InteropError("equinox.nn.MLP: a final activation is not supported; leave it out, as the theory is about the logits")
+        raise InteropError(
+            "equinox.nn.MLP: a final activation is not supported; leave it out, as the theory is about the logits"
+        )
     if "scalar" in (model.in_size, model.out_size):
         raise InteropError('equinox.nn.MLP: "scalar" sizes are not supported; use 1')
     return model

@@ -84,7 +84,9 @@ def lifted_linen(module: linen.Module, variables: Mapping) -> Lifted:
 def lifted_nnx(module: nnx.Module) -> Lifted:
     """The layers of an `nnx.Sequential` of Linear layers and functions. InteropError as of `lifted_linen`."""
     if type(module) is not nnx.Sequential:
-        raise InteropError(f"{type(module).__name__}: of nnx modules an nnx.Sequential is read; write the model as one")
+        raise InteropError(
+            f"{type(module).__name__}: of nnx modules an nnx.Sequential is read; write the model as one"
+        )
     items = []
     for k, item in enumerate(module.layers):
         name = f"layers[{k}]"

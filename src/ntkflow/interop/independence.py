@@ -31,7 +31,9 @@ def of_weights(W: np.ndarray, fourth_cumulant: float) -> list[str]:
     excess = _top_excess(W)
     size, rarity = _correlation(W) if max(W.shape) >= _LONG else (1.0, 0.0)
     if excess > 1:
-        reasons.append(f"its top singular value is {excess:.2f} times the largest that independent weights have")
+        reasons.append(
+            f"its top singular value is {excess:.2f} times the largest that independent weights have"
+        )
     elif rarity > _RARE:
         reasons.append(f"its rows are correlated, {size:.2f} times as much as independent ones (squared)")
     elif rarity < -_RARE:
@@ -39,7 +41,9 @@ def of_weights(W: np.ndarray, fourth_cumulant: float) -> list[str]:
     for name, rows in (("rows", W), ("columns", W.T)):
         size, rarity = _unevenness(rows, fourth_cumulant)
         if rarity > _RARE:
-            reasons.append(f"the squared lengths of its {name} have {size:.2f} times the variance of independent ones")
+            reasons.append(
+                f"the squared lengths of its {name} have {size:.2f} times the variance of independent ones"
+            )
     return reasons
 
 

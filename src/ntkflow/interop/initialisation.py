@@ -76,7 +76,9 @@ class Initialisation:
         """What a user should know before the theory is applied to such a network: a sentence each."""
         if self.departures:
             more = len(self.departures) - _SHOWN
-            shown = "; ".join(self.departures[:_SHOWN]) + (f"; and {more} more such marks" if more > 0 else "")
+            shown = "; ".join(self.departures[:_SHOWN]) + (
+                f"; and {more} more such marks" if more > 0 else ""
+            )
             return [
                 f"the model does not look like at initialisation ({shown}). The theory is about random networks: the numbers are"
                 " those of networks drawn with the variances of these weights, not of this one. Pass the model before training, or"
@@ -113,7 +115,13 @@ _Scheme = tuple[str, tuple[str, ...], Callable[[_Measured], float | None]]
 _DEFAULT = "torch's default"
 _ANY = ("Gaussian", "truncated Gaussian", "uniform")
 # Critical initialisations of the activation before the layer, PDLT (5.67) and section 5.3.
-_CRITICAL = {"gelu": 1.983058257, "gelu_tanh": 1.982888240, "silu": 1.988004678, "mish": 2.013524070, "selu": 0.476776624}
+_CRITICAL = {
+    "gelu": 1.983058257,
+    "gelu_tanh": 1.982888240,
+    "silu": 1.988004678,
+    "mish": 2.013524070,
+    "selu": 0.476776624,
+}
 _SCHEMES: tuple[_Scheme, ...] = (
     (_DEFAULT, ("uniform",), lambda m: 1 / 3),
     ("LeCun", _ANY, lambda m: 1.0),
@@ -141,9 +149,13 @@ def read(layers: Sequence[LayerWeights], activations: Sequence[Activation]) -> I
     Of a network that departs from independent entries no scheme is recognised: its values are as measured.
     """
     # The first layer is given the C_W of the others.
-    measured = [_measure(*pair) for pair in zip(layers, [*activations[:1], *activations] or [None], strict=True)]
+    measured = [
+        _measure(*pair) for pair in zip(layers, [*activations[:1], *activations] or [None], strict=True)
+    ]
     departures = [
-        f"{layer.name}: {reason}" for layer, m in zip(layers, measured, strict=True) for reason in _departures(layer, m)
+        f"{layer.name}: {reason}"
+        for layer, m in zip(layers, measured, strict=True)
+        for reason in _departures(layer, m)
     ]
     schemes = () if departures else _SCHEMES
     weights = _weights(measured, schemes)
@@ -151,7 +163,15 @@ def read(layers: Sequence[LayerWeights], activations: Sequence[Activation]) -> I
     C_b, C_b_error, bias_scheme = _columns(_biases(layers, measured, weights))
     kinds = tuple(words.rpartition(", ")[2] for words in scheme)
     return Initialisation(
-        tuple(layer.name for layer in layers), C_W, C_W_error, C_b, C_b_error, scheme, bias_scheme, kinds, tuple(departures)
+        tuple(layer.name for layer in layers),
+        C_W,
+        C_W_error,
+        C_b,
+        C_b_error,
+        scheme,
+        bias_scheme,
+        kinds,
+        tuple(departures),
     )
 
 
@@ -193,7 +213,8 @@ def _distributions(W: np.ndarray) -> tuple[str, ...]:
         name
         for name, fourth in _FOURTH.items()
         # Of few Gaussian entries large cumulants are less rare than small ones.
-        if -5 * error < kappa - fourth < 5 * error * (1 + 30 / W.size**0.5) and largest < _BOUND.get(name, np.inf) * (1 + 4 * W.size**-0.5)
+        if -5 * error < kappa - fourth < 5 * error * (1 + 30 / W.size**0.5)
+        and largest < _BOUND.get(name, np.inf) * (1 + 4 * W.size**-0.5)
     ]
     if "Gaussian" not in allowed:
         allowed.sort(key=lambda name: abs(kappa - _FOURTH[name]))
@@ -210,7 +231,9 @@ def _weights(measured: list[_Measured], schemes: tuple[_Scheme, ...]) -> list[_V
     common = _recognised([m for m in measured if m.value], schemes)
     # Of one layer alone, only the bound of a uniform distribution says enough not to agree by chance.
     each = [
-        (common or (_recognised([m], schemes) if m.distributions[0] == "uniform" else None)) if m.value else None
+        (common or (_recognised([m], schemes) if m.distributions[0] == "uniform" else None))
+        if m.value
+        else None
         for m in measured
     ]
     values = [
@@ -228,7 +251,9 @@ def _recognised(measured: list[_Measured], schemes: tuple[_Scheme, ...]) -> _Sch
     for scheme in schemes if measured else ():
         values = [scheme[2](m) for m in measured]
         if all(_agrees(m, scheme, value) for m, value in zip(measured, values, strict=True)):
-            agreeing.append((scheme, values, sum(_distance(m, v) ** 2 for m, v in zip(measured, values, strict=True))))
+            agreeing.append(
+                (scheme, values, sum(_distance(m, v) ** 2 for m, v in zip(measured, values, strict=True)))
+            )
     if not agreeing:
         return None
     _, best, least = min(agreeing, key=lambda item: item[2])
@@ -253,7 +278,9 @@ def _agrees(m: _Measured, scheme: _Scheme, value: float | None) -> bool:
         return False
     # Of the largest entry: it keeps the bound, and that of a uniform distribution comes close to it.
     reached = m.largest / value / _BOUND.get(kinds[0], np.inf) ** 2 - 1
-    return reached < 1e-6 + 8 * m.epsilon and (kinds[0] != "uniform" or reached > -40 / m.entries - 8 * m.epsilon)
+    return reached < 1e-6 + 8 * m.epsilon and (
+        kinds[0] != "uniform" or reached > -40 / m.entries - 8 * m.epsilon
+    )
 
 
 def _biases(layers: Sequence[LayerWeights], measured: list[_Measured], weights: list[_Value]) -> list[_Value]:

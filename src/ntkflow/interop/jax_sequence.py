@@ -56,7 +56,9 @@ def lifted(items: Iterable[tuple[str, LayerWeights | Callable]]) -> Lifted:
                 activations.append(activation("linear"))
             layers.append(item)
         elif not layers:
-            raise InteropError(f"{name}: it comes before the first layer; apply it to the inputs that you pass")
+            raise InteropError(
+                f"{name}: it comes before the first layer; apply it to the inputs that you pass"
+            )
         elif len(activations) == len(layers):
             raise InteropError(f"{name}: two functions follow each other; write them as one")
         else:

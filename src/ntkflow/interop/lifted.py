@@ -55,7 +55,9 @@ class Lifted:
         return checked(
             mlp,
             tuple(
-                LayerParameters(layer.W, np.zeros(layer.W.shape[0], layer.W.dtype) if layer.b is None else layer.b)
+                LayerParameters(
+                    layer.W, np.zeros(layer.W.shape[0], layer.W.dtype) if layer.b is None else layer.b
+                )
                 for layer in self.layers
             ),
         )

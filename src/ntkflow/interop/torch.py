@@ -48,7 +48,9 @@ def lifted(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> 
         epsilon = torch.finfo(linear.weight.dtype).eps
         layers.append(LayerWeights(linear.path, _array(linear.weight), bias, epsilon))
     remarks = (
-        [f"the slopes of {', '.join(chain.slopes)} are trained too: their part of the NTK, about 1/n of it, is left out"]
+        [
+            f"the slopes of {', '.join(chain.slopes)} are trained too: their part of the NTK, about 1/n of it, is left out"
+        ]
         if chain.slopes
         else []
     )

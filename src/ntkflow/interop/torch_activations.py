@@ -120,7 +120,9 @@ def _number(value) -> float:
 
 def _threshold(z, threshold, value):
     if threshold != value:
-        raise InteropError(f"it jumps from {value:g} to {threshold:g} at z = {threshold:g}; with value = threshold it is continuous")
+        raise InteropError(
+            f"it jumps from {value:g} to {threshold:g} at z = {threshold:g}; with value = threshold it is continuous"
+        )
     return _at_least(z, threshold)
 
 
@@ -137,7 +139,9 @@ def _softplus(z, beta=1.0, threshold=20.0):
     # Above its threshold torch's softplus is z itself.
     if threshold < _LEAST_THRESHOLD:
         jump = math.log1p(math.exp(-threshold)) / beta
-        raise InteropError(f"it jumps by {jump:.1g} at z = {threshold / beta:g}; with threshold = 20 it does not")
+        raise InteropError(
+            f"it jumps by {jump:.1g} at z = {threshold / beta:g}; with threshold = 20 it does not"
+        )
     return apply("softplus" if beta == 1 else {"name": "softplus", "beta": float(beta)}, z)
 
 

@@ -19,9 +19,7 @@ from ..errors import ActivationError, InteropError
 from . import torch_activations
 from .expressions import Z, as_activation, text
 
-SUPPORTED = (
-    "supported are Linear layers, the elementwise activations between them, Flatten, Identity, and Dropout in eval mode"
-)
+SUPPORTED = "supported are Linear layers, the elementwise activations between them, Flatten, Identity, and Dropout in eval mode"
 # What a message calls modules and functions that the theory does not cover; a name's first match counts.
 _KINDS = (
     ("norm", "normalisation is not covered by the theory"),
@@ -39,11 +37,21 @@ _KINDS = (
     ("matmul", "a product with a matrix must be a torch.nn.Linear"),
     ("glu", "it multiplies one half of the neurons by the other, which is not elementwise"),
 )
-_SAME = frozenset({"contiguous", "clone", "float", "double", "half", "bfloat16", "to", "type", "requires_grad"})
+_SAME = frozenset(
+    {"contiguous", "clone", "float", "double", "half", "bfloat16", "to", "type", "requires_grad"}
+)
 _SHAPES = frozenset({"size", "getattr", "getitem", "dim", "numel"})
 _RESHAPES = frozenset({"view", "reshape", "flatten"})
 _DROPOUTS = frozenset(
-    {"dropout", "alpha_dropout", "feature_alpha_dropout", "feature_dropout", "dropout1d", "dropout2d", "dropout3d"}
+    {
+        "dropout",
+        "alpha_dropout",
+        "feature_alpha_dropout",
+        "feature_dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+    }
 )
 
 
@@ -194,14 +202,18 @@ class _Reader:
         if node.op == "get_attr":
             return self.attribute(str(node.target))
         if node.op == "call_module":
-            return self.module(str(node.target), self.model.get_submodule(str(node.target)), args, kwargs, place)
+            return self.module(
+                str(node.target), self.model.get_submodule(str(node.target)), args, kwargs, place
+            )
         return self.function(_name(node), args, kwargs, place)
 
     def changes_its_input(self, node: fx.Node) -> bool:
         if node.op == "call_module":
             return getattr(self.model.get_submodule(str(node.target)), "inplace", False)
         return node.kwargs.get("inplace") is True or (
-            node.op == "call_method" and str(node.target).endswith("_") and not str(node.target).endswith("__")
+            node.op == "call_method"
+            and str(node.target).endswith("_")
+            and not str(node.target).endswith("__")
         )
 
     def attribute(self, path: str) -> Any:
@@ -250,7 +262,8 @@ class _Reader:
             raise InteropError(_refusal(name))
         if len({signal.layer for signal in signals}) > 1:
             raise InteropError(
-                "it joins signals of different layers; residual connections are not covered by the theory: " + SUPPORTED
+                "it joins signals of different layers; residual connections are not covered by the theory: "
+                + SUPPORTED
             )
         for value in args:
             if isinstance(value, _Tensor) and name != "prelu":

@@ -30,7 +30,9 @@ def rates(
 
     found = [(rate(layer.bias), rate(layer.weight) * layer.weight.shape[1]) for layer in linears]
     if relative is not None and not any(map(any, found)):
-        raise InteropError("the optimizer trains none of the model's parameters; make it from model.parameters()")
+        raise InteropError(
+            "the optimizer trains none of the model's parameters; make it from model.parameters()"
+        )
     return tuple(b for b, _ in found), tuple(W for _, W in found)
 
 
