@@ -8,19 +8,14 @@ SPACE = $(subst ,, )
 
 .venv/.stamp: pyproject.toml
 	$(PYTHON3) -m venv .venv
-	$(BIN)/python -m pip install -q -e '.[test,dev]'
+	$(BIN)/python -m pip install -q -e '.[test,dev]' torch==2.13.0
 	touch $@
 
 test: .venv/.stamp
 	$(BIN)/python $(PYTEST) -m 'not slow'
 
-# A plain torch may take gigabytes: only the long checks need it.
-.venv/.torch: .venv/.stamp
-	$(BIN)/python -m pip install -q torch==2.13.0
-	touch $@
-
 # All tests, or with PART=2/6 the second of six parts of them.
-check: .venv/.torch
+check: .venv/.stamp
 	$(BIN)/python $(PYTEST) --cov --cov-report=term:skip-covered $(if $(PART),--splitting-algorithm least_duration --group $(word 1,$(subst /,$(SPACE),$(PART))) --splits $(word 2,$(subst /,$(SPACE),$(PART))))
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

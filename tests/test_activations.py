@@ -20,6 +20,10 @@ EXACT = {
     "silu": lambda z: z / (1 + mp.exp(-z)),
     "swish": lambda z: z / (1 + mp.exp(-z)),
     "gelu": lambda z: z * mp.ncdf(z),
+    "gelu_tanh": lambda z: z / (1 + mp.exp(-2 * mp.sqrt(2 / mp.pi) * (z + mp.mpf(0.044715) * z**3))),
+    "mish": lambda z: z * mp.tanh(mp.log1p(mp.exp(z))),
+    "logsigmoid": lambda z: -mp.log1p(mp.exp(-z)),
+    "tanhshrink": lambda z: z - mp.tanh(z),
 }
 POINTS = np.concatenate([np.linspace(-30, 30, 41), [0.7, -2.3, 1e-3, -1e-5, 1e-8]])
 

@@ -41,6 +41,34 @@ def test_demo_of_two_samples(tmp_path, monkeypatch, capsys):
         assert (tmp_path / "out" / f"digits_{activation}.png").stat().st_size > 10_000
 
 
+def test_from_pytorch_of_few_models(monkeypatch, capsys):
+    """The same script, on less than it shows."""
+    pytest.importorskip("torch")
+    spec = importlib.util.spec_from_file_location(
+        "from_pytorch", Path(__file__).parents[1] / "examples" / "from_pytorch.py"
+    )
+    assert spec is not None and spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    monkeypatch.setattr(example, "MODELS", 3)
+    monkeypatch.setattr(example, "WIDTH", 32)
+    example.main()
+    printed = capsys.readouterr().out
+    assert printed.count("torch's default, uniform") == 6 and printed.count("He, Gaussian") == 3
+    assert "are uniform" in printed and "does not look like at initialisation" in printed
+
+
+@pytest.mark.filterwarnings("ignore:the weights of")
+@pytest.mark.parametrize("page", ["README.md", "docs/from_pytorch.md"])
+def test_first_code_about_pytorch_prints_what_the_page_says(page, capsys):
+    pytest.importorskip("torch")
+    text = (Path(__file__).parents[1] / page).read_text(encoding="utf-8")
+    code, printed = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL)[0]
+    assert "torch" in code
+    exec(code, {})
+    assert capsys.readouterr().out == printed
+
+
 @pytest.mark.slow
 def test_demo(tmp_path):
     assert "relu, C_W = 2" in run("demo.py", tmp_path)

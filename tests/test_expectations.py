@@ -21,7 +21,9 @@ PARAMETERS = {
     "polynomial": {"coefficients": [0.5, 1.0, -0.3, 0.2]},
     "leaky_relu": {"slope": 0.1},
 }
-EVERY = [{"name": name} | PARAMETERS.get(name, {}) for name in sorted(_REGISTRY)] + [
+# The quadratures here are cut at 0 alone.
+ELSEWHERE = {"hardtanh", "relu6", "hardsigmoid", "hardswish", "softshrink"}
+EVERY = [{"name": name} | PARAMETERS.get(name, {}) for name in sorted(set(_REGISTRY) - ELSEWHERE)] + [
     {"name": "elu", "alpha": 1.7}
 ]
 

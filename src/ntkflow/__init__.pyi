@@ -44,6 +44,7 @@ from .finite import (
 from .flow_result import Flow
 from .mean_kernels import kernels, open_kernels
 from .mlp import MLP
+from .network import as_mlp, read_initialisation
 from .observables import FirstStep, JointDistribution, interlayer, joint, predict_first_step
 from .propagate import flow, store_kernels
 from .sampling import Ensemble, LayerEstimates, OutputNTK, draw_key, ensemble, output_ntk
@@ -82,6 +83,7 @@ __all__ = [
     "TracedLayer",
     "Verification",
     "__version__",
+    "as_mlp",
     "compare",
     "critical",
     "cross_entropy",
@@ -109,6 +111,7 @@ __all__ = [
     "predict_first_step",
     "predicted_change",
     "predicted_loss_change",
+    "read_initialisation",
     "store_kernels",
     "tensorial",
     "traced_flow",

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from . import elementwise
 from .errors import ActivationError
 
 # No derivative tells this preactivation from 0, but for the side of a kink.
@@ -96,6 +97,12 @@ def _derivative(function: Callable) -> Callable:
     return lambda z: jax.jvp(function, (z,), (jnp.ones_like(z),))[1]
 
 
+def _check_positive(name: str, key: str, value) -> None:
+    _check_finite(name, key, value)
+    if value <= 0:
+        raise ActivationError(f"{name}: {key} must be positive, not {value!r}")
+
+
 def _linear_pieces(
     name: str, negative: float, positive: float, function: Callable, **parameters
 ) -> Activation:
@@ -155,35 +162,53 @@ def _polynomial(coefficients=(0.0, 1.0)) -> Activation:
     return Activation("polynomial", lambda z: jnp.polyval(jnp.asarray(c[::-1]), z), (("coefficients", c),))
 
 
-@jax.custom_jvp
-def _logistic(z):
-    """s = 1 / (1 + e^-z), t = tanh(z/2) and q = s'.
-
-    All their derivatives are products of these three, right to the last digits; JAX's own ones come from s (1 - s), which cancels.
-    """
-    decay = jnp.exp(-jnp.abs(z))
-    return jax.nn.sigmoid(z), jnp.tanh(z / 2), decay / (1 + decay) ** 2
+def _softplus(beta: float = 1.0) -> Activation:
+    _check_positive("softplus", "beta", beta)
+    if beta == 1:
+        return Activation("softplus", elementwise.softplus)
+    return Activation("softplus", lambda z: elementwise.softplus(beta * z) / beta, (("beta", float(beta)),))
 
 
-@_logistic.defjvp
-def _(primals, tangents):
-    s, t, q = _logistic(*primals)
-    ds = q * tangents[0]
-    return (s, t, q), (ds, 2 * ds, -t * ds)
+def _celu(alpha: float = 1.0) -> Activation:
+    _check_positive("celu", "alpha", alpha)
+    return Activation(
+        "celu", functools.partial(jax.nn.celu, alpha=alpha), (("alpha", float(alpha)),), kinks=(0.0,)
+    )
 
 
-@jax.custom_jvp
-def _softplus(z):
-    return jax.nn.softplus(z)
+def _hardtanh(low: float = -1.0, high: float = 1.0) -> Activation:
+    for key, value in (("low", low), ("high", high)):
+        _check_finite("hardtanh", key, value)
+    if low >= high:
+        raise ActivationError(f"hardtanh: low must be less than high, not {low!r} and {high!r}")
+    parameters = (("high", float(high)), ("low", float(low)))
+    return Activation(
+        "hardtanh", functools.partial(elementwise.clip, low=low, high=high), parameters, kinks=(low, high)
+    )
 
 
-@_softplus.defjvp
-def _(primals, tangents):
-    return _softplus(*primals), _logistic(*primals)[0] * tangents[0]
+def _softshrink(size: float = 0.5) -> Activation:
+    _check_positive("softshrink", "size", size)
+    return Activation(
+        "softshrink",
+        lambda z: z - elementwise.clip(z, -size, size),
+        (("size", float(size)),),
+        kinks=(-size, size),
+    )
 
 
-def _silu(z):
-    return z * _logistic(z)[0]
+def _maximum(least: float = 0.0) -> Activation:
+    _check_finite("maximum", "least", least)
+    return Activation(
+        "maximum",
+        functools.partial(elementwise.at_least, least=least),
+        (("least", float(least)),),
+        kinks=(float(least),),
+    )
+
+
+def _with_kinks(name: str, function: Callable, *kinks: float) -> Callable[[], Activation]:
+    return lambda: Activation(name, function, kinks=kinks)
 
 
 _REGISTRY: dict[str, Callable[..., Activation]] = {
@@ -191,16 +216,29 @@ _REGISTRY: dict[str, Callable[..., Activation]] = {
     "relu": lambda: _linear_pieces("relu", 0.0, 1.0, jax.nn.relu),
     "leaky_relu": _leaky_relu,
     "abs": lambda: _linear_pieces("abs", -1.0, 1.0, jnp.abs),
-    "tanh": _smooth("tanh", lambda z: _logistic(2 * z)[1]),
+    "tanh": _smooth("tanh", elementwise.tanh),
     "sin": _smooth("sin", jnp.sin, ((-0.5j, 1j), (0.5j, -1j))),
     "cos": _smooth("cos", jnp.cos, ((0.5, 1j), (0.5, -1j))),
     "erf": _smooth("erf", jax.scipy.special.erf),
-    "sigmoid": _smooth("sigmoid", lambda z: _logistic(z)[0]),
-    "softplus": _smooth("softplus", _softplus),
+    "sigmoid": _smooth("sigmoid", elementwise.sigmoid),
+    "softplus": _softplus,
     "gelu": _smooth("gelu", lambda z: 0.5 * z * jax.scipy.special.erfc(-z / np.sqrt(2.0))),
-    "silu": _smooth("silu", _silu),
-    "swish": _smooth("swish", _silu),
+    "silu": _smooth("silu", elementwise.silu),
+    "swish": _smooth("swish", elementwise.silu),
+    "gelu_tanh": _smooth("gelu_tanh", elementwise.gelu_tanh),
+    "mish": _smooth("mish", elementwise.mish),
+    "logsigmoid": _smooth("logsigmoid", lambda z: -elementwise.softplus(-z)),
+    "tanhshrink": _smooth("tanhshrink", elementwise.tanhshrink),
     "elu": _elu,
+    "celu": _celu,
+    "selu": _with_kinks("selu", jax.nn.selu, 0.0),
+    "softsign": _with_kinks("softsign", jax.nn.soft_sign, 0.0),
+    "hardtanh": _hardtanh,
+    "relu6": _with_kinks("relu6", functools.partial(elementwise.clip, low=0.0, high=6.0), 0.0, 6.0),
+    "hardsigmoid": _with_kinks("hardsigmoid", elementwise.hardsigmoid, -3.0, 3.0),
+    "hardswish": _with_kinks("hardswish", lambda z: z * elementwise.hardsigmoid(z), -3.0, 3.0),
+    "softshrink": _softshrink,
+    "maximum": _maximum,
     "exp": _smooth("exp", jnp.exp, ((1.0, 1.0),)),
     "monomial": _monomial,
     "polynomial": _polynomial,

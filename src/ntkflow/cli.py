@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,7 +78,9 @@ def before_any_command(
 
 @app.command("flow")
 def flow_command(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The network.")],
+    spec: Annotated[
+        Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
+    ],
     data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FLOW.nc", help="Where to save (.nc or .zarr).")
@@ -124,7 +129,7 @@ def flow_command(
             raise DataError("--last needs --tile")
         if tile is not None and (components != Components.mean or plot is not None):
             raise DataError("--tile needs --components mean, and no --plot")
-        mlp = ntkflow.MLP.from_toml(spec)
+        mlp = _network(spec)
         X = _load_inputs(data)
         X2 = None if data2 is None else _load_inputs(data2)
         if tile is not None:
@@ -147,7 +152,9 @@ def flow_command(
 
 @app.command("ntk")
 def ntk_command(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The network.")],
+    spec: Annotated[
+        Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
+    ],
     data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="NTK.nc", help="Where to save (.nc or .zarr).")
@@ -163,13 +170,15 @@ def ntk_command(
 
     with _one_sentence_errors():
         _check_output(output, force)
-        mlp = ntkflow.MLP.from_toml(spec)
+        mlp = _network(spec)
         write(ntk_dataset(mlp, checked_inputs(mlp, _load_inputs(data)), seed, layer), output, overwrite=force)
 
 
 @app.command("ensemble")
 def ensemble_command(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The network.")],
+    spec: Annotated[
+        Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
+    ],
     data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="RUN.zarr", help="Where to keep the sums (.zarr).")
@@ -211,7 +220,7 @@ def ensemble_command(
 
     with _one_sentence_errors():
         _join(distributed, coordinator, processes, process)
-        mlp = ntkflow.MLP.from_toml(spec)
+        mlp = _network(spec)
         X = _load_inputs(data)
         with progress_bar() as report:
             result = ntkflow.ensemble(
@@ -248,7 +257,9 @@ def compare_command(
 
 @app.command("verify")
 def verify_command(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The network.")],
+    spec: Annotated[
+        Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
+    ],
     data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
     widths: Annotated[
         str, typer.Option(help="Of the first hidden layer; the others keep their ratio to it.")
@@ -265,7 +276,7 @@ def verify_command(
     with _one_sentence_errors():
         if plot is not None:
             _check_picture(plot, force)
-        mlp = ntkflow.MLP.from_toml(spec)
+        mlp = _network(spec)
         X = _load_inputs(data)
         with progress_bar() as report:
             found = ntkflow.verify(mlp, X, _whole_numbers(widths), draws, seed, progress=report)
@@ -442,6 +453,19 @@ def _check_picture(path: Path, force: bool) -> None:
             raise FileError(f"{path} exists; give --force to replace it")
     except OSError as error:
         raise FileError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _network(spec: Path) -> ntkflow.MLP:
+    """The network of a TOML file, or that `module:name` makes or is; modules of the working folder are found too."""
+    module, _, name = str(spec).partition(":")
+    if spec.suffix == ".toml" or not name.isidentifier():
+        return ntkflow.MLP.from_toml(spec)
+    sys.path.insert(0, "")
+    try:
+        network = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise FileError(f"cannot find the network {spec}: {error}") from error
+    return ntkflow.as_mlp(network() if inspect.isroutine(network) or inspect.isclass(network) else network)
 
 
 def _load_inputs(path: Path) -> np.ndarray:

@@ -6,6 +6,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from .mean_kernels import block_of, has_tiles, mean_flow, write_kernels
 from .memory import check_memory, give_back
 from .mlp import MLP
 from .near_duplicates import NearDuplicates
+from .network import as_mlp
 from .recursions.symmetry import SYMMETRIES, orbits
 from .runs import all_layers, of_pairs
 from .statistics import TENSORS, LayerStatistics, natural_scales
@@ -33,13 +35,13 @@ Progress = Callable[[int, int, str], None]
 
 
 def flow(
-    mlp: MLP, X, components: str | Sequence[Sequence[int]] = "all", progress: Progress | None = None, *,
+    network: Any, X, components: str | Sequence[Sequence[int]] = "all", progress: Progress | None = None, *,
     X2=None, rtol: float = 1e-6, store=None, memory: int = 2**30, resume: bool = False,
 ) -> Flow:  # fmt: skip
     """The RG flow of the statistics of preactivations and NTK, PDLT chapter 8.
 
     Args:
-        mlp: the network.
+        network: an MLP, or a torch, Equinox or Flax model, as `as_mlp` takes it.
         X: (N, n_0) finite inputs.
         components: "all" (every component; time and memory grow as N⁴), "pairs" (those on at most two distinct
             samples, N²), "mean" (G and H alone) or a list of sample sets, each a few sample indices.
@@ -58,9 +60,10 @@ def flow(
         round-off; for "mean" a bound that is carried from layer to layer.
 
     Raises:
-        DataError, ComponentError, MemoryRequestError, NonFiniteError: see their descriptions.
+        DataError, ComponentError, MemoryRequestError, NonFiniteError: see their descriptions; and as of `as_mlp`.
         FileError: the store exists and `resume` is not set, is of another job, damaged, in use or can't be written.
     """
+    mlp = as_mlp(network)
     X = checked_inputs(mlp, X)
     if isinstance(rtol, bool) or not isinstance(rtol, int | float) or not 0 < rtol < 1:
         raise DataError(f"rtol must be a number between 0 and 1, not {rtol!r}")
@@ -92,7 +95,7 @@ def flow(
 
 
 def store_kernels(
-    mlp: MLP,
+    network: Any,
     X,
     path,
     X2=None,
@@ -104,7 +107,7 @@ def store_kernels(
     """G and H of every layer, as `flow(…, components="mean")` has them, written to a Zarr store tile by tile.
 
     Args:
-        mlp, X, X2: as for `flow`.
+        network, X, X2: as for `flow`.
         path: ends in `.zarr`; written whole or not at all.
         tile: about how many rows and columns are computed and written at a time: memory is 32 L tile² bytes, and for an
             activation without a closed form 3 kB a sample and layer.
@@ -118,6 +121,7 @@ def store_kernels(
     Raises:
         DataError, ComponentError, ActivationError, NonFiniteError, FileError: see their descriptions.
     """
+    mlp = as_mlp(network)
     X = checked_inputs(mlp, X)
     X2 = None if X2 is None else checked_inputs(mlp, X2, "X2")
     _warn_of_zeros(mlp, X, X2)

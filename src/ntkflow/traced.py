@@ -13,7 +13,7 @@ from .errors import DataError
 from .gaussian import SampleSets
 from .gaussian.traced import traced_expectations
 from .mean_kernels import kernels
-from .mlp import MLP
+from .network import as_mlp
 from .recursions import Hyperparameters, Tensors, first_layer, means, packed_step
 from .recursions.symmetry import SYMMETRIES
 
@@ -33,7 +33,7 @@ class TracedLayer(NamedTuple):
 
 
 def traced_flow(
-    mlp: MLP, X, components: str | Sequence[Sequence[int]] = "all", *, C_b=None, C_W=None, lambda_b=None, lambda_W=None
+    network: Any, X, components: str | Sequence[Sequence[int]] = "all", *, C_b=None, C_W=None, lambda_b=None, lambda_W=None
 ) -> list[TracedLayer]:  # fmt: skip
     """`flow` under `jax.jit`, `vmap` and `grad`: X and the hyperparameters may be traced.
 
@@ -41,9 +41,10 @@ def traced_flow(
     Inputs that coincide need not be told apart; kinked activations that are not piecewise linear are refused.
 
     Args:
+        network: as of `flow`.
         X: (N, n_0).
         components: as of `flow`; known beforehand.
-        C_b, C_W, lambda_b, lambda_W: in the place of those of `mlp`: numbers, or arrays (L,).
+        C_b, C_W, lambda_b, lambda_W: in the place of the network's: numbers, or arrays (L,).
 
     Returns:
         The layers 1 … L, a list from 0.
@@ -56,6 +57,7 @@ def traced_flow(
         raise DataError(
             'traced_flow needs float64: call jax.config.update("jax_enable_x64", True) first, or use `with jax.enable_x64(True):`'
         )
+    mlp = as_mlp(network)
     X = jnp.asarray(X, jnp.float64)
     if X.ndim != 2 or X.shape[1] != mlp.widths[0]:
         raise DataError(f"X must have shape (N, {mlp.widths[0]}), not {X.shape}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from .errors import DataError
 from .finite.parameters import whole_number
 from .flow_result import Flow
 from .mlp import MLP
+from .network import as_mlp
 from .propagate import flow as predict
 from .sampling import Ensemble, ensemble
 from .statistics import TENSORS
@@ -106,12 +108,13 @@ class Verification:
 
 
 def verify(
-    mlp: MLP, X, widths: Sequence[int] = (32, 64, 128), draws: int = 20_000, seed: int = 0,
+    network: Any, X, widths: Sequence[int] = (32, 64, 128), draws: int = 20_000, seed: int = 0,
     progress: Progress | None = None,
 ) -> Verification:  # fmt: skip
-    """Test the theory on networks whose hidden widths are those of `mlp` times a common factor.
+    """Test the theory on networks whose hidden widths are those of `network` times a common factor.
 
     Args:
+        network: as of `flow`.
         X: (N, n_0) finite inputs.
         widths: of the first hidden layer, at least two different ones; the others keep their ratio to it.
         draws: networks at each width.
@@ -122,15 +125,15 @@ def verify(
         DataError: widths are too few, or don't keep the ratios.
         Others as of `flow` and `ensemble`.
     """
-    networks = scaled(mlp, widths)
+    networks = scaled(as_mlp(network), widths)
     report = progress or (lambda done, total, message: None)
     total = draws * len(networks)
     ensembles = [
         ensemble(
-            network, X, draws, seed + k,
+            mlp, X, draws, seed + k,
             progress=lambda done, _, message, k=k, n=n: report(k * draws + done, total, f"width {n}: {message}"),
         )
-        for k, (n, network) in enumerate(zip(widths, networks, strict=True))
+        for k, (n, mlp) in enumerate(zip(widths, networks, strict=True))
     ]  # fmt: skip
     return extrapolate(predict(networks[-1], X), ensembles)
 

@@ -10,6 +10,7 @@ from ntkflow import finite
 
 eqx = pytest.importorskip("equinox")
 linen = pytest.importorskip("flax.linen")
+nnx = pytest.importorskip("flax.nnx")
 optax = pytest.importorskip("optax")
 from ntkflow.interop import equinox as equinox_interop
 from ntkflow.interop import flax as flax_interop
@@ -66,6 +67,70 @@ def test_flax():
         flax_interop.from_variables({"params": {"Dense_0": {}}}, "tanh")
     with pytest.raises(ntkflow.InteropError, match="dictionary"):
         flax_interop.from_variables([1, 2], "tanh")  # pyright: ignore[reportArgumentType]
+
+
+def as_models():
+    """The same layers in each library: (3, 200, 2) with relu, the second without biases."""
+    modules = [
+        linen.Dense(200),
+        linen.relu,
+        linen.Dropout(0.1, deterministic=True),
+        linen.Dense(200, use_bias=False),
+    ]
+    module = linen.Sequential([*modules, linen.gelu, linen.Dense(2)])
+    yield (module, module.init(jax.random.key(0), jnp.ones((1, 30))))
+    rngs = nnx.Rngs(0)
+    yield nnx.Sequential(
+        nnx.Linear(30, 200, rngs=rngs), nnx.relu, nnx.Linear(200, 200, use_bias=False, rngs=rngs), nnx.gelu, nnx.Linear(200, 2, rngs=rngs)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("library", [0, 1], ids=["linen", "nnx"])
+def test_flax_models_are_networks(library):
+    with pytest.warns(UserWarning, match="truncated Gaussian"):
+        mlp = ntkflow.as_mlp(list(as_models())[library])
+    assert mlp.widths == (30, 200, 200, 2) and [a.name for a in mlp.activation] == ["relu", "gelu_tanh"]
+    assert mlp.C_W == (1, 1, 1) and mlp.C_b == (0, 0, 0)
+    assert mlp.lambda_W == (30, 200, 200) and mlp.lambda_b == (1, 0, 1)
+
+
+def test_equinox_models_are_networks():
+    model = eqx.nn.MLP(30, 2, 100, 2, activation=jax.nn.gelu, key=jax.random.key(0))
+    with pytest.warns(UserWarning, match="uniform"):
+        mlp = ntkflow.as_mlp(model)
+    assert mlp.widths == (30, 100, 100, 2) and [a.name for a in mlp.activation] == ["gelu_tanh"] * 2
+    assert mlp.C_W == (1 / 3,) * 3 and np.allclose(mlp.C_b, (1 / 90, 1 / 300, 1 / 300), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: linen.Dense(3), r"pass \(module, variables\)"),
+        (lambda: (Dense(), {}), "of linen modules a linen.Sequential is read.*from_variables"),
+        (lambda: (linen.Sequential([linen.Dense(3)]), {}), "layers_0 .Dense.*no kernel"),
+        (lambda: (linen.Sequential([linen.LayerNorm()]), {}), "layers_0 .LayerNorm.*supported are"),
+        (lambda: (linen.Sequential([linen.Dropout(0.5)]), {}), "layers_0 .Dropout.*deterministic=True"),
+        (lambda: (linen.Sequential([jnp.tanh]), {}), "layers_0: it comes before the first layer"),
+        (
+            lambda: nnx.Sequential(nnx.Linear(3, 3, rngs=nnx.Rngs(0)), jnp.tanh),
+            "ends with a function.*logits",
+        ),
+        (lambda: nnx.Sequential(nnx.Linear(3, 3, rngs=nnx.Rngs(0)), jnp.tanh, jnp.sin), "two functions"),
+        (
+            lambda: nnx.Sequential(nnx.Linear(3, 3, rngs=nnx.Rngs(0)), jax.nn.softmax),
+            r"layers\[1\]: .*softmax",
+        ),
+        (lambda: nnx.Linear(3, 3, rngs=nnx.Rngs(0)), "an nnx.Sequential is read"),
+        (lambda: eqx.nn.Linear(3, 3, key=jax.random.key(0)), "expected an equinox.nn.MLP, not Linear"),
+        (lambda: eqx.nn.MLP("scalar", 1, 3, 1, key=jax.random.key(0)), "use 1"),
+    ],
+)
+def test_refusals_of_models(make, words):
+    with pytest.raises(ntkflow.InteropError, match=words):
+        ntkflow.as_mlp(make())
+    model = eqx.nn.MLP(3, 2, 5, 1, key=jax.random.key(0))
+    with pytest.raises(ntkflow.InteropError, match="torch model only"):
+        ntkflow.as_mlp(model, optax.sgd(0.1))
 
 
 @pytest.mark.parametrize("library", ["ours", "flax"])

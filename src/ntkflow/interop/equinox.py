@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..errors import InteropError
 from ..finite.parameters import LayerParameters, Parameters, checked
 from ..mlp import MLP
+from .jax_sequence import known, layer
+from .jax_sequence import lifted as sequence
+from .lifted import Lifted
 
 
 def from_mlp(model: eqx.nn.MLP, C_b=0.0, C_W=1.0, lambda_b=1.0, lambda_W=1.0) -> tuple[MLP, Parameters]:
@@ -18,13 +20,7 @@ def from_mlp(model: eqx.nn.MLP, C_b=0.0, C_W=1.0, lambda_b=1.0, lambda_W=1.0) ->
     Raises:
         InteropError: the model has a final activation or scalar inputs or outputs.
     """
-    if not isinstance(model, eqx.nn.MLP):
-        raise InteropError(f"expected an equinox.nn.MLP, not {type(model).__name__}")
-    default = eqx.nn.MLP(1, 1, 1, 0, key=jax.random.key(0)).final_activation
-    if model.final_activation not in (default, jax.nn.identity):
-        raise InteropError("equinox.nn.MLP: a final activation is not supported")
-    if "scalar" in (model.in_size, model.out_size):
-        raise InteropError('equinox.nn.MLP: "scalar" sizes are not supported; use 1')
+    model = _checked(model)
     layers = [
         LayerParameters(
             np.asarray(layer.weight),
@@ -35,8 +31,19 @@ def from_mlp(model: eqx.nn.MLP, C_b=0.0, C_W=1.0, lambda_b=1.0, lambda_W=1.0) ->
         for layer in model.layers
     ]
     widths = [layers[0].W.shape[1], *(layer.W.shape[0] for layer in layers)]
-    mlp = MLP(widths, _activation(model) if len(layers) > 1 else "linear", C_b, C_W, lambda_b, lambda_W)
+    mlp = MLP(widths, known(model.activation) if len(layers) > 1 else "linear", C_b, C_W, lambda_b, lambda_W)
     return mlp, checked(mlp, tuple(layers))
+
+
+def lifted(model: eqx.Module) -> Lifted:
+    """The layers of an `equinox.nn.MLP` as `ntkflow.as_mlp` takes them. InteropError as of `from_mlp`."""
+    model = _checked(model)
+    items: list = []
+    for k, module in enumerate(model.layers):
+        if k:
+            items.append(("activation", model.activation))
+        items.append((f"layers[{k}]", layer(f"layers[{k}]", module.weight, module.bias)))
+    return sequence(items)
 
 
 def to_mlp(mlp: MLP, params: Parameters) -> eqx.nn.MLP:
@@ -56,12 +63,14 @@ def to_mlp(mlp: MLP, params: Parameters) -> eqx.nn.MLP:
         )
 
 
-def _activation(model: eqx.nn.MLP):
-    known: dict = {
-        jax.nn.relu: "relu",
-        jnp.tanh: "tanh",
-        jax.nn.tanh: "tanh",
-        jax.nn.sigmoid: "sigmoid",
-        jax.nn.silu: "silu",
-    }
-    return next((name for f, name in known.items() if f is model.activation), model.activation)
+def _checked(model: object) -> eqx.nn.MLP:
+    if not isinstance(model, eqx.nn.MLP):
+        raise InteropError(f"expected an equinox.nn.MLP, not {type(model).__name__}")
+    default = eqx.nn.MLP(1, 1, 1, 0, key=jax.random.key(0)).final_activation
+    if model.final_activation not in (default, jax.nn.identity):
+        raise InteropError(
+            "equinox.nn.MLP: a final activation is not supported; leave it out, as the theory is about the logits"
+        )
+    if "scalar" in (model.in_size, model.out_size):
+        raise InteropError('equinox.nn.MLP: "scalar" sizes are not supported; use 1')
+    return model

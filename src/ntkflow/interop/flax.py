@@ -1,14 +1,18 @@
-"""Flax: the variables of a linen MLP of Dense layers, in and out."""
+"""Flax: the variables of a linen MLP of Dense layers, in and out; a linen or nnx Sequential with what it says of its initialisation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
+from flax import linen, nnx
 
 from ..errors import InteropError
 from ..finite.parameters import LayerParameters, Parameters, checked
 from ..mlp import MLP
+from .jax_sequence import SUPPORTED, layer
+from .jax_sequence import lifted as sequence
+from .lifted import Lifted
 
 
 def from_variables(
@@ -46,6 +50,65 @@ def from_variables(
     widths = [params[0].W.shape[1], *(layer.W.shape[0] for layer in params)]
     mlp = MLP(widths, activation if len(params) > 1 else "linear", C_b, C_W, lambda_b, lambda_W)
     return mlp, checked(mlp, tuple(params))
+
+
+def lifted_linen(module: linen.Module, variables: Mapping) -> Lifted:
+    """The layers of a `linen.Sequential` of Dense layers and functions, with the variables that its `init` returned.
+
+    Raises:
+        InteropError: the module is another one, or holds what is none of these; the message names it.
+    """
+    if type(module) is not linen.Sequential:
+        raise InteropError(
+            f"{type(module).__name__}: of linen modules a linen.Sequential is read; of another one take"
+            " ntkflow.interop.flax.from_variables(variables, activation)"
+        )
+    if not isinstance(variables, Mapping):
+        raise InteropError(f"expected flax variables, a dictionary, not {type(variables).__name__}")
+    params = variables.get("params", variables)
+    items = []
+    for k, item in enumerate(module.layers):
+        name = f"layers_{k}"
+        if isinstance(item, linen.Dense):
+            held = params.get(name, {})
+            if "kernel" not in held:
+                raise InteropError(f"{name} (Dense): the variables hold no kernel of it")
+            items.append((name, layer(name, np.asarray(held["kernel"]).T, held.get("bias"))))
+        elif isinstance(item, linen.Dropout):
+            _check_dropout(name, item.rate, item.deterministic)
+        else:
+            items.append((name, _function(name, item, linen.Module)))
+    return sequence(items)
+
+
+def lifted_nnx(module: nnx.Module) -> Lifted:
+    """The layers of an `nnx.Sequential` of Linear layers and functions. InteropError as of `lifted_linen`."""
+    if type(module) is not nnx.Sequential:
+        raise InteropError(
+            f"{type(module).__name__}: of nnx modules an nnx.Sequential is read; write the model as one"
+        )
+    items = []
+    for k, item in enumerate(module.layers):
+        name = f"layers[{k}]"
+        if isinstance(item, nnx.Linear):
+            bias = None if item.bias is None else np.asarray(item.bias[...])
+            items.append((name, layer(name, np.asarray(item.kernel[...]).T, bias)))
+        elif isinstance(item, nnx.Dropout):
+            _check_dropout(name, item.rate, item.deterministic)
+        else:
+            items.append((name, _function(name, item, nnx.Module)))
+    return sequence(items)
+
+
+def _check_dropout(name: str, rate: float, deterministic: bool | None) -> None:
+    if rate and not deterministic:
+        raise InteropError(f"{name} (Dropout): it is on; set deterministic=True")
+
+
+def _function(name: str, item, module: type) -> Callable:
+    if isinstance(item, module) or not callable(item):
+        raise InteropError(f"{name} ({type(item).__name__}): it is not covered by the theory; {SUPPORTED}")
+    return item
 
 
 def to_variables(mlp: MLP, params: Parameters) -> dict:

@@ -1,8 +1,8 @@
-"""PyTorch: `torch.nn.Sequential` in and out, Gaussian initialisation, and λ_b, λ_W / n_{ℓ-1} for `torch.optim.SGD`.
+"""PyTorch: a model's MLP with C_W, C_b and λ's read from it, Gaussian initialisation, and λ_b, λ_W / n_{ℓ-1} for `torch.optim.SGD`.
 
 torch initialises `nn.Linear` uniformly, weights and biases alike within ±1/√n_{ℓ-1}: the variances are C_W = C_b n = 1/3,
-and the fourth cumulants are not zero. They are Gaussian in nothing but the mean at infinite width: at order 1/n, the order of
-everything that ntkflow predicts, the predictions do not hold. `gaussian_init_` draws what they are about.
+and the fourth cumulants are not zero. They matter at order 1/n to what one neuron does alone: G1, H1 and the spread of Ĥ_ii. `gaussian_init_`
+draws what all predictions are about.
 """
 
 from __future__ import annotations
@@ -10,56 +10,77 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from ..errors import InteropError
-from ..finite.parameters import LayerParameters, Parameters, checked
+from ..finite.parameters import Parameters, checked
 from ..mlp import MLP
+from .initialisation import Initialisation, LayerWeights
+from .lifted import Lifted
+from .torch_graph import chain_of, own_parameters
+from .torch_rates import rates
 
 
-def from_sequential(
-    model: nn.Sequential, C_b=0.0, C_W=1.0, lambda_b=1.0, lambda_W=1.0
-) -> tuple[MLP, Parameters]:
-    """The MLP and the parameters of a Sequential of Linear layers with an activation between each two.
+def lifted(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Lifted:
+    """A model's layers as NumPy arrays, those of half precision as float32, its activations, and λ's.
+
+    λ's are plain gradient descent's, λ_W = n_{ℓ-1} and λ_b = 1: what `torch.optim.SGD(model.parameters(), η)` does. A frozen parameter has
+    λ = 0, as has a bias that is not there.
 
     Args:
-        model: Linear, activation, Linear, …, Linear. A Linear without bias has b = 0.
-        C_b, C_W, lambda_b, lambda_W: as of `MLP`; a Sequential does not say how it was initialised.
+        optimizer: a `torch.optim.SGD` without momentum and weight decay: each λ is then multiplied by the lr of its group over the
+            largest lr of all groups, which is the theory's η.
 
     Raises:
-        InteropError: a module is not supported; the message names it.
+        InteropError: the model is not a chain of Linear layers with elementwise activations between them, is on the meta device, or
+            the optimizer is not plain SGD; the message names the module.
     """
-    linears, activations = [], []
-    if type(model) is not nn.Sequential:
-        raise InteropError(f"expected a torch.nn.Sequential, not {type(model).__name__}")
-    for position, module in enumerate(model):
-        if type(module) is nn.Linear and len(linears) == len(activations):
-            linears.append(module)
-        elif len(linears) == len(activations) + 1 and not isinstance(module, nn.Linear):
-            activations.append(_activation(position, module))
-        else:
-            raise InteropError(f"module {position}, {module}: Linear layers and activations must alternate")
-    for module in model:
-        if module._forward_hooks or module._forward_pre_hooks:
-            raise InteropError(f"{module}: its forward hooks would be lost")
-    for module in linears:
-        if module.weight.dtype not in (torch.float32, torch.float64):
+    chain = chain_of(model)
+    lambda_b, lambda_W = rates(chain.linears, optimizer)
+    layers = []
+    for linear in chain.linears:
+        if linear.weight.is_meta:
             raise InteropError(
-                f"{module}: {module.weight.dtype} is not supported; convert the model to float32 or float64"
+                f"{linear.path}: its weights have no values on the meta device, from which to read C_W and C_b: initialise the model"
+                ' after model.to_empty(device="cpu"), or describe it by an ntkflow.MLP'
             )
-    if not linears or len(activations) == len(linears):
-        raise InteropError("the Sequential must begin and end with a Linear layer")
-    widths = [linears[0].in_features, *(module.out_features for module in linears)]
-    params = tuple(
-        LayerParameters(
-            module.weight.detach().cpu().numpy().copy(),
-            np.zeros(module.out_features, module.weight.detach().cpu().numpy().dtype)
-            if module.bias is None
-            else module.bias.detach().cpu().numpy().copy(),
-        )
-        for module in linears
+        bias = None if linear.bias is None else _array(linear.bias)
+        epsilon = torch.finfo(linear.weight.dtype).eps
+        layers.append(LayerWeights(linear.path, _array(linear.weight), bias, epsilon))
+    remarks = (
+        [
+            f"the slopes of {', '.join(chain.slopes)} are trained too: their part of the NTK, about 1/n of it, is left out"
+        ]
+        if chain.slopes
+        else []
     )
-    mlp = MLP(widths, activations or "linear", C_b, C_W, lambda_b, lambda_W)
-    return mlp, checked(mlp, params)
+    return Lifted(tuple(layers), chain.activations, tuple(remarks), lambda_b, lambda_W)
+
+
+def read_initialisation(model: nn.Module) -> Initialisation:
+    """What a model's weights say of how they were drawn; printed, a line for each layer. InteropError as of `lifted`."""
+    return lifted(model).initialisation
+
+
+def from_module(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None = None, **hyperparameters
+) -> tuple[MLP, Parameters]:
+    """The MLP of a model, as `ntkflow.as_mlp` has it, and the model's parameters.
+
+    Args:
+        hyperparameters: `C_b`, `C_W`, `lambda_b`, `lambda_W` instead of those that are read, as of `MLP`.
+
+    Raises:
+        InteropError: as of `lifted`.
+    """
+    found = lifted(model, optimizer)
+    mlp = found.mlp(**hyperparameters)
+    return mlp, found.parameters(mlp)
+
+
+def _array(parameter: torch.Tensor) -> np.ndarray:
+    values = parameter.detach().cpu()
+    return (values if values.dtype in (torch.float32, torch.float64) else values.float()).numpy().copy()
 
 
 def to_sequential(mlp: MLP, params: Parameters) -> nn.Sequential:
@@ -115,38 +136,22 @@ def gaussian_init_(
 
 def _linears(model: nn.Module) -> list[nn.Linear]:
     """The model's Linear modules; InteropError if one does not simply own its weight and bias."""
-    found, owners = [], {}
+    linears, owners = [], {}
     for name, module in model.named_modules():
         if not isinstance(module, nn.Linear):
             continue
-        own = dict(module.named_parameters())
-        if "weight" not in own or not set(own) <= {"weight", "bias"}:
-            raise InteropError(
-                f"{name}: its weight is computed from {', '.join(own)}; remove the parametrisation"
-            )
-        for key, parameter in own.items():
-            if isinstance(parameter, nn.parameter.UninitializedParameter):
-                raise InteropError(f"{name}: a lazy Linear has no size before the first call of the model")
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+            raise InteropError(f"{name}: a lazy Linear has no size before the first call of the model")
+        try:
+            own_parameters(module)
+        except InteropError as error:
+            raise InteropError(f"{name}: {error}") from error
+        for key, parameter in module.named_parameters():
             if id(parameter) in owners:
                 raise InteropError(f"{name}.{key} is the same parameter as that of {owners[id(parameter)]}")
             owners[id(parameter)] = name
-        found.append(module)
-    return found
-
-
-def _activation(position: int, module: nn.Module):
-    simple = {nn.Identity: "linear", nn.ReLU: "relu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid", nn.SiLU: "silu"}
-    if type(module) in simple:
-        return simple[type(module)]
-    if type(module) is nn.LeakyReLU:
-        return {"name": "leaky_relu", "slope": module.negative_slope}
-    if type(module) is nn.ELU:
-        return {"name": "elu", "alpha": module.alpha}
-    if type(module) is nn.GELU and module.approximate == "none":
-        return "gelu"
-    if type(module) is nn.Softplus and module.beta == 1 and module.threshold >= 20:
-        return "softplus"
-    raise InteropError(f"module {position}, {module}: not supported")
+        linears.append(module)
+    return linears
 
 
 def _module(activation) -> nn.Module:
@@ -159,10 +164,23 @@ def _module(activation) -> nn.Module:
         "silu": nn.SiLU,
         "swish": nn.SiLU,
         "gelu": nn.GELU,
+        "gelu_tanh": lambda: nn.GELU("tanh"),
+        "mish": nn.Mish,
+        "logsigmoid": nn.LogSigmoid,
+        "tanhshrink": nn.Tanhshrink,
+        "selu": nn.SELU,
+        "softsign": nn.Softsign,
+        "relu6": nn.ReLU6,
+        "hardsigmoid": nn.Hardsigmoid,
+        "hardswish": nn.Hardswish,
         # Above its threshold torch's softplus is z itself.
-        "softplus": lambda: nn.Softplus(threshold=40),
+        "softplus": lambda: nn.Softplus(parameters.get("beta", 1.0), threshold=40),
         "leaky_relu": lambda: nn.LeakyReLU(parameters["slope"]),
         "elu": lambda: nn.ELU(parameters["alpha"]),
+        "celu": lambda: nn.CELU(parameters["alpha"]),
+        "hardtanh": lambda: nn.Hardtanh(parameters["low"], parameters["high"]),
+        "softshrink": lambda: nn.Softshrink(parameters["size"]),
+        "maximum": lambda: nn.Threshold(parameters["least"], parameters["least"]),
     }
     if not activation.registered or activation.name not in make:
         raise InteropError(f"activation {activation.name}: torch has no module for it")

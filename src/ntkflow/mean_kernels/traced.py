@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from ..errors import ActivationError, DataError
 from ..gaussian.traced import differentiable
-from ..mlp import MLP
+from ..network import as_mlp
 from ..recursions import means
 from .core import Expectations, Hyperparameters, first_layer, integrate, own_expectations, samples
 from .flow import has_tiles
 
 
-def kernels(mlp: MLP, X, X2=None, **hyperparameters) -> tuple[jax.Array, jax.Array]:
+def kernels(network: Any, X, X2=None, **hyperparameters) -> tuple[jax.Array, jax.Array]:
     """G and H of every layer, PDLT (8.22), (8.63), as JAX arrays (L, N, N2) in float64.
 
     Everything but the network's depth and activations may be traced. Of a σ without a closed form 192 terms of its
@@ -21,6 +23,7 @@ def kernels(mlp: MLP, X, X2=None, **hyperparameters) -> tuple[jax.Array, jax.Arr
     on the scale of z.
 
     Args:
+        network: as of `flow`.
         X, X2: (N, n_0) and (N2, n_0); X2 is X unless given.
         hyperparameters: `C_b`, `C_W`, `lambda_b` or `lambda_W` instead of the network's own, a scalar or (L,) each.
 
@@ -30,6 +33,7 @@ def kernels(mlp: MLP, X, X2=None, **hyperparameters) -> tuple[jax.Array, jax.Arr
     """
     if not jax.config.read("jax_enable_x64"):
         raise DataError("kernels needs float64: call it with jax.enable_x64(True), or set jax_enable_x64")
+    mlp = as_mlp(network)
     if not has_tiles(mlp):
         raise ActivationError("kernels: an activation with a kink must be piecewise linear; use ntkflow.flow")
     unknown = hyperparameters.keys() - set(Hyperparameters._fields)

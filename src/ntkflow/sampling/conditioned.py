@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ from ..errors import DataError
 from ..finite.parameters import whole_number
 from ..finite.preactivations import slopes
 from ..mlp import MLP
+from ..network import as_mlp
 from ..propagate import checked_inputs
 from .draws import draw_key
 
@@ -42,12 +44,13 @@ class OutputNTK:
     draws: int
 
 
-def output_ntk(mlp: MLP, X, draws: int = 10_000, seed: int = 0, dtype: str = "float64") -> OutputNTK:
+def output_ntk(network: Any, X, draws: int = 10_000, seed: int = 0, dtype: str = "float64") -> OutputNTK:
     """Mean and variance over networks of an output neuron's NTK, with standard errors, at the rate of 10⁴ networks a second.
 
     Networks are not those of `ensemble`: their weights are never made. The same seed gives the same result.
 
     Args:
+        network: as of `ensemble`.
         X: (N, n_0) finite inputs.
         draws: networks, at least 2.
         dtype: "float64" or "float32". Equal samples come out equal up to 3e-7 and 1e-3.
@@ -55,6 +58,7 @@ def output_ntk(mlp: MLP, X, draws: int = 10_000, seed: int = 0, dtype: str = "fl
     Raises:
         DataError: an argument is out of range.
     """
+    mlp = as_mlp(network)
     X = checked_inputs(mlp, X)
     draws = whole_number(draws, "draws", 2, 2**53, DataError)
     seed = whole_number(seed, "seed", 0, 2**63 - 1, DataError)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from ..components import sample_sets
 from ..errors import ComponentError, DataError, FileError, NonFiniteError
 from ..finite.parameters import whole_number
 from ..mlp import MLP
+from ..network import as_mlp
 from ..propagate import checked_inputs
 from ..statistics import TENSORS
 from ..store import digest, exists_to_resume
@@ -54,7 +56,7 @@ class Job:
 
 
 def ensemble(
-    mlp: MLP, X, draws: int = 1000, seed: int = 0, *, components: str | Sequence[Sequence[int]] = "all",
+    network: Any, X, draws: int = 1000, seed: int = 0, *, components: str | Sequence[Sequence[int]] = "all",
     estimators: str = "low-noise", until: float | None = None, tensors: Sequence[str] = (), dtype: str = "float64",
     store=None, resume: bool = False, batch: int | None = None, block: int | None = None,
     progress: Progress | None = None,
@@ -67,6 +69,7 @@ def ensemble(
     Time is that of `draws` networks, N² n³ + N⁴ n² each for "all"; memory N² n², whatever the number of draws.
 
     Args:
+        network: as of `flow`: networks are drawn with its C_b and C_W, Gaussian.
         X: (N, n_0) finite inputs.
         draws: networks, at least 2; with `until`, at most.
         components: as of `flow`.
@@ -87,6 +90,7 @@ def ensemble(
         NonFiniteError: a layer's sums overflow.
         FileError: the store exists and `resume` is not set, is of another job, damaged, in use or can't be written.
     """
+    mlp = as_mlp(network)
     X = checked_inputs(mlp, X)
     job = _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block)
     run = _Run(mlp, X, job, batch)

@@ -1,0 +1,367 @@
+"""A torch model as a chain of Linear layers with elementwise functions between them, read from its `torch.fx` graph.
+
+The graph is evaluated on signals: how many Linear layers a tensor is behind, and the formula that it is of the last one's
+preactivations. What is neither a Linear layer nor elementwise is refused by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from ..activations import Activation
+from ..errors import ActivationError, InteropError
+from . import torch_activations
+from .expressions import Z, as_activation, text
+
+SUPPORTED = "supported are Linear layers, the elementwise activations between them, Flatten, Identity, and Dropout in eval mode"
+# What a message calls modules and functions that the theory does not cover; a name's first match counts.
+_KINDS = (
+    ("norm", "normalisation is not covered by the theory"),
+    ("conv", "convolution is not covered by the theory"),
+    ("pool", "pooling is not covered by the theory"),
+    ("attention", "attention is not covered by the theory"),
+    ("transformer", "attention is not covered by the theory"),
+    ("rnn", "recurrence is not covered by the theory"),
+    ("lstm", "recurrence is not covered by the theory"),
+    ("gru", "recurrence is not covered by the theory"),
+    ("embedding", "embeddings are not covered by the theory; their output may be an input of the network"),
+    ("softm", "softmax is not elementwise; if it comes last, leave it out: the output is the logits"),
+    ("log_softmax", "softmax is not elementwise; if it comes last, leave it out: the output is the logits"),
+    ("cat", "a concatenation is a skip connection, which is not covered by the theory"),
+    ("matmul", "a product with a matrix must be a torch.nn.Linear"),
+    ("glu", "it multiplies one half of the neurons by the other, which is not elementwise"),
+)
+_SAME = frozenset(
+    {"contiguous", "clone", "float", "double", "half", "bfloat16", "to", "type", "requires_grad"}
+)
+_SHAPES = frozenset({"size", "getattr", "getitem", "dim", "numel"})
+_RESHAPES = frozenset({"view", "reshape", "flatten"})
+_DROPOUTS = frozenset(
+    {
+        "dropout",
+        "alpha_dropout",
+        "feature_alpha_dropout",
+        "feature_dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One Linear layer: where it is, and its parameters, (n_ℓ, n_{ℓ-1}) and (n_ℓ,)."""
+
+    path: str
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A model's Linear layers, and an activation after each but the last."""
+
+    linears: tuple[Linear, ...]
+    activations: tuple[Activation, ...]
+    slopes: tuple[str, ...]
+    """Paths of slopes that are trained, of PReLU."""
+
+
+@dataclass(frozen=True)
+class _Signal:
+    """`formula` of the preactivations behind `layer` Linear layers; `place` is where the formula was last changed."""
+
+    layer: int
+    formula: tuple = Z
+    place: str = ""
+
+
+class _Shape:
+    """A size or part of a shape."""
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    path: str
+    value: torch.Tensor
+
+
+class _Tracer(fx.Tracer):
+    """Remembers the module in which tracing failed."""
+
+    failed_in: str | None = None
+
+    def call_module(self, m, forward, args, kwargs):
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:
+            if self.failed_in is None:
+                self.failed_in = _named(self.path_of_module(m), m)
+            raise
+
+
+def chain_of(model: nn.Module) -> Chain:
+    """The chain of Linear layers that a model is.
+
+    Raises:
+        InteropError: it is something else; the message names the module, and says what is supported.
+    """
+    model = unwrapped(model)
+    for path, module in model.named_modules():
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+            raise InteropError(f"{_named(path, module)}: it has no size before the first call of the model")
+        if module._forward_hooks or module._forward_pre_hooks:
+            raise InteropError(f"{_named(path, module)}: its forward hooks would be lost; remove them first")
+    if type(model).__module__.startswith("torch.nn.") and not isinstance(model, nn.Sequential):
+        model = nn.Sequential(model)  # torch.fx would look into it
+    tracer = _Tracer()
+    try:
+        graph = tracer.trace(model)
+    except InteropError:
+        raise
+    except Exception as error:
+        where = tracer.failed_in or type(model).__name__
+        raise InteropError(
+            f"{where}: torch.fx can't follow its forward ({' '.join(str(error).split())}); it must not depend on"
+            " the inputs' values: no if, loop or print on them, and x.shape[0] instead of len(x)"
+        ) from error
+    return _Reader(model, graph).read()
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model within torch.compile, DataParallel and the like; InteropError for what is no module."""
+    if not isinstance(model, nn.Module):
+        raise InteropError(f"expected a torch.nn.Module, not {type(model).__name__}")
+    for attribute in ("_orig_mod", "module"):
+        inner = getattr(model, attribute, None)
+        if isinstance(inner, nn.Module) and type(model).__module__.startswith("torch."):
+            return unwrapped(inner)
+    return model
+
+
+def own_parameters(module: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Weight and bias; InteropError if they are computed from others."""
+    names = dict(module.named_parameters())
+    if "weight" not in names or not set(names) <= {"weight", "bias"}:
+        raise InteropError(f"its weight is computed from {', '.join(names)}; remove the parametrisation")
+    return module.weight, module.bias
+
+
+def _named(path: str, module: nn.Module) -> str:
+    return f"{path} ({type(module).__name__})" if path else type(module).__name__
+
+
+@dataclass
+class _Reader:
+    model: nn.Module
+    graph: fx.Graph
+    linears: list[Linear] = field(default_factory=list)
+    formulas: list[tuple[tuple, str]] = field(default_factory=list)
+    """Of each Linear's preactivations what the next one takes, and where."""
+    slopes: list[str] = field(default_factory=list)
+
+    def read(self) -> Chain:
+        values: dict[fx.Node, Any] = {}
+        inputs = 0
+        for node in self.graph.nodes:
+            place = self.place(node)
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+            if node.op == "placeholder":
+                values[node] = node.args[0] if node.args else _Signal(0)
+                inputs += not node.args
+                if inputs > 1:
+                    raise InteropError(f"{place}: forward takes more than one input; one is supported")
+            elif node.op == "output":
+                return self.finished(args[0], place)
+            else:
+                try:
+                    values[node] = self.value(node, place, args, kwargs)
+                except InteropError as error:
+                    raise InteropError(f"{place}: {error}") from error.__cause__
+        raise AssertionError("a graph ends with its output")
+
+    def place(self, node: fx.Node) -> str:
+        """The module that a node is, or the module and the function that it calls."""
+        if node.op == "call_module":
+            return _named(str(node.target), self.model.get_submodule(str(node.target)))
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        path = stack[-1][0] if stack else ""
+        within = _named(path, self.model.get_submodule(path))
+        return f"{within}, {_name(node)}" if node.op.startswith("call") else within
+
+    def value(self, node: fx.Node, place: str, args: tuple, kwargs: dict) -> Any:
+        if self.changes_its_input(node) and len(node.all_input_nodes[0].users) > 1:
+            raise InteropError("it works in place on what is read elsewhere too; use its result alone")
+        if node.op == "get_attr":
+            return self.attribute(str(node.target))
+        if node.op == "call_module":
+            return self.module(
+                str(node.target), self.model.get_submodule(str(node.target)), args, kwargs, place
+            )
+        return self.function(_name(node), args, kwargs, place)
+
+    def changes_its_input(self, node: fx.Node) -> bool:
+        if node.op == "call_module":
+            return getattr(self.model.get_submodule(str(node.target)), "inplace", False)
+        return node.kwargs.get("inplace") is True or (
+            node.op == "call_method"
+            and str(node.target).endswith("_")
+            and not str(node.target).endswith("__")
+        )
+
+    def attribute(self, path: str) -> Any:
+        owner, _, name = path.rpartition(".")
+        value = getattr(self.model.get_submodule(owner), name)
+        if not isinstance(value, torch.Tensor):
+            return value
+        if value.numel() == 1 and not value.requires_grad and not value.is_meta:
+            return float(value)
+        return _Tensor(path, value)
+
+    def module(self, path: str, module: nn.Module, args: tuple, kwargs: dict, place: str) -> Any:
+        if len(args) != 1 or kwargs or not isinstance(args[0], _Signal):
+            raise InteropError(_refusal(type(module).__name__))
+        (signal,) = args
+        if isinstance(module, nn.Linear):
+            return self.linear(signal, Linear(path, *own_parameters(module)))
+        if isinstance(module, nn.Identity):
+            return signal
+        if isinstance(module, nn.Flatten):
+            return self.reshaped("flatten", signal, (module.start_dim, module.end_dim), place)
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            return _after_dropout(signal, module.p, module.training)
+        formula = torch_activations.of_module(module, signal.formula)
+        if formula is None:
+            raise InteropError(_refusal(type(module).__name__))
+        if isinstance(module, nn.PReLU) and module.weight.requires_grad:
+            self.slopes.append(path)
+        return _Signal(signal.layer, formula, place)
+
+    def function(self, name: str, args: tuple, kwargs: dict, place: str) -> Any:
+        signals = [a for a in (*args, *kwargs.values()) if isinstance(a, _Signal)]
+        if name in _SHAPES and (name != "getitem" or isinstance(args[0], _Shape)):
+            return _Shape()
+        if not signals and all(isinstance(a, _Shape | int) for a in args):
+            return _Shape()  # arithmetic of sizes
+        if name == "linear":
+            return self.linear_function(*args, **kwargs)
+        if name in _SAME and len(signals) == 1:
+            return signals[0]
+        if name in _RESHAPES or name == "squeeze":
+            return self.reshaped(name, args[0], (*args[1:], *kwargs.values()), place)
+        if name in _DROPOUTS:
+            return _after_dropout(args[0], *_dropout_arguments(*args[1:], **kwargs))
+        if not signals or not torch_activations.is_elementwise(name):
+            raise InteropError(_refusal(name))
+        if len({signal.layer for signal in signals}) > 1:
+            raise InteropError(
+                "it joins signals of different layers; residual connections are not covered by the theory: "
+                + SUPPORTED
+            )
+        for value in args:
+            if isinstance(value, _Tensor) and name != "prelu":
+                raise InteropError(
+                    f"{value.path} is no parameter of a Linear layer; supported are numbers here"
+                )
+        slope = next((a for a in args if isinstance(a, _Tensor)), None)
+        if slope is not None and slope.value.requires_grad:
+            self.slopes.append(slope.path)
+        values = tuple(_plain(a) for a in args)
+        formula = torch_activations.formula_of(name, values, {k: _plain(v) for k, v in kwargs.items()})
+        return _Signal(signals[0].layer, formula, place)
+
+    def linear_function(self, input=None, weight=None, bias=None):
+        if not isinstance(input, _Signal) or not isinstance(weight, _Tensor):
+            raise InteropError("the weight of a linear function must be a parameter of its own")
+        if bias is not None and not isinstance(bias, _Tensor):
+            raise InteropError("the bias of a linear function must be a parameter of its own")
+        path = weight.path.rpartition(".")[0] or weight.path
+        return self.linear(input, Linear(path, weight.value, None if bias is None else bias.value))
+
+    def linear(self, signal: _Signal, layer: Linear) -> _Signal:
+        for other in self.linears:
+            if layer.path == other.path:
+                raise InteropError("it is used twice; the parameters of layers must be independent")
+            if layer.weight is other.weight or (layer.bias is not None and layer.bias is other.bias):
+                raise InteropError(
+                    f"it shares parameters with {other.path}; the parameters of layers must be independent"
+                )
+        if signal.layer < len(self.linears):
+            raise InteropError(
+                f"it reads what {self.linears[signal.layer].path} reads too; layers must follow each other, without branches"
+            )
+        if signal.layer == 0 and signal.formula != Z:
+            raise InteropError(
+                f"an activation comes before the first Linear layer ({signal.place}): leave it out and apply it to"
+                " the inputs that you pass"
+            )
+        if signal.layer:
+            self.formulas.append((signal.formula, signal.place))
+        self.linears.append(layer)
+        return _Signal(len(self.linears))
+
+    def reshaped(self, name: str, signal: Any, shape: tuple, place: str) -> _Signal:
+        """Rows of inputs may be flattened; behind a Linear layer the shape is (N, n) and must stay so."""
+        shape = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else tuple(shape)
+        width = self.linears[-1].weight.shape[0] if self.linears else None
+        keeps_rows = {
+            "flatten": lambda: shape in ((1,), (1, -1)),
+            "squeeze": lambda: width == 1 and shape in ((1,), (-1,)),
+        }.get(name, lambda: len(shape) == 2 and (isinstance(shape[0], _Shape) or shape[0] == -1))
+        if not isinstance(signal, _Signal) or not keeps_rows():
+            raise InteropError("only (N, …) to (N, n) is supported, as flatten(1) does")
+        return signal
+
+    def finished(self, output: Any, place: str) -> Chain:
+        if not isinstance(output, _Signal):
+            raise InteropError(f"{place}: forward returns more than one tensor; one is supported")
+        if not self.linears:
+            raise InteropError(f"{place} has no Linear layer; {SUPPORTED}")
+        if output.layer < len(self.linears):
+            raise InteropError(f"{place}: {self.linears[-1].path} is not on the way to the output")
+        if output.formula != Z:
+            raise InteropError(
+                f"{output.place}: the model ends with an activation; the output layer must be Linear: leave {text(output.formula)}"
+                " out (put it into the loss), as the theory is about the logits"
+            )
+        activations = []
+        for formula, where in self.formulas:
+            try:
+                activations.append(as_activation(formula))
+            except ActivationError as error:
+                raise InteropError(f"{where}: {error}") from error
+        return Chain(tuple(self.linears), tuple(activations), tuple(self.slopes))
+
+
+def _name(node: fx.Node) -> str:
+    target: str | Callable = node.target
+    return torch_activations.canonical(target if isinstance(target, str) else target.__name__)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Signal):
+        return value.formula
+    return value.value if isinstance(value, _Tensor) else value
+
+
+def _dropout_arguments(p=0.5, training=True, inplace=False) -> tuple[float, bool]:
+    del inplace
+    return p, training
+
+
+def _after_dropout(signal: _Signal, p: float, training: bool) -> _Signal:
+    if training and p > 0:
+        raise InteropError(f"dropout (p = {p:g}) is on in train mode; call model.eval() first")
+    return signal
+
+
+def _refusal(name: str) -> str:
+    kind = next((words for part, words in _KINDS if part in name.lower()), "it is not supported")
+    return f"{kind}; {SUPPORTED}"

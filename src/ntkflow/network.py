@@ -1,0 +1,88 @@
+"""Any library's model as an MLP: what every entry point makes of its first argument."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .errors import InteropError, SpecError
+from .mlp import MLP
+
+if TYPE_CHECKING:
+    from .interop.lifted import Lifted
+
+_ACCEPTED = "an ntkflow.MLP, a torch.nn.Module, an equinox.nn.MLP, a flax.nnx.Sequential or (linen.Sequential, variables)"
+
+
+def as_mlp(network: Any, optimizer: Any = None) -> MLP:
+    """The MLP that a network is; an MLP is returned as it is.
+
+    C_W and C_b are read from the model's weights: exactly where they agree with one known scheme of initialisation, else as measured;
+    `ntkflow.network.read_initialisation` shows them with their errors. λ's are plain gradient descent's on the model's own parameters, λ_W =
+    n_{ℓ-1} and λ_b = 1, with which the NTK is Σ_θ (dz/dθ)(dz/dθ); 0 for what is frozen, or for biases that are not there. A warning says so
+    if the weights are not Gaussian, or if the model does not look like at initialisation.
+
+    Args:
+        network: an MLP; a `torch.nn.Module`, an `equinox.nn.MLP`, a `flax.nnx.Sequential` or a pair (`linen.Sequential`, its variables) of
+            dense layers with elementwise activations between them.
+        optimizer: of a torch model, a `torch.optim.SGD` without momentum and weight decay: each λ is then multiplied by the lr of its
+            group over the largest lr of all groups, which is the theory's η.
+
+    Raises:
+        InteropError: the model holds something else, which the message names, or the optimizer is another one.
+        SpecError: the network is none of these.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+        >>> ntkflow.as_mlp(model).C_W
+        (0.3333333333333333, 0.3333333333333333)
+    """
+    if isinstance(network, MLP):
+        if optimizer is not None:
+            raise SpecError("optimizer goes with a torch model; an MLP has lambda_b and lambda_W of its own")
+        return network
+    return _lifted(network, optimizer).mlp()
+
+
+def read_initialisation(network: Any):
+    """What a model's weights say of how they were drawn, layer by layer: an `ntkflow.interop.initialisation.Initialisation`.
+
+    Raises:
+        InteropError, SpecError: as of `as_mlp`; or the network is an MLP, which has no weights.
+    """
+    if isinstance(network, MLP):
+        raise SpecError("an MLP has no weights to read C_W and C_b from: it says them itself")
+    return _lifted(network, None).initialisation
+
+
+def _lifted(network: Any, optimizer: Any) -> Lifted:
+    if _is(network, "torch.nn", "Module"):
+        from .interop import torch
+
+        return torch.lifted(network, optimizer)
+    if optimizer is not None:
+        raise InteropError("optimizer goes with a torch model only")
+    if _is(network, "equinox", "Module"):
+        from .interop import equinox
+
+        return equinox.lifted(network)
+    if _is(network, "flax.nnx", "Module"):
+        from .interop import flax
+
+        return flax.lifted_nnx(network)
+    if _is(network, "flax.linen", "Module"):
+        raise InteropError("a linen module has no weights of its own: pass (module, variables)")
+    if isinstance(network, tuple) and len(network) == 2 and _is(network[0], "flax.linen", "Module"):
+        from .interop import flax
+
+        return flax.lifted_linen(*network)
+    hint = "; MLP.from_spec reads a table" if isinstance(network, Mapping) else ""
+    hint = "; MLP.from_toml reads a file" if isinstance(network, str) else hint
+    raise SpecError(f"the network must be {_ACCEPTED}, not {type(network).__name__}{hint}")
+
+
+def _is(network: Any, module: str, name: str) -> bool:
+    """Whether it is of that class, of a library that need not be there: what is not imported has made no model."""
+    kind = getattr(sys.modules.get(module), name, None)
+    return kind is not None and isinstance(network, kind)
