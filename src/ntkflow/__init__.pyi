@@ -6,6 +6,7 @@ from . import observables as observables
 from . import sampling as sampling
 from .activations import Activation, kinked
 from .comparison import Comparison, compare
+from .diagnosis import Diagnosis, diagnose
 from .errors import (
     ActivationError,
     ComponentError,
@@ -62,6 +63,7 @@ __all__ = [
     "ComponentError",
     "Criticality",
     "DataError",
+    "Diagnosis",
     "Ensemble",
     "FileError",
     "FirstStep",
@@ -87,6 +89,7 @@ __all__ = [
     "compare",
     "critical",
     "cross_entropy",
+    "diagnose",
     "draw_key",
     "ensemble",
     "flow",

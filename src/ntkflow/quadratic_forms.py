@@ -36,6 +36,7 @@ def variances(
         X: (N, n_0) finite inputs.
         v: (N, m).
         seed: of the sampling.
+        accuracy: the relative standard error of √variance that sampling stops at.
     """
     distinct, index = distinct_rows(X)
     vectors = np.eye(len(distinct))[index].T @ v
@@ -55,7 +56,7 @@ def variances(
         for source in sources:
             source.draw(rng, waiting)
         variance, squared_error = np.sum([source.estimates() for source in sources], axis=0)
-        waiting = np.flatnonzero(squared_error > (2 * ACCURACY * variance) ** 2)
+        waiting = np.flatnonzero(squared_error > (2 * accuracy * variance) ** 2)
         if sources[0].draws.max() >= _MOST:
             break
     return variance, np.sqrt(squared_error)

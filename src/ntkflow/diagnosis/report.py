@@ -1,0 +1,115 @@
+"""A diagnosis as one page of text."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..mlp import MLP
+from ..table import uncertain
+
+if TYPE_CHECKING:
+    from .diagnose import Diagnosis
+
+_WIDTH = 96
+_MOST_ROWS = 7
+_MOST_WIDTHS = 4
+
+
+def report(diagnosis: Diagnosis) -> str:
+    """The verdict, what to do, and a table of some layers."""
+    verdict = diagnosis.verdict
+    heading = "TRAINABLE" if verdict.trainable else f"NOT TRAINABLE: {verdict.cause}"
+    paragraphs = [f"{heading}   {network_line(diagnosis.mlp)}", verdict.words]
+    paragraphs += [f"What to do: {sentence}" for sentence in verdict.advice]
+    paragraphs += verdict.remarks
+    lines = [line for text in paragraphs for line in textwrap.wrap(text, _WIDTH, subsequent_indent="  ")]
+    return "\n".join(
+        [*lines, "", *_table(diagnosis), "", *_eigenvalue_lines(diagnosis), _sample_line(diagnosis)]
+    )
+
+
+def network_line(mlp: MLP) -> str:
+    """The network in a line: activation, widths, C_b and C_W."""
+    names = list(dict.fromkeys(sigma.name for sigma in mlp.activation)) or ["no activation"]
+    hidden = mlp.widths[1:-1]
+    if len(hidden) > _MOST_WIDTHS and len(set(hidden)) == 1:
+        widths = f"{mlp.widths[0]}-{hidden[0]}x{len(hidden)}-{mlp.widths[-1]}"
+    elif len(hidden) > _MOST_WIDTHS:
+        widths = f"{mlp.widths[0]}-{min(hidden)}..{max(hidden)}x{len(hidden)}-{mlp.widths[-1]}"
+    else:
+        widths = "-".join(map(str, mlp.widths))
+    return f"{'/'.join(names)} {widths}, C_W {_span(mlp.C_W)}, C_b {_span(mlp.C_b)}"
+
+
+def _span(values: tuple[float, ...]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:.3g}" if low == high else f"{low:.3g}..{high:.3g}"
+
+
+def _table(diagnosis: Diagnosis) -> list[str]:
+    m = diagnosis.measurements
+    header = ("layer", "G", "1-rho", "chi_par", "chi_perp", "NTK share %", "of biases %", "sd over seeds %")
+    rows = [header]
+    for ell in shown_layers(len(m.metric)):
+        rows.append(
+            (
+                str(ell + 1),
+                _number(m.metric[ell], ".3g"),
+                _number(m.apart[ell], ".2g"),
+                _number(m.chi_parallel[ell], ".4g"),
+                _number(m.chi_perpendicular[ell], ".4g"),
+                _number(100 * m.weight_share[ell], ".2g"),
+                _number(100 * m.bias_share[ell], ".2g"),
+                uncertain(100 * m.ntk_std[ell], 100 * m.ntk_std_truncation[ell]),
+            )
+        )
+    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.rjust(size) for cell, size in zip(row, sizes, strict=True)) for row in rows]
+
+
+def shown_layers(depth: int) -> list[int]:
+    """Some layers, evenly spread, the first and the last among them; from 0."""
+    return sorted(set(np.linspace(0, depth - 1, min(depth, _MOST_ROWS)).round().astype(int).tolist()))
+
+
+def _eigenvalue_lines(diagnosis: Diagnosis) -> list[str]:
+    m = diagnosis.measurements
+    if m.overflow is not None:
+        return []
+    least, largest = m.eigenvalues[[0, -1]]
+    N = len(m.eigenvalues)
+    line = f"Mean NTK of the output on {N} inputs: eigenvalues {_scientific(least, largest)} to {largest:.3g}"
+    lines = [f"{line}; contrast {_number(m.contrast, '.2g')}."]
+    if np.any(np.isfinite(m.eigenvalue_std)) and N > 1:
+        parts = []
+        for name, value, shift, spread in zip(
+            ("least", "largest"), m.extreme_eigenvalues, m.eigenvalue_shift, m.eigenvalue_std, strict=True
+        ):
+            if np.isfinite(spread):
+                parts.append(f"{name} {value:.3g} (1/n shift {shift:+.1%}, sd over seeds {spread:.0%})")
+        lines += textwrap.wrap(
+            f"On {len(m.fluctuating)} of them: {', '.join(parts)}.", _WIDTH, subsequent_indent="  "
+        )
+    return lines
+
+
+def _scientific(least: float, largest: float) -> str:
+    """The least eigenvalue, or that it is lost in rounding."""
+    return f"{least:.3g}" if least > 1e-13 * largest else "0 (to rounding)"
+
+
+def _sample_line(diagnosis: Diagnosis) -> str:
+    m = diagnosis.measurements
+    some = (
+        f"a random {len(m.samples)} of {diagnosis.inputs} inputs"
+        if len(m.samples) < diagnosis.inputs
+        else f"all {diagnosis.inputs} inputs"
+    )
+    return f"From {some}; G, rho: means over them; sd: of one neuron's NTK of one input, on {len(m.fluctuating)}; 28(2) is 28 +- 2."
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if np.isnan(value) else format(value + 0.0, form)
