@@ -1,5 +1,6 @@
 """C_W and C_b read from weights: schemes that are recognised, measurements within their errors, and trained networks found out."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -11,14 +12,13 @@ from torch import nn
 import ntkflow
 from ntkflow.interop import independence, initialisation
 
-
 torch.set_num_threads(1)  # workers share the cores
 
 
 def model(activation=nn.ReLU, widths=(64, 128, 128, 10), bias=True, seed=0):
     torch.manual_seed(seed)
     modules = []
-    for n, m in zip(widths, widths[1:], strict=False):
+    for n, m in itertools.pairwise(widths):
         modules += [nn.Linear(n, m, bias), activation()]
     return nn.Sequential(*modules[:-1])
 
