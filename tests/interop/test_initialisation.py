@@ -101,7 +101,7 @@ def test_schemes_that_both_agree_are_not_guessed():
 
 def test_zero_weights_few_biases_and_no_biases():
     network = model()
-    nn.init.zeros_(network[-1].weight)
+    nn.init.zeros_(network[-1].get_parameter("weight"))
     assert ntkflow.read_initialisation(network).weights[-1] == "zero"
     assert ntkflow.read_initialisation(network).C_W[-1] == 0
     tiny = ntkflow.read_initialisation(model(widths=(1, 1, 1)))
@@ -137,7 +137,7 @@ def test_other_ways_of_drawing_are_found_out(weights, biases, words):
     network = drawn(weights, biases)
     with pytest.warns(UserWarning, match=rf"does not look like at initialisation.*{words}.*before training"):
         mlp = ntkflow.as_mlp(network)
-    W = network[2].weight.detach().double()
+    W = network[2].get_parameter("weight").detach().double()
     assert mlp.C_W[1] == pytest.approx(128 * float((W**2).mean()), rel=0.2)
 
 
