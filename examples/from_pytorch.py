@@ -43,7 +43,7 @@ def ntk(model: nn.Module, X: np.ndarray) -> np.ndarray:
         return functional_call(model, p, x[None])[0, 0]
 
     J = vmap(jacrev(output), (None, 0))(weights, torch.tensor(X, dtype=torch.float32))
-    return sum(j.flatten(1) @ j.flatten(1).T for j in J.values()).detach().numpy()
+    return torch.stack([j.flatten(1) @ j.flatten(1).T for j in J.values()]).sum(0).detach().numpy()
 
 
 def train(model: nn.Module, X: np.ndarray, y: np.ndarray) -> nn.Module:

@@ -1,5 +1,6 @@
 """C_W and C_b read from weights: schemes that are recognised, measurements within their errors, and trained networks found out."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -11,14 +12,13 @@ from torch import nn
 import ntkflow
 from ntkflow.interop import independence, initialisation
 
-
 torch.set_num_threads(1)  # workers share the cores
 
 
 def model(activation=nn.ReLU, widths=(64, 128, 128, 10), bias=True, seed=0):
     torch.manual_seed(seed)
     modules = []
-    for n, m in zip(widths, widths[1:], strict=False):
+    for n, m in itertools.pairwise(widths):
         modules += [nn.Linear(n, m, bias), activation()]
     return nn.Sequential(*modules[:-1])
 
@@ -101,7 +101,7 @@ def test_schemes_that_both_agree_are_not_guessed():
 
 def test_zero_weights_few_biases_and_no_biases():
     network = model()
-    nn.init.zeros_(network[-1].weight)
+    nn.init.zeros_(network[-1].get_parameter("weight"))
     assert ntkflow.read_initialisation(network).weights[-1] == "zero"
     assert ntkflow.read_initialisation(network).C_W[-1] == 0
     tiny = ntkflow.read_initialisation(model(widths=(1, 1, 1)))
@@ -137,7 +137,7 @@ def test_other_ways_of_drawing_are_found_out(weights, biases, words):
     network = drawn(weights, biases)
     with pytest.warns(UserWarning, match=rf"does not look like at initialisation.*{words}.*before training"):
         mlp = ntkflow.as_mlp(network)
-    W = network[2].weight.detach().double()
+    W = network[2].get_parameter("weight").detach().double()
     assert mlp.C_W[1] == pytest.approx(128 * float((W**2).mean()), rel=0.2)
 
 

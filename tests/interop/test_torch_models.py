@@ -283,7 +283,8 @@ def stacked_ntk(models, X):
         return jacrev(lambda p: functional_call(models[0], (p, b), x[None])[0])(p)
 
     J = vmap(vmap(jacobian, (None, None, 0)), (0, 0, None))(weights, buffers, torch.tensor(X))
-    return sum(torch.einsum("maip,mbjp->mijab", *(j.flatten(3),) * 2) for j in J.values()).detach().numpy()
+    H = [torch.einsum("maip,mbjp->mijab", j.flatten(3), j.flatten(3)) for j in J.values()]
+    return torch.stack(H).sum(0).detach().numpy()
 
 
 def drawn(seeds, activation, n=64, gaussian=None):
@@ -307,7 +308,7 @@ def test_ntk_of_one_model_is_the_sum_over_its_parameters(rng):
     mlp, params = interop.from_module(model)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     J = vmap(jacrev(lambda p, x: functional_call(model, p, x)), (None, 0))(trained, torch.tensor(X))
-    H = sum(torch.einsum("aip,bjp->ijab", *(j.flatten(2),) * 2) for j in J.values())
+    H = torch.stack([torch.einsum("aip,bjp->ijab", j.flatten(2), j.flatten(2)) for j in J.values()]).sum(0)
     assert np.allclose(finite.ntk(mlp, params, X), H.detach().numpy(), rtol=1e-11, atol=1e-13)
 
 
@@ -335,7 +336,8 @@ def test_networks_as_torch_draws_them(activation, gaussian, rng):
         assert mlp.C_W == (1 / 3,) * 3
     else:
         assert np.allclose(mlp.C_W, 1.5, rtol=0.1) and np.allclose(mlp.C_b, 0.1, rtol=0.5)
-        mlp = ntkflow.MLP(mlp.widths, mlp.activation, *gaussian, mlp.lambda_b, mlp.lambda_W)
+        C_b, C_W = gaussian
+        mlp = ntkflow.MLP(mlp.widths, mlp.activation, C_b, C_W, mlp.lambda_b, mlp.lambda_W)
         flow = ntkflow.flow(mlp, X)
         last = flow[-1]
     own = H[:, [0, 1], [0, 1]]

@@ -80,9 +80,11 @@ class Initialisation:
                 f"; and {more} more such marks" if more > 0 else ""
             )
             return [
-                f"the model does not look like at initialisation ({shown}). The theory is about random networks: the numbers are"
-                " those of networks drawn with the variances of these weights, not of this one. Pass the model before training, or"
-                " an ntkflow.MLP with the C_W and C_b that are meant"
+                (
+                    f"the model does not look like at initialisation ({shown}). The theory is about random networks: the numbers are"
+                    " those of networks drawn with the variances of these weights, not of this one. Pass the model before training, or"
+                    " an ntkflow.MLP with the C_W and C_b that are meant"
+                )
             ]
         return [
             f"the weights of {_listed(names)} are {kind}, the theory's Gaussian: their fourth cumulant, {_FOURTH[kind]:g}, gives G1, H1 and"

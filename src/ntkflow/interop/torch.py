@@ -10,14 +10,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.modules.lazy import LazyModuleMixin
 
 from ..errors import InteropError
 from ..finite.parameters import Parameters, checked
 from ..mlp import MLP
 from .initialisation import Initialisation, LayerWeights
 from .lifted import Lifted
-from .torch_graph import chain_of, own_parameters
+from .torch_graph import chain_of, is_lazy, own_parameters
 from .torch_rates import rates
 
 
@@ -140,7 +139,7 @@ def _linears(model: nn.Module) -> list[nn.Linear]:
     for name, module in model.named_modules():
         if not isinstance(module, nn.Linear):
             continue
-        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        if is_lazy(module):
             raise InteropError(f"{name}: a lazy Linear has no size before the first call of the model")
         try:
             own_parameters(module)

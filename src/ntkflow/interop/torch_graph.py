@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.nn.modules.lazy import LazyModuleMixin
+from torch.fx.node import map_arg
 
 from ..activations import Activation
 from ..errors import ActivationError, InteropError
@@ -115,7 +115,7 @@ def chain_of(model: nn.Module) -> Chain:
     """
     model = unwrapped(model)
     for path, module in model.named_modules():
-        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        if is_lazy(module):
             raise InteropError(f"{_named(path, module)}: it has no size before the first call of the model")
         if module._forward_hooks or module._forward_pre_hooks:
             raise InteropError(f"{_named(path, module)}: its forward hooks would be lost; remove them first")
@@ -146,6 +146,11 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
+def is_lazy(module: nn.Module) -> bool:
+    """Whether it has no size before the first call of the model."""
+    return any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters(recurse=False))
+
+
 def own_parameters(module: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Weight and bias; InteropError if they are computed from others."""
     names = dict(module.named_parameters())
@@ -172,7 +177,7 @@ class _Reader:
         inputs = 0
         for node in self.graph.nodes:
             place = self.place(node)
-            args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+            args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
             if node.op == "placeholder":
                 values[node] = node.args[0] if node.args else _Signal(0)
                 inputs += not node.args
@@ -309,7 +314,7 @@ class _Reader:
 
     def reshaped(self, name: str, signal: Any, shape: tuple, place: str) -> _Signal:
         """Rows of inputs may be flattened; behind a Linear layer the shape is (N, n) and must stay so."""
-        shape = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else tuple(shape)
+        shape = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
         width = self.linears[-1].weight.shape[0] if self.linears else None
         keeps_rows = {
             "flatten": lambda: shape in ((1,), (1, -1)),
