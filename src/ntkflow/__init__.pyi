@@ -41,12 +41,13 @@ from .finite import (
     tensorial,
     train,
 )
+from .flow_result import Flow
 from .mean_kernels import kernels, open_kernels
 from .mlp import MLP
 from .observables import FirstStep, JointDistribution, interlayer, joint, predict_first_step
 from .propagate import flow, store_kernels
 from .sampling import Ensemble, LayerEstimates, OutputNTK, draw_key, ensemble, output_ntk
-from .statistics import Flow, LayerStatistics
+from .statistics import LayerStatistics
 from .traced import TracedLayer, traced_flow
 from .verification import Verification, verify
 from .version import __version__

@@ -8,8 +8,9 @@ from statistics import NormalDist
 import numpy as np
 
 from .errors import ComponentError, DataError
+from .flow_result import Flow
 from .sampling import Ensemble, LayerEstimates
-from .statistics import TENSORS, Flow, LayerStatistics
+from .statistics import TENSORS, LayerStatistics
 
 FALSE_ALARM = 1e-3
 """Of the whole comparison or verification, if theory and sampling agree."""

@@ -13,6 +13,7 @@ from .coinciding import distinct_rows, kernel_tables
 from .components import Layout, sample_sets
 from .error_estimates import poor_tensor, warning_of_errors
 from .errors import ComponentError, DataError
+from .flow_result import Flow
 from .gaussian import SampleSets
 from .mean_kernels import block_of, has_tiles, mean_flow, write_kernels
 from .memory import check_memory, give_back
@@ -20,7 +21,7 @@ from .mlp import MLP
 from .near_duplicates import NearDuplicates
 from .recursions.symmetry import SYMMETRIES, orbits
 from .runs import all_layers, of_pairs
-from .statistics import TENSORS, Flow, LayerStatistics, natural_scales
+from .statistics import TENSORS, LayerStatistics, natural_scales
 from .tiles.run import tiled_flow
 from .truncation import warning_of_width
 from .two_byte import TwoByteArray

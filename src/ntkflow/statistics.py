@@ -1,26 +1,19 @@
-"""LayerStatistics and Flow: the tensors of every layer by name, and what a user derives from them first."""
+"""LayerStatistics: the tensors of a layer by name, and what a user derives from them first."""
 
 from __future__ import annotations
 
 import functools
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import ClassVar
 
 import numpy as np
 
-from . import storage
-from .errors import ComponentError, FileError
-from .lazy import OnDisk, Tables
+from .errors import ComponentError
+from .lazy import Tables
 from .mlp import MLP
-from .tiles.store import NAMES as TILED
 from .truncation import ESTIMATED, Expansion, estimate, expanded, fluctuations
-from .version import __version__
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 TENSORS = {
     "V": ("alpha1", "alpha2", "alpha3", "alpha4"),
@@ -33,9 +26,9 @@ MADE_OF = {
     "G": "GG", "H": "HH", "G1": "GG", "H1": "HH", "V": "GGGG", "D": "GGHH", "F": "GHGH", "A": "HHHH", "B": "HHHH"
 }  # fmt: skip
 """The product of G and H that a component is as large as: for each of its samples, in the order of the axes, √G or √H there."""
-_MEANS = ("G", "H", "G1", "H1")
+MEANS = ("G", "H", "G1", "H1")
 _PAIRWISE = ("ntk_mean", "mean_correction", "ntk_variance", "ntk_std", "ntk_preactivation_correlation")
-_SPLIT = ("bias_contributions", "weight_contributions")
+SPLIT = ("bias_contributions", "weight_contributions")
 
 
 _ROUNDOFF = 1e-11
@@ -44,7 +37,7 @@ _ROUNDOFF = 1e-11
 def natural_scales(values: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The size of the products of G and H that each tensor is made of."""
     largest = {kernel: float(np.abs(values[kernel]).max()) for kernel in ("G", "H")}
-    made_of = MADE_OF | dict.fromkeys(_SPLIT, MADE_OF["H"])
+    made_of = MADE_OF | dict.fromkeys(SPLIT, MADE_OF["H"])
     return {
         name: math.prod(largest[kernel] ** 0.5 for kernel in kernels) for name, kernels in made_of.items()
     }
@@ -68,7 +61,7 @@ class LayerStatistics:
     below: LayerStatistics | None = None
     """The layer below; None for layer 1, and where there are no tensors."""
 
-    NAMES: ClassVar = (*_MEANS, *_SPLIT, *TENSORS)
+    NAMES: ClassVar = (*MEANS, *SPLIT, *TENSORS)
     ELSEWHERE: ClassVar = 'is not held by this flow; ask for components="pairs" or "all"'
 
     def __getattr__(self, name: str) -> np.ndarray:
@@ -124,10 +117,10 @@ class LayerStatistics:
 
     def component(self, name: str, *samples: int) -> float:
         """One component, samples in the order of the tensor's axes; ComponentError if the flow does not hold it."""
-        rank = 2 if name in _MEANS else 4
-        if name not in (*_MEANS, *TENSORS) or len(samples) != rank:
+        rank = 2 if name in MEANS else 4
+        if name not in (*MEANS, *TENSORS) or len(samples) != rank:
             raise ComponentError(
-                f"no component {name}{samples}: {', '.join(_MEANS)} take two samples, {', '.join(TENSORS)} four"
+                f"no component {name}{samples}: {', '.join(MEANS)} take two samples, {', '.join(TENSORS)} four"
             )
         limits = self.G.shape if rank == 2 else (len(self.G),) * 4
         if not all(0 <= a < limit for a, limit in zip(samples, limits, strict=True)):
@@ -303,9 +296,9 @@ class LayerStatistics:
 
     def block(self, name: str, rows, cols) -> np.ndarray:
         """The train/test block of a tensor or a derived (N, N) quantity: 1, 3 (first of each pair) in rows, 2, 4 in cols."""
-        if name not in (*_MEANS, *TENSORS, *_PAIRWISE):
+        if name not in (*MEANS, *TENSORS, *_PAIRWISE):
             raise ComponentError(
-                f"there is no block of {name!r}; there is of {', '.join((*_MEANS, *TENSORS, *_PAIRWISE))}"
+                f"there is no block of {name!r}; there is of {', '.join((*MEANS, *TENSORS, *_PAIRWISE))}"
             )
         value = getattr(self, name)
         value = value() if name in _PAIRWISE else value
@@ -321,170 +314,3 @@ def _same(neurons: str) -> bool:
     if neurons not in ("same", "different"):
         raise ComponentError(f'neurons must be "same" or "different", not {neurons!r}')
     return neurons == "same"
-
-
-Statistics = TypeVar("Statistics", bound=LayerStatistics)
-
-
-class Layered(Generic[Statistics]):
-    """A network, its inputs and the statistics of each layer: `x[1]` … `x[L]`, `x[-1]` the last."""
-
-    mlp: MLP
-    X: np.ndarray
-    components: str | list
-    layers: list[Statistics]
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __iter__(self) -> Iterator[Statistics]:
-        return iter(self.layers)
-
-    def __getitem__(self, layer: int) -> Statistics:
-        if not (1 <= layer <= len(self) or -len(self) <= layer <= -1):
-            raise IndexError(f"layers are 1 … {len(self)} (or negative, from the last), not {layer}")
-        return self.layers[layer - 1 if layer > 0 else layer]
-
-
-@dataclass(frozen=True, eq=False)
-class Flow(Layered[LayerStatistics]):
-    """What the theory says of each layer: `flow[1]` … `flow[L]`, `flow[-1]` the last.
-
-    With inputs `X2` too, G and H are the block between X (rows) and X2 (columns).
-    """
-
-    mlp: MLP
-    X: np.ndarray
-    components: str | list
-    layers: list[LayerStatistics]
-    X2: np.ndarray | None = None
-
-    def equals(self, other: Flow) -> bool:
-        """Whether network, inputs, components and every number are the same."""
-        return (
-            self.mlp.to_spec() == other.mlp.to_spec()
-            and np.array_equal(self.X, other.X)
-            and _equal(self.X2, other.X2)
-            and self.components == other.components
-            and all(
-                a.keys() == b.keys() and all(np.array_equal(a[n], b[n], equal_nan=True) for n in a)
-                for s, t in zip(self, other, strict=True)
-                for a, b in ((s.values, t.values), (s.errors, t.errors))
-            )
-        )
-
-    def to_xarray(self) -> xr.Dataset:
-        """Every array with named dimensions, stacked over `layer`; the specification in the attributes."""
-        import xarray as xr
-
-        data: dict[str, tuple] = {"X": (("sample", "input"), self.X)}
-        if self.X2 is not None:
-            data["X2"] = (("sample2", "input"), self.X2)
-        L = len(self)
-        for name in self.layers[0].values:
-            for suffix, tables in (("", [s.values for s in self]), ("_error", [s.errors for s in self])):
-                arrays = [table[name] for table in tables]
-                if name in _SPLIT:
-                    full = np.zeros((L, L, *arrays[0].shape[1:]))
-                    for ell, array in enumerate(arrays):
-                        full[ell, : ell + 1] = array
-                    dims = ("layer", "source_layer", "alpha1", "alpha2")
-                else:
-                    full = np.stack(arrays)
-                    dims = ("layer", *TENSORS.get(name, ("alpha1", "alpha2")))
-                    if full.ndim == 6:
-                        dims = ("layer", "set", *(d.replace("alpha", "slot") for d in dims[1:]))
-                data[name + suffix] = (dims, full)
-        coords = {"layer": np.arange(1, L + 1), "source_layer": np.arange(1, L + 1)}
-        sets = self.layers[0].sets
-        if sets is not None:
-            data["sets"] = (("set", "slot"), sets)
-        return xr.Dataset(data, coords, self.attributes)
-
-    @property
-    def attributes(self) -> dict[str, str]:
-        """The whole specification, as it stands in files."""
-        return {
-            "mlp": json.dumps(self.mlp.to_spec()),
-            "components": json.dumps(self.components, default=int),
-            "callable_activations": json.dumps([a.name for a in self.mlp.activation if not a.registered]),
-            "ntkflow_version": __version__,
-        }
-
-    @classmethod
-    def from_xarray(cls, dataset: xr.Dataset, activation=None) -> Flow:
-        """The Flow that `to_xarray` wrote; a callable activation must be passed again."""
-        try:
-            spec = json.loads(dataset.attrs["mlp"])
-            components = json.loads(dataset.attrs["components"])
-            unknown = list(json.loads(dataset.attrs["callable_activations"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise FileError(
-                f"this is not a flow, or it is damaged: its attributes don't fit ({error})"
-            ) from error
-        if activation is not None:
-            spec["activation"] = activation
-        elif unknown:
-            raise FileError(
-                f"this flow's activation {unknown[0]} is a callable: pass it again as activation=…"
-            )
-        mlp = MLP.from_spec(spec)
-        _check_arrays(dataset, mlp, components)
-        sets = dataset["sets"].values if "sets" in dataset else None
-        names = [n for n in (*_MEANS, *_SPLIT, *TENSORS) if n in dataset]
-        largest = dataset["largest"].max("tile").values if "largest" in dataset else None
-
-        def at(name: str, ell: int):
-            array = dataset[name][ell - 1]
-            array = array[:ell] if name.removesuffix("_error") in _SPLIT else array
-            if largest is None:
-                return array.values
-            kind = int(name.endswith("_error"))
-            tensor = name.removesuffix("_error")
-            top = largest[ell - 1, TILED.index(tensor), kind] if tensor in TILED else None
-            return OnDisk(array, f"{name} of layer {ell}", top)
-
-        layers: list[LayerStatistics] = []
-        for ell in range(1, mlp.depth + 1):
-            values, errors = (Tables({n: at(n + suffix, ell) for n in names}) for suffix in ("", "_error"))
-            layers.append(LayerStatistics(mlp, ell, sets, values, errors, layers[-1] if layers else None))
-        X2 = dataset["X2"].values if "X2" in dataset else None
-        return cls(mlp, dataset["X"].values, components, layers, X2)
-
-    def save(self, path, overwrite: bool = False) -> None:
-        """Write NetCDF (`.nc`) or Zarr (`.zarr`); FileError if it can't, or exists and `overwrite` is not set."""
-        storage.write(self.to_xarray(), path, overwrite)
-
-    @classmethod
-    def load(cls, path, activation=None) -> Flow:
-        """Read what `save` wrote, or a finished store, whose tensors are read when they are looked at.
-
-        FileError if it is missing, unreadable, unfinished or not a flow.
-        """
-        return cls.from_xarray(storage.read(path), activation)
-
-
-def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    return a is b if a is None or b is None else np.array_equal(a, b)
-
-
-def _check_arrays(dataset: xr.Dataset, mlp: MLP, components) -> None:
-    """FileError unless every array is there, numeric and of the shape that the specification gives it."""
-    names = ["G", "H", *_SPLIT] if components == "mean" else [*_MEANS, *_SPLIT, *TENSORS]
-    missing = [name for n in names for name in (n, f"{n}_error") if name not in dataset]
-    missing += [name for name in ("X", *(["sets"] if components != "mean" else [])) if name not in dataset]
-    if missing:
-        raise FileError(f"this is not a flow, or it is damaged: {missing[0]} is missing")
-    for name in names:
-        array = dataset[name]
-        N, N2 = dataset.sizes["sample"], dataset.sizes["sample2" if "X2" in dataset else "sample"]
-        expected = {"layer": mlp.depth, "alpha1": N, "alpha2": N2}
-        sizes = {dim: array.sizes[dim] for dim in expected if dim in array.sizes}
-        if (
-            array.dtype.kind != "f"
-            or "layer" not in sizes
-            or any(expected[dim] != n for dim, n in sizes.items())
-        ):
-            raise FileError(
-                f"this is not a flow, or it is damaged: {name} does not fit the network and inputs"
-            )

@@ -10,10 +10,11 @@ import numpy as np
 from .comparison import joint_threshold, z_scores
 from .errors import DataError
 from .finite.parameters import whole_number
+from .flow_result import Flow
 from .mlp import MLP
 from .propagate import flow as predict
 from .sampling import Ensemble, ensemble
-from .statistics import TENSORS, Flow
+from .statistics import TENSORS
 
 Progress = Callable[[int, int, str], None]
 _CORRECTIONS = {"G1": "G", "H1": "H"}

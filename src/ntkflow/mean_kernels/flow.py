@@ -10,11 +10,12 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from ..flow_result import Flow
 from ..lazy import Tables
 from ..memory import check_memory
 from ..mlp import MLP
 from ..recursions import means
-from ..statistics import Flow, LayerStatistics
+from ..statistics import LayerStatistics
 from .core import Expectations
 from .errors import RelativeErrors, relative_errors
 from .tiles import Block, Tile, Tiles, place

@@ -21,7 +21,7 @@ from ..errors import DataError, MemoryRequestError, ObservableError
 from ..finite.descent import checked_eta
 from ..finite.losses import mse
 from ..finite.parameters import as_numpy, key_of, whole_number
-from ..statistics import Flow
+from ..flow_result import Flow
 from .joint import JointDistribution, joint, warn_of_width
 from .mse_step import mse_moments
 from .sampler import draw, metric_spread

@@ -12,9 +12,10 @@ import numpy as np
 
 from ..errors import ComponentError, DataError
 from ..finite.parameters import key_of, layer_number, whole_number
+from ..flow_result import Flow
 from ..gaussian.functions import TOLERANCE, Integration
 from ..memory import check_memory
-from ..statistics import Flow, LayerStatistics
+from ..statistics import LayerStatistics
 from . import cumulants, expansion, intralayer
 from .action import QuarticAction, quartic_action
 from .entries import NTK, ZZ, At, Z, checked_entry, ntk_at, preactivations_at

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from rich.table import Table
 
-from ..statistics import Flow
+from ..flow_result import Flow
 from .expansion import Expanded
 from .expressions import parse
 from .first_step import FirstStep

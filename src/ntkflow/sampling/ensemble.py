@@ -8,9 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import ComponentError
+from ..flow_result import Layered
 from ..lazy import Tables
 from ..mlp import MLP
-from ..statistics import TENSORS, Layered, LayerStatistics
+from ..statistics import TENSORS, LayerStatistics
 from .estimators import Sums, estimates
 
 ESTIMATED = ("G", "H", *TENSORS, "zH")

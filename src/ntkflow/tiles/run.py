@@ -15,11 +15,12 @@ from ..components import Layout
 from ..error_estimates import errors_of, poor_tensor
 from ..errors import DataError
 from ..finite.parameters import whole_number
+from ..flow_result import Flow
 from ..gaussian import SampleSets
 from ..mlp import MLP
 from ..near_duplicates import NearDuplicates
 from ..runs import Kernels, both_runs, estimated, of_pairs, sets_at_once
-from ..statistics import TENSORS, Flow, LayerStatistics, natural_scales
+from ..statistics import TENSORS, LayerStatistics, natural_scales
 from ..store import digest, exists_to_resume
 from .plan import Plan, Tile, block_for, too_little, working_set
 from .store import NAMES, TileStore

@@ -1,0 +1,187 @@
+"""Flow: what the theory says of every layer of a network, in memory and on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+
+from . import storage
+from .errors import FileError
+from .lazy import OnDisk, Tables
+from .mlp import MLP
+from .statistics import MEANS, SPLIT, TENSORS, LayerStatistics
+from .tiles.store import NAMES as TILED
+from .version import __version__
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Statistics = TypeVar("Statistics", bound=LayerStatistics)
+
+
+class Layered(Generic[Statistics]):
+    """A network, its inputs and the statistics of each layer: `x[1]` … `x[L]`, `x[-1]` the last."""
+
+    mlp: MLP
+    X: np.ndarray
+    components: str | list
+    layers: list[Statistics]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Statistics]:
+        return iter(self.layers)
+
+    def __getitem__(self, layer: int) -> Statistics:
+        if not (1 <= layer <= len(self) or -len(self) <= layer <= -1):
+            raise IndexError(f"layers are 1 … {len(self)} (or negative, from the last), not {layer}")
+        return self.layers[layer - 1 if layer > 0 else layer]
+
+
+@dataclass(frozen=True, eq=False)
+class Flow(Layered[LayerStatistics]):
+    """What the theory says of each layer: `flow[1]` … `flow[L]`, `flow[-1]` the last.
+
+    With inputs `X2` too, G and H are the block between X (rows) and X2 (columns).
+    """
+
+    mlp: MLP
+    X: np.ndarray
+    components: str | list
+    layers: list[LayerStatistics]
+    X2: np.ndarray | None = None
+
+    def equals(self, other: Flow) -> bool:
+        """Whether network, inputs, components and every number are the same."""
+        return (
+            self.mlp.to_spec() == other.mlp.to_spec()
+            and np.array_equal(self.X, other.X)
+            and _equal(self.X2, other.X2)
+            and self.components == other.components
+            and all(
+                a.keys() == b.keys() and all(np.array_equal(a[n], b[n], equal_nan=True) for n in a)
+                for s, t in zip(self, other, strict=True)
+                for a, b in ((s.values, t.values), (s.errors, t.errors))
+            )
+        )
+
+    def to_xarray(self) -> xr.Dataset:
+        """Every array with named dimensions, stacked over `layer`; the specification in the attributes."""
+        import xarray as xr
+
+        data: dict[str, tuple] = {"X": (("sample", "input"), self.X)}
+        if self.X2 is not None:
+            data["X2"] = (("sample2", "input"), self.X2)
+        L = len(self)
+        for name in self.layers[0].values:
+            for suffix, tables in (("", [s.values for s in self]), ("_error", [s.errors for s in self])):
+                arrays = [table[name] for table in tables]
+                if name in SPLIT:
+                    full = np.zeros((L, L, *arrays[0].shape[1:]))
+                    for ell, array in enumerate(arrays):
+                        full[ell, : ell + 1] = array
+                    dims = ("layer", "source_layer", "alpha1", "alpha2")
+                else:
+                    full = np.stack(arrays)
+                    dims = ("layer", *TENSORS.get(name, ("alpha1", "alpha2")))
+                    if full.ndim == 6:
+                        dims = ("layer", "set", *(d.replace("alpha", "slot") for d in dims[1:]))
+                data[name + suffix] = (dims, full)
+        coords = {"layer": np.arange(1, L + 1), "source_layer": np.arange(1, L + 1)}
+        sets = self.layers[0].sets
+        if sets is not None:
+            data["sets"] = (("set", "slot"), sets)
+        return xr.Dataset(data, coords, self.attributes)
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The whole specification, as it stands in files."""
+        return {
+            "mlp": json.dumps(self.mlp.to_spec()),
+            "components": json.dumps(self.components, default=int),
+            "callable_activations": json.dumps([a.name for a in self.mlp.activation if not a.registered]),
+            "ntkflow_version": __version__,
+        }
+
+    @classmethod
+    def from_xarray(cls, dataset: xr.Dataset, activation=None) -> Flow:
+        """The Flow that `to_xarray` wrote; a callable activation must be passed again."""
+        try:
+            spec = json.loads(dataset.attrs["mlp"])
+            components = json.loads(dataset.attrs["components"])
+            unknown = list(json.loads(dataset.attrs["callable_activations"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileError(
+                f"this is not a flow, or it is damaged: its attributes don't fit ({error})"
+            ) from error
+        if activation is not None:
+            spec["activation"] = activation
+        elif unknown:
+            raise FileError(
+                f"this flow's activation {unknown[0]} is a callable: pass it again as activation=…"
+            )
+        mlp = MLP.from_spec(spec)
+        _check_arrays(dataset, mlp, components)
+        sets = dataset["sets"].values if "sets" in dataset else None
+        names = [n for n in (*MEANS, *SPLIT, *TENSORS) if n in dataset]
+        largest = dataset["largest"].max("tile").values if "largest" in dataset else None
+
+        def at(name: str, ell: int):
+            array = dataset[name][ell - 1]
+            array = array[:ell] if name.removesuffix("_error") in SPLIT else array
+            if largest is None:
+                return array.values
+            kind = int(name.endswith("_error"))
+            tensor = name.removesuffix("_error")
+            top = largest[ell - 1, TILED.index(tensor), kind] if tensor in TILED else None
+            return OnDisk(array, f"{name} of layer {ell}", top)
+
+        layers: list[LayerStatistics] = []
+        for ell in range(1, mlp.depth + 1):
+            values, errors = (Tables({n: at(n + suffix, ell) for n in names}) for suffix in ("", "_error"))
+            layers.append(LayerStatistics(mlp, ell, sets, values, errors, layers[-1] if layers else None))
+        X2 = dataset["X2"].values if "X2" in dataset else None
+        return cls(mlp, dataset["X"].values, components, layers, X2)
+
+    def save(self, path, overwrite: bool = False) -> None:
+        """Write NetCDF (`.nc`) or Zarr (`.zarr`); FileError if it can't, or exists and `overwrite` is not set."""
+        storage.write(self.to_xarray(), path, overwrite)
+
+    @classmethod
+    def load(cls, path, activation=None) -> Flow:
+        """Read what `save` wrote, or a finished store, whose tensors are read when they are looked at.
+
+        FileError if it is missing, unreadable, unfinished or not a flow.
+        """
+        return cls.from_xarray(storage.read(path), activation)
+
+
+def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    return a is b if a is None or b is None else np.array_equal(a, b)
+
+
+def _check_arrays(dataset: xr.Dataset, mlp: MLP, components) -> None:
+    """FileError unless every array is there, numeric and of the shape that the specification gives it."""
+    names = ["G", "H", *SPLIT] if components == "mean" else [*MEANS, *SPLIT, *TENSORS]
+    missing = [name for n in names for name in (n, f"{n}_error") if name not in dataset]
+    missing += [name for name in ("X", *(["sets"] if components != "mean" else [])) if name not in dataset]
+    if missing:
+        raise FileError(f"this is not a flow, or it is damaged: {missing[0]} is missing")
+    for name in names:
+        array = dataset[name]
+        N, N2 = dataset.sizes["sample"], dataset.sizes["sample2" if "X2" in dataset else "sample"]
+        expected = {"layer": mlp.depth, "alpha1": N, "alpha2": N2}
+        sizes = {dim: array.sizes[dim] for dim in expected if dim in array.sizes}
+        if (
+            array.dtype.kind != "f"
+            or "layer" not in sizes
+            or any(expected[dim] != n for dim, n in sizes.items())
+        ):
+            raise FileError(
+                f"this is not a flow, or it is damaged: {name} does not fit the network and inputs"
+            )
