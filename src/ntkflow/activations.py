@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .errors import ActivationError
+from .spelling import did_you_mean
 
 # No derivative tells this preactivation from 0, but for the side of a kink.
 NEXT_TO_ZERO = 1e-200
@@ -229,12 +230,14 @@ def activation(spec: str | Mapping | Callable | Activation) -> Activation:
             raise ActivationError(f"activation: the key 'name' is missing in {spec!r}")
         name = parameters.pop("name")
         if not isinstance(name, str) or name not in _REGISTRY:
-            raise ActivationError(f"activation {name!r} is unknown; known are {', '.join(sorted(_REGISTRY))}")
+            raise ActivationError(
+                f"activation {name!r} is unknown{did_you_mean(name, _REGISTRY)}; known are {', '.join(sorted(_REGISTRY))}"
+            )
         allowed = list(inspect.signature(_REGISTRY[name]).parameters)
         for key in parameters:
             if key not in allowed:
                 raise ActivationError(
-                    f"activation {name!r} has no parameter {key!r}; allowed: {allowed or 'none'}"
+                    f"activation {name!r} has no parameter {key!r}{did_you_mean(key, allowed)}; allowed: {allowed or 'none'}"
                 )
         frozen = tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in sorted(parameters.items()))
         try:

@@ -20,6 +20,7 @@ from ntkflow.program_cache import keep_programs
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 _UNITS = {"": 1} | {
     prefix + binary: base**power
@@ -158,7 +159,7 @@ def ntk_command(
 ) -> None:
     """Draw one network and save the NTK of a layer, with all its neurons."""
     from ntkflow.finite.labelled import ntk_dataset
-    from ntkflow.propagate import checked_inputs
+    from ntkflow.inputs import checked_inputs
     from ntkflow.storage import write
 
     with _one_sentence_errors():
@@ -233,11 +234,14 @@ def compare_command(
     force: Annotated[bool, typer.Option("--force", help="Replace a picture that exists.")] = False,
 ) -> None:
     """Compare a prediction with a measurement, tensor by tensor and layer by layer."""
+    from ntkflow.sampling.store import is_ensemble
     from ntkflow.table import comparison_table
 
     with _one_sentence_errors():
         if plot is not None:
             _check_picture(plot, force)
+        if is_ensemble(flow) and not is_ensemble(run):
+            raise DataError(f"the flow comes first, the ensemble second: ntkflow compare {run} {flow}")
         found = ntkflow.compare(ntkflow.Flow.load(flow), ntkflow.Ensemble.load(run))
         _print(comparison_table(found), found.words)
         if plot is not None:
@@ -314,7 +318,7 @@ def first_step_command(
         found = ntkflow.predict_first_step(
             ntkflow.Flow.load(flow),
             getattr(ntkflow, loss.value),
-            _load_inputs(targets),
+            _load_inputs(targets, "targets"),
             eta,
             draws=draws,
             key=seed,
@@ -435,15 +439,7 @@ def _check_picture(path: Path, force: bool) -> None:
         raise FileError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _load_inputs(path: Path) -> np.ndarray:
-    import numpy as np
+def _load_inputs(path: Path, what: str = "inputs") -> np.ndarray | pd.DataFrame:
+    from ntkflow.input_files import read_inputs
 
-    try:
-        X = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise FileError(f"cannot read the inputs {path}: {error.strerror or error}") from error
-    except Exception as error:  # what a damaged file raises is up to NumPy's parser
-        raise FileError(f"cannot read the inputs {path}: it isn't a .npy file of numbers") from error
-    if not isinstance(X, np.ndarray):
-        raise FileError(f"cannot read the inputs {path}: it isn't a .npy file of one array")
-    return X
+    return read_inputs(path, what)

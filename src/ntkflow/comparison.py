@@ -97,8 +97,11 @@ def compare(flow: Flow, ensemble: Ensemble) -> Comparison:
         DataError: networks or inputs are not the same.
         ComponentError: their tensors are on different sets of samples.
     """
-    if flow.mlp.to_spec() != ensemble.mlp.to_spec():
-        raise DataError("the flow and the ensemble are of different networks")
+    _check_kinds(flow, ensemble)
+    ours, theirs = flow.mlp.to_spec(), ensemble.mlp.to_spec()
+    other = [f"{key} are {ours[key]} and {theirs[key]}" for key in ours if ours[key] != theirs[key]]
+    if other:
+        raise DataError(f"the flow and the ensemble are of different networks: their {'; '.join(other)}")
     if flow.X.shape != ensemble.X.shape or not np.array_equal(flow.X, ensemble.X):
         raise DataError("the flow and the ensemble are of different inputs")
     names = ("G", "H")
@@ -124,6 +127,14 @@ def compare(flow: Flow, ensemble: Ensemble) -> Comparison:
         for layer, name, values, errors, measured, next_order in found
     ]  # fmt: skip
     return Comparison(differences, ensemble.draws)
+
+
+def _check_kinds(flow, ensemble) -> None:
+    if isinstance(flow, Ensemble) and isinstance(ensemble, Flow):
+        raise DataError("the flow comes first, the ensemble second: compare(flow, ensemble)")
+    for name, value, kind in (("flow", flow, Flow), ("ensemble", ensemble, Ensemble)):
+        if not isinstance(value, kind):
+            raise DataError(f"{name} must be of the type {kind.__name__}, not {type(value).__name__}")
 
 
 def mean_or_tensor(layer: LayerStatistics | LayerEstimates, name: str) -> tuple[np.ndarray, np.ndarray]:

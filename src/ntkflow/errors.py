@@ -43,3 +43,7 @@ class FileError(NtkflowError):
 
 class ObservableError(NtkflowError):
     """A function of preactivations can't be averaged: it isn't scalar, finite or traceable, or its text isn't allowed."""
+
+
+class MissingExtraError(NtkflowError, ImportError):
+    """A library is missing that only this part of ntkflow needs; the message says how to install it."""

@@ -15,6 +15,7 @@ from .error_estimates import poor_tensor, warning_of_errors
 from .errors import ComponentError, DataError
 from .flow_result import Flow
 from .gaussian import SampleSets
+from .inputs import checked_inputs
 from .mean_kernels import block_of, has_tiles, mean_flow, write_kernels
 from .memory import check_memory, give_back
 from .mlp import MLP
@@ -40,7 +41,7 @@ def flow(
 
     Args:
         mlp: the network.
-        X: (N, n_0) finite inputs.
+        X: (N, n_0) finite inputs, in any of the forms that people have them in: see `ntkflow.inputs.checked_inputs`.
         components: "all" (every component; time and memory grow as N⁴), "pairs" (those on at most two distinct
             samples, N²), "mean" (G and H alone) or a list of sample sets, each a few sample indices.
         progress: called as progress(done, total, message) before the first and after each layer, or tile.
@@ -177,25 +178,6 @@ def _expanded(name: str, packed: np.ndarray | TwoByteArray, layout: Layout):
             return packed.rearranged(expand).floats
         return lambda: packed.rearranged(expand).floats()
     return expand(packed) if now else functools.partial(expand, packed)
-
-
-def checked_inputs(mlp: MLP, X, name: str = "X") -> np.ndarray:
-    """X as (N, n_0) float64; DataError, which calls it `name`, if it is not of that form, or not finite."""
-    try:
-        X = np.asarray(X)
-    except ValueError as error:
-        raise DataError(f"{name} must be an array of numbers: {error}") from error
-    if X.dtype.kind not in "iuf":
-        raise DataError(f"{name} must be an array of real numbers, not of {X.dtype}")
-    X = X.astype(np.float64)
-    if X.ndim != 2 or X.size == 0:
-        raise DataError(f"{name} must have shape (N, n_0) with N ≥ 1, not {X.shape}")
-    if X.shape[1] != mlp.widths[0]:
-        raise DataError(f"{name} has {X.shape[1]} columns but the network's n_0 is {mlp.widths[0]}")
-    bad = np.argwhere(~np.isfinite(X))
-    if len(bad):
-        raise DataError(f"{name} must be finite; {name}[{bad[0][0]}, {bad[0][1]}] is {X[tuple(bad[0])]}")
-    return X
 
 
 def _check_memory(mlp: MLP, asked: np.ndarray | None) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from .errors import ComponentError
 from .lazy import Tables
 from .mlp import MLP
+from .spelling import did_you_mean
 from .truncation import ESTIMATED, Expansion, estimate, expanded, fluctuations
 
 TENSORS = {
@@ -91,7 +92,9 @@ class LayerStatistics:
 
     def _check_held(self, name: str) -> None:
         if name not in self.NAMES:
-            raise ComponentError(f"there is no tensor {name!r}; tensors are {', '.join(self.NAMES)}")
+            raise ComponentError(
+                f"there is no tensor {name!r}{did_you_mean(name, self.NAMES)}; tensors are {', '.join(self.NAMES)}"
+            )
         if name not in self.values:
             raise ComponentError(f"{name} {self.ELSEWHERE}")
 

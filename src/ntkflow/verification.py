@@ -11,6 +11,7 @@ from .comparison import joint_threshold, z_scores
 from .errors import DataError
 from .finite.parameters import whole_number
 from .flow_result import Flow
+from .inputs import checked_inputs
 from .mlp import MLP
 from .propagate import flow as predict
 from .sampling import Ensemble, ensemble
@@ -122,7 +123,7 @@ def verify(
         DataError: widths are too few, or don't keep the ratios.
         Others as of `flow` and `ensemble`.
     """
-    networks = scaled(mlp, widths)
+    networks, X = scaled(mlp, widths), checked_inputs(mlp, X)
     report = progress or (lambda done, total, message: None)
     total = draws * len(networks)
     ensembles = [

@@ -8,12 +8,15 @@ everything that ntkflow predicts, the predictions do not hold. `gaussian_init_` 
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import nn
 
 from ..errors import InteropError
+from ..extras import needs
 from ..finite.parameters import LayerParameters, Parameters, checked
 from ..mlp import MLP
+
+with needs("torch", "ntkflow.interop.torch"):
+    import torch
+    from torch import nn
 
 
 def from_sequential(

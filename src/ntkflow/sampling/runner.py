@@ -13,8 +13,8 @@ import numpy as np
 from ..components import sample_sets
 from ..errors import ComponentError, DataError, FileError, NonFiniteError
 from ..finite.parameters import whole_number
+from ..inputs import checked_inputs
 from ..mlp import MLP
-from ..propagate import checked_inputs
 from ..statistics import TENSORS
 from ..store import digest, exists_to_resume
 from ..version import __version__
