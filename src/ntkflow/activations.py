@@ -214,6 +214,11 @@ def _build(name: str, parameters: tuple) -> Activation:
     return _REGISTRY[name](**dict(parameters))
 
 
+def is_registered(name: str) -> bool:
+    """Whether `activation` knows this name."""
+    return name in _REGISTRY
+
+
 def activation(spec: str | Mapping | Callable | Activation) -> Activation:
     """The activation that a specification names: ``"tanh"``, ``{"name": "leaky_relu", "slope": 0.1}`` or a callable.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .activations import Activation, activation
+from .describe import mlp_call
 from .errors import FileError, NtkflowError, SpecError
 from .spelling import did_you_mean
 
@@ -87,6 +88,9 @@ class MLP:
             raise SpecError(f"{path} is not TOML: {error}") from error
         except NtkflowError as error:
             raise type(error)(f"{path}: {error}") from error
+
+    def __repr__(self) -> str:
+        return mlp_call(self)
 
     def to_spec(self) -> dict:
         """The table that `from_spec` reads, fit for JSON; a callable activation is named only."""

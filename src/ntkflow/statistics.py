@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from . import describe
 from .errors import ComponentError
 from .lazy import Tables
 from .mlp import MLP
@@ -71,6 +72,9 @@ class LayerStatistics:
         if name.removesuffix("_err") in self.NAMES:
             return self.error(name.removesuffix("_err"))
         raise AttributeError(name)
+
+    def __repr__(self) -> str:
+        return describe.layer(self)
 
     @property
     def width(self) -> int:

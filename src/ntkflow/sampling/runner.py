@@ -15,6 +15,7 @@ from ..errors import ComponentError, DataError, FileError, NonFiniteError
 from ..finite.parameters import whole_number
 from ..inputs import checked_inputs
 from ..mlp import MLP
+from ..saved_networks import network_of
 from ..statistics import TENSORS
 from ..store import digest, exists_to_resume
 from ..version import __version__
@@ -114,15 +115,9 @@ def load(path, activation=None) -> Ensemble:
         spec = dict(job.mlp)
     except (KeyError, TypeError, ValueError) as error:
         raise FileError(f"{path} is damaged: its attributes don't fit ({error})") from error
-    if activation is not None:
-        spec["activation"] = activation
-    elif job.callable_activations:
-        raise FileError(
-            f"this ensemble's activation {job.callable_activations[0]} is a callable: pass it again as activation=…"
-        )
-    X = store.X
+    mlp, X = network_of(spec, job.callable_activations, activation), store.X
     store.check_inputs(job.X_sha256)
-    return _Run(MLP.from_spec(spec), X, job, None).collect(store)
+    return _Run(mlp, X, job, None).collect(store)
 
 
 def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block) -> Job:
