@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .errors import DataError
+from .errors import DataError, warn
 from .mlp import MLP
 
 if TYPE_CHECKING:
@@ -40,18 +39,14 @@ def checked_inputs(mlp: MLP, X, name: str = "X") -> np.ndarray:
         raise DataError(_not_numbers(values, name))
     n_0 = mlp.widths[0]
     if values.ndim > 2 and math.prod(values.shape[1:]) == n_0:
-        warnings.warn(
-            f"{name} of shape {values.shape} is taken as {len(values)} samples of {n_0} numbers each",
-            stacklevel=3,
-        )
+        warn(f"{name} of shape {values.shape} is taken as {len(values)} samples of {n_0} numbers each")
         values = values.reshape(len(values), n_0)
     if values.ndim != 2 or values.size == 0 or values.shape[1] != n_0:
         raise DataError(_misshapen(values, n_0, name, columns))
     if _raw_bytes(values):
-        warnings.warn(
+        warn(
             f"{name} holds whole numbers from 0 to {values.max():g}, as raw images do; most networks are meant for inputs whose "
-            f"squares are 1 on average, such as ({name} - mean) / sd",
-            stacklevel=3,
+            f"squares are 1 on average, such as ({name} - mean) / sd"
         )  # fmt: skip
     values = values.astype(np.float64)
     _check_finite(values, name)

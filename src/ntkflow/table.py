@@ -27,7 +27,9 @@ def flow_table(flow: Flow, accuracy: bool = False) -> Table:
     )
     if accuracy:
         caption += " Digits of the integration in each tensor; - where it is zero."
-    table = _table(_title(flow), caption, ("layer", "width", "mean NTK", "1/n\n%", "worst\npair %", "sd\n%"))
+    table = titled_table(
+        _title(flow), caption, ("layer", "width", "mean NTK", "1/n\n%", "worst\npair %", "sd\n%")
+    )
     if accuracy:
         table.add_column(
             "digits of the integration\n" + "".join(f"{name:>3}" for name in TENSORS), no_wrap=True
@@ -50,7 +52,7 @@ def flow_table(flow: Flow, accuracy: bool = False) -> Table:
 
 def ensemble_table(ensemble: Ensemble) -> Table:
     """One row per layer and tensor: the largest component and its error."""
-    table = _table(
+    table = titled_table(
         _title(ensemble),
         f"{ensemble.draws} networks, seed {ensemble.seed}, {ensemble.estimators} estimators: the largest component of each "
         "tensor, the standard error of its last digits in brackets, and the largest error in percent of that component. "
@@ -67,7 +69,7 @@ def ensemble_table(ensemble: Ensemble) -> Table:
 
 def comparison_table(comparison: Comparison) -> Table:
     """One row per layer and tensor; numbers are of the component that is largest in the prediction."""
-    table = _table(
+    table = titled_table(
         _title_of(comparison),
         f"{comparison.draws} networks. Largest component as predicted and as measured; of all components the largest z-score, and the largest difference in "
         "percent of the largest component, beside what the neglected order may amount to. G and H with their 1/n corrections.",
@@ -87,7 +89,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 def verification_table(verification: Verification) -> Table:
     """One row per layer and tensor; numbers are of the component that is largest in the prediction."""
-    table = _table(
+    table = titled_table(
         _title_of(verification),
         f"{verification.draws} networks at each of the widths {', '.join(map(str, verification.widths))} of the first hidden layer, "
         "measured m(n) = a + b / n, n the width below the layer. Of the largest component the prediction, a and b with the standard "
@@ -107,7 +109,8 @@ def verification_table(verification: Verification) -> Table:
     return table
 
 
-def _table(title: str, caption: str, headings: tuple[str, ...]) -> Table:
+def titled_table(title: str, caption: str, headings: tuple[str, ...]) -> Table:
+    """An empty table with a line above that says what it is of, and a caption that says what its numbers are."""
     table = Table(
         title=title,
         title_justify="left",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from .finite.parameters import whole_number
 from .flow_result import Flow
 from .inputs import checked_inputs
 from .mlp import MLP
+from .progress import Report, shows_progress, silent
 from .propagate import flow as predict
 from .sampling import Ensemble, ensemble
 from .statistics import TENSORS
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from .plot import Picture
 
-Progress = Callable[[int, int, str], None]
 _CORRECTIONS = {"G1": "G", "H1": "H"}
 TESTED = ("G", "H", "G1", "H1", *TENSORS)
 
@@ -145,9 +145,10 @@ class Verification(InNotebooks):
         return "Theory and sampling agree, within noise and with the expected 1/n."
 
 
+@shows_progress
 def verify(
     mlp: MLP, X, widths: Sequence[int] = (32, 64, 128), draws: int = 20_000, seed: int = 0,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Verification:  # fmt: skip
     """Test the theory on networks whose hidden widths are those of `mlp` times a common factor.
 
@@ -156,14 +157,14 @@ def verify(
         widths: of the first hidden layer, at least two different ones; the others keep their ratio to it.
         draws: networks at each width.
         seed: of width number k it is seed + k.
-        progress: called as progress(done, total, message).
+        progress: as of `flow`.
 
     Raises:
         DataError: widths are too few, or don't keep the ratios.
         Others as of `flow` and `ensemble`.
     """
     networks, X = scaled(mlp, widths), checked_inputs(mlp, X)
-    report = progress or (lambda done, total, message: None)
+    report = progress or silent
     total = draws * len(networks)
     ensembles = [
         ensemble(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ..errors import ComponentError, DataError, FileError, NonFiniteError
 from ..finite.parameters import whole_number
 from ..inputs import checked_inputs
 from ..mlp import MLP
+from ..progress import Report, shows_progress
 from ..saved_networks import network_of
 from ..statistics import TENSORS
 from ..store import digest, exists_to_resume
@@ -26,7 +27,6 @@ from .estimators import Sums
 from .processes import agreed, wait_for_all
 from .store import Store
 
-Progress = Callable[[int, int, str], None]
 MEASURES = {
     ("low-noise", False): networks.low_noise,
     ("low-noise", True): networks.low_noise_means,
@@ -54,11 +54,12 @@ class Job:
     tensors: list[str]
 
 
+@shows_progress
 def ensemble(
     mlp: MLP, X, draws: int = 1000, seed: int = 0, *, components: str | Sequence[Sequence[int]] = "all",
     estimators: str = "low-noise", until: float | None = None, tensors: Sequence[str] = (), dtype: str = "float64",
     store=None, resume: bool = False, batch: int | None = None, block: int | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Ensemble:  # fmt: skip
     """Measure G, H, V, D, F, A, B of every layer on sampled networks, with standard errors.
 
@@ -81,7 +82,7 @@ def ensemble(
         resume: go on with the store at that path, which must be of the same job; more draws may be asked for.
         batch: networks at a time on each device; by default what suits the memory.
         block: draws in a block, which are computed anew if the run is stopped within it; by default about 1/128 of all.
-        progress: called as progress(done, total, message) before the first and after each block.
+        progress: as of `flow`; called before the first and after each block.
 
     Raises:
         DataError, ComponentError, MemoryRequestError: an argument is out of range.
@@ -195,7 +196,7 @@ class _Run:
         if begun > self.job.draws:
             raise FileError(f"{store.path} was begun for {begun} draws, not for fewer")
 
-    def measure(self, store: Store | None, progress: Progress | None) -> Ensemble:
+    def measure(self, store: Store | None, progress: Report | None) -> Ensemble:
         """Compute this process's blocks that are not done, and add up all that are there."""
         self.reference = self.pilot() if store is None else store.reference
         total, ready = _Total(self), {}
