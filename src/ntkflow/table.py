@@ -115,6 +115,7 @@ def titled_table(title: str, caption: str, headings: tuple[str, ...]) -> Table:
         title=title,
         title_justify="left",
         title_style="",
+        caption_justify="left",
         caption=caption,
         box=SIMPLE_HEAD,
         min_width=_LEAST_WIDTH,

@@ -54,7 +54,9 @@ def observe(flow: Flow, layer: int, f: str, g: str | None = None, neurons: str =
     )
     table = Table(
         "", "at infinite width", "1/n part", f"at n = {p.layer.fan_in}", "error of integration",
-        title=f"{network(flow.mlp, len(flow.X))}\nlayer {p.layer.layer}; z[a] is the preactivation of a neuron on sample a\n{escape(asked)}",
+        title=escape(
+            f"{network(flow.mlp, len(flow.X))}\nlayer {p.layer.layer}; z[a] is the preactivation of a neuron on sample a\n{asked}"
+        ),
         title_justify="left", title_style="",
     )  # fmt: skip
     for name, found in rows:
