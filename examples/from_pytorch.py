@@ -57,7 +57,7 @@ def train(model: nn.Module, X: np.ndarray, y: np.ndarray) -> nn.Module:
 
 
 def main() -> None:
-    digits, labels = load_digits(return_X_y=True)
+    digits, labels = (np.asarray(array) for array in load_digits(return_X_y=True))
     digits = (digits - digits.mean()) / digits.std()
     X = digits[:SAMPLES]
     for name, draw in (("torch's default", make_model), ("He", lambda: he(make_model()))):

@@ -67,7 +67,7 @@ def test_files_on_the_command_line(tmp_path):
     (tmp_path / "spec.toml").write_text(GOOD)
     np.save(tmp_path / "X.npy", X)
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
-    np.savez(tmp_path / "X.npz", X=X)
+    np.savez(tmp_path / "X.npz", X=X, y=X)
     (tmp_path / "short.npy").write_bytes((tmp_path / "X.npy").read_bytes()[:100])
     (tmp_path / "garbage.nc").write_bytes(b"garbage" * 100)
     (tmp_path / "folder.zarr").mkdir()

@@ -36,14 +36,18 @@ def test_tables_are_read_as_a_dict_is(components):
     assert values.get("Z") is None
 
 
-def test_callable_activation_is_asked_for_again(tmp_path):
+def test_callable_activation_is_named_and_asked_for_again(tmp_path):
     def wave(z):
         return jnp.sin(z) + z
 
     flow = ntkflow.flow(ntkflow.MLP((4, 8, 2), wave), X)
     flow.save(tmp_path / "flow.nc")
-    with pytest.raises(ntkflow.FileError, match="wave"):
-        ntkflow.Flow.load(tmp_path / "flow.nc")
+    read = ntkflow.Flow.load(tmp_path / "flow.nc")
+    assert np.array_equal(read[2].A, flow[2].A) and "wave" in repr(read)
+    with pytest.raises(ntkflow.ActivationError, match="wave"):
+        ntkflow.forward(read.mlp, ntkflow.init(read.mlp, 0), X)
+    status, said, _ = within(tmp_path, "show", "flow.nc")
+    assert status == 0 and "wave" in said
     assert ntkflow.Flow.load(tmp_path / "flow.nc", activation=wave)[2].A.shape == (3, 3, 3, 3)
 
 

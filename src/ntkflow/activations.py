@@ -15,6 +15,7 @@ import numpy as np
 
 from . import elementwise
 from .errors import ActivationError
+from .spelling import did_you_mean
 
 # No derivative tells this preactivation from 0, but for the side of a kink.
 NEXT_TO_ZERO = 1e-200
@@ -251,6 +252,11 @@ def _build(name: str, parameters: tuple) -> Activation:
     return _REGISTRY[name](**dict(parameters))
 
 
+def is_registered(name: str) -> bool:
+    """Whether `activation` knows this name."""
+    return name in _REGISTRY
+
+
 def activation(spec: str | Mapping | Callable | Activation) -> Activation:
     """The activation that a specification names: ``"tanh"``, ``{"name": "leaky_relu", "slope": 0.1}`` or a callable.
 
@@ -267,12 +273,14 @@ def activation(spec: str | Mapping | Callable | Activation) -> Activation:
             raise ActivationError(f"activation: the key 'name' is missing in {spec!r}")
         name = parameters.pop("name")
         if not isinstance(name, str) or name not in _REGISTRY:
-            raise ActivationError(f"activation {name!r} is unknown; known are {', '.join(sorted(_REGISTRY))}")
+            raise ActivationError(
+                f"activation {name!r} is unknown{did_you_mean(name, _REGISTRY)}; known are {', '.join(sorted(_REGISTRY))}"
+            )
         allowed = list(inspect.signature(_REGISTRY[name]).parameters)
         for key in parameters:
             if key not in allowed:
                 raise ActivationError(
-                    f"activation {name!r} has no parameter {key!r}; allowed: {allowed or 'none'}"
+                    f"activation {name!r} has no parameter {key!r}{did_you_mean(key, allowed)}; allowed: {allowed or 'none'}"
                 )
         frozen = tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in sorted(parameters.items()))
         try:

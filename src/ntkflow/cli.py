@@ -23,6 +23,7 @@ from ntkflow.program_cache import keep_programs
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
 _UNITS = {"": 1} | {
     prefix + binary: base**power
@@ -63,6 +64,12 @@ class Precision(str, Enum):
     float32 = "float32"
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ntkflow {ntkflow.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def before_any_command(
     cache: Annotated[
@@ -71,7 +78,11 @@ def before_any_command(
             "--cache/--no-cache", envvar="NTKFLOW_CACHE", help="Keep compiled programs for later calls."
         ),
     ] = True,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version.")
+    ] = False,
 ) -> None:
+    del version
     if cache:
         keep_programs()
 
@@ -81,7 +92,12 @@ def flow_command(
     spec: Annotated[
         Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
     ],
-    data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data", metavar="X", help="The inputs, one sample per row: .npy, .npz, .csv or .parquet."
+        ),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FLOW.nc", help="Where to save (.nc or .zarr).")
     ],
@@ -98,7 +114,7 @@ def flow_command(
     ] = False,
     data2: Annotated[
         Path | None,
-        typer.Option("--data2", metavar="X2.npy", help="With mean: kernels between --data and these."),
+        typer.Option("--data2", metavar="X2", help="With mean: kernels between --data and these."),
     ] = None,
     tile: Annotated[
         int | None,
@@ -112,8 +128,9 @@ def flow_command(
     plot: Annotated[Path | None, typer.Option(metavar="FLOW.png", help="Where to save a picture.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
 ) -> None:
-    """Compute the statistics of every layer and save them."""
+    """Compute the statistics of every layer, save them and print a table."""
     from ntkflow.progress import progress_bar
+    from ntkflow.saved_tables import saved_tables
 
     by_tiles = resume or memory is not None
     with _one_sentence_errors():
@@ -136,6 +153,7 @@ def flow_command(
             with progress_bar() as report:
                 layers = "last" if last else "all"
                 ntkflow.store_kernels(mlp, X, output, X2, tile, layers, overwrite=force, progress=report)
+            _print(*saved_tables(output), f"Saved to {output}.")
             return
         tiles = {"store": output, "memory": _bytes(memory or "1GiB"), "resume": resume} if by_tiles else {}
         with progress_bar() as report:
@@ -148,6 +166,8 @@ def flow_command(
             from ntkflow.plot import plot_flow
 
             plot_flow(result, plot)
+        pictured = "" if plot is None else f", drawn in {plot}"
+        _print(*saved_tables(output), f"Saved to {output}{pictured}.")
 
 
 @app.command("ntk")
@@ -155,7 +175,12 @@ def ntk_command(
     spec: Annotated[
         Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
     ],
-    data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data", metavar="X", help="The inputs, one sample per row: .npy, .npz, .csv or .parquet."
+        ),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="NTK.nc", help="Where to save (.nc or .zarr).")
     ],
@@ -165,13 +190,15 @@ def ntk_command(
 ) -> None:
     """Draw one network and save the NTK of a layer, with all its neurons."""
     from ntkflow.finite.labelled import ntk_dataset
-    from ntkflow.propagate import checked_inputs
+    from ntkflow.inputs import checked_inputs
+    from ntkflow.saved_tables import saved_tables
     from ntkflow.storage import write
 
     with _one_sentence_errors():
         _check_output(output, force)
         mlp = _network(spec)
         write(ntk_dataset(mlp, checked_inputs(mlp, _load_inputs(data)), seed, layer), output, overwrite=force)
+        _print(*saved_tables(output), f"Saved to {output}.")
 
 
 @app.command("ensemble")
@@ -179,7 +206,12 @@ def ensemble_command(
     spec: Annotated[
         Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
     ],
-    data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data", metavar="X", help="The inputs, one sample per row: .npy, .npz, .csv or .parquet."
+        ),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="RUN.zarr", help="Where to keep the sums (.zarr).")
     ],
@@ -242,11 +274,14 @@ def compare_command(
     force: Annotated[bool, typer.Option("--force", help="Replace a picture that exists.")] = False,
 ) -> None:
     """Compare a prediction with a measurement, tensor by tensor and layer by layer."""
+    from ntkflow.sampling.store import is_ensemble
     from ntkflow.table import comparison_table
 
     with _one_sentence_errors():
         if plot is not None:
             _check_picture(plot, force)
+        if is_ensemble(flow) and not is_ensemble(run):
+            raise DataError(f"the flow comes first, the ensemble second: ntkflow compare {run} {flow}")
         found = ntkflow.compare(ntkflow.Flow.load(flow), ntkflow.Ensemble.load(run))
         _print(comparison_table(found), found.words)
         if plot is not None:
@@ -260,7 +295,12 @@ def verify_command(
     spec: Annotated[
         Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
     ],
-    data: Annotated[Path, typer.Option("--data", metavar="X.npy", help="The inputs, one sample per row.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data", metavar="X", help="The inputs, one sample per row: .npy, .npz, .csv or .parquet."
+        ),
+    ],
     widths: Annotated[
         str, typer.Option(help="Of the first hidden layer; the others keep their ratio to it.")
     ] = "32,64,128",
@@ -311,7 +351,7 @@ def first_step_command(
     flow: Annotated[Path, typer.Argument(metavar="FLOW.nc", help="A saved flow of the training samples.")],
     targets: Annotated[
         Path,
-        typer.Option("--targets", metavar="Y.npy", help="Class numbers (N,), or outputs (N, n_L) for mse."),
+        typer.Option("--targets", metavar="Y", help="Class numbers (N,), or outputs (N, n_L) for mse."),
     ],
     eta: Annotated[float, typer.Option(help="The global learning rate.")],
     loss: Annotated[Losses, typer.Option(help="Averaged over samples.")] = Losses.mse,
@@ -325,7 +365,7 @@ def first_step_command(
         found = ntkflow.predict_first_step(
             ntkflow.Flow.load(flow),
             getattr(ntkflow, loss.value),
-            _load_inputs(targets),
+            _load_inputs(targets, "targets"),
             eta,
             draws=draws,
             key=seed,
@@ -344,22 +384,16 @@ def critical_command(
 
 @app.command("show")
 def show_command(
-    path: Annotated[
-        Path, typer.Argument(metavar="FLOW.nc", help="A saved flow, or the store of an ensemble.")
-    ],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="What flow, ensemble or ntk has written.")],
     accuracy: Annotated[
         bool, typer.Option("--accuracy", help="Digits of the integration in each tensor, too.")
     ] = False,
 ) -> None:
-    """Print a saved flow or ensemble as a table, layer by layer."""
-    from ntkflow.sampling.store import is_ensemble
-    from ntkflow.table import ensemble_table, flow_table
+    """Print what a file or store of ntkflow holds: a flow, an ensemble, kernels, the NTK of one network."""
+    from ntkflow.saved_tables import saved_tables
 
     with _one_sentence_errors():
-        if is_ensemble(path):
-            _print(ensemble_table(ntkflow.Ensemble.load(path)))
-        else:
-            _print(flow_table(ntkflow.Flow.load(path), accuracy))
+        _print(*saved_tables(path, accuracy))
 
 
 def main() -> None:
@@ -371,7 +405,7 @@ def _print(*parts) -> None:
 
     console = Console()
     for part in parts:
-        console.print(part)
+        console.print(part, markup=False)
 
 
 @contextmanager
@@ -468,15 +502,7 @@ def _network(spec: Path) -> ntkflow.MLP:
     return ntkflow.as_mlp(network() if inspect.isroutine(network) or inspect.isclass(network) else network)
 
 
-def _load_inputs(path: Path) -> np.ndarray:
-    import numpy as np
+def _load_inputs(path: Path, what: str = "inputs") -> np.ndarray | pd.DataFrame:
+    from ntkflow.input_files import read_inputs
 
-    try:
-        X = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise FileError(f"cannot read the inputs {path}: {error.strerror or error}") from error
-    except Exception as error:  # what a damaged file raises is up to NumPy's parser
-        raise FileError(f"cannot read the inputs {path}: it isn't a .npy file of numbers") from error
-    if not isinstance(X, np.ndarray):
-        raise FileError(f"cannot read the inputs {path}: it isn't a .npy file of one array")
-    return X
+    return read_inputs(path, what)

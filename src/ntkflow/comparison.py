@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import describe
+from .describe import InNotebooks
 from .errors import ComponentError, DataError
 from .flow_result import Flow
+from .mlp import MLP
 from .sampling import Ensemble, LayerEstimates
 from .statistics import TENSORS, LayerStatistics
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from rich.table import Table
+
+    from .plot import Picture
 
 FALSE_ALARM = 1e-3
 """Of the whole comparison or verification, if theory and sampling agree."""
@@ -58,11 +69,37 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(InNotebooks):
     """Every tensor that flow and ensemble both hold."""
 
     differences: list[Difference]
     draws: int
+    mlp: MLP
+    samples: int
+    """How many samples there are."""
+    components: str | list
+    """Those that both hold; elsewhere arrays are NaN."""
+
+    def __repr__(self) -> str:
+        layers = max((d.layer for d in self), default=0)
+        names = dict.fromkeys(d.name for d in self)
+        return (
+            f"Comparison with {self.draws} networks of {describe.mlp_call(self.mlp)}\n"
+            f"{self.samples} samples; {describe.components(self.components)}\n"
+            f"layers 1 … {layers}; {', '.join(names)}\n{self.words}"
+        )
+
+    def table(self) -> Table:
+        """The table that `ntkflow compare` prints."""
+        from .table import comparison_table
+
+        return comparison_table(self)
+
+    def plot(self, path: str | PathLike | None = None) -> Picture:
+        """The picture of `ntkflow compare --plot`, which notebooks show; written to `path` if there is one, replacing what is there."""
+        from .plot import plot_comparison
+
+        return plot_comparison(self, path)
 
     def __iter__(self):
         return iter(self.differences)
@@ -91,46 +128,102 @@ def compare(flow: Flow, ensemble: Ensemble) -> Comparison:
     """Compare predictions with measurements of the same network on the same inputs.
 
     The expected next order is taken as 5 (ℓ-2) / n of a tensor's largest component, n the smallest width below layer ℓ, and
-    its square for the means, whose 1/n corrections are predicted; layers 1 and 2 are exact.
+    its square for the means where the flow holds their 1/n corrections; layers 1 and 2 are exact. Where flow and ensemble hold
+    different components, those that both hold are compared.
 
     Raises:
         DataError: networks or inputs are not the same.
-        ComponentError: their tensors are on different sets of samples.
+        ComponentError: they hold no component in common.
     """
-    if flow.mlp.to_spec() != ensemble.mlp.to_spec():
-        raise DataError("the flow and the ensemble are of different networks")
+    _check_kinds(flow, ensemble)
+    ours, theirs = flow.mlp.to_spec(), ensemble.mlp.to_spec()
+    other = [f"{key} are {ours[key]} and {theirs[key]}" for key in ours if ours[key] != theirs[key]]
+    if other:
+        raise DataError(f"the flow and the ensemble are of different networks: their {'; '.join(other)}")
     if flow.X.shape != ensemble.X.shape or not np.array_equal(flow.X, ensemble.X):
         raise DataError("the flow and the ensemble are of different inputs")
-    names = ("G", "H")
-    if "mean" not in (flow.components, ensemble.components):
-        if flow.components != ensemble.components:
-            raise ComponentError("the flow and the ensemble hold tensors on different sets of samples")
-        names = ("G", "H", *TENSORS)
-    found = []
+    with_tensors = "mean" not in (flow.components, ensemble.components)
+    names = ("G", "H", *TENSORS) if with_tensors else ("G", "H")
+    smaller, sets = _common(flow, ensemble) if with_tensors else ("mean", None)
+    rows = []
     for predicted, measured in zip(flow, ensemble, strict=True):
         n = min(flow.mlp.widths[1 : predicted.layer], default=1)
         next_order = _PER_LAYER * max(predicted.layer - 2, 0) / n
         for name in names:
-            values, errors = mean_or_tensor(predicted, name)
-            if np.all(np.isnan(measured.values[name])):
-                continue
-            found.append((predicted.layer, name, values, errors, measured, next_order))
-    threshold = joint_threshold(sum(row[2].size for row in found))
-    differences = [
-        Difference(
-            layer, name, values, measured.values[name], np.hypot(errors, measured.error(name)),
-            next_order**2 if name in ("G", "H") else next_order, threshold,
+            tables = *mean_or_tensor(predicted, name), measured.values[name], measured.error(name)
+            if sets is not None and name in TENSORS:
+                tables = (
+                    *(on_sets(table, predicted.sets, sets) for table in tables[:2]),
+                    *(on_sets(table, measured.sets, sets) for table in tables[2:]),
+                )
+            held = np.isfinite(tables[0]) & np.isfinite(tables[2])
+            if held.any():
+                # Of a mean without its correction all of it is left out.
+                order = 2 if name + "1" in predicted.values else 1
+                values = (np.where(held, table, np.nan) for table in tables)
+                rows.append((predicted.layer, name, *values, next_order**order))
+    if not rows:
+        raise ComponentError(
+            f"the flow, of {describe.components(flow.components)}, and the ensemble, of "
+            f"{describe.components(ensemble.components)}, hold no component in common"
         )
-        for layer, name, values, errors, measured, next_order in found
-    ]  # fmt: skip
-    return Comparison(differences, ensemble.draws)
+    threshold = joint_threshold(sum(int(np.isfinite(row[2]).sum()) for row in rows))
+    differences = [
+        Difference(layer, name, values, found, np.hypot(errors, noise), allowed, threshold)
+        for layer, name, values, errors, found, noise, allowed in rows
+    ]
+    return Comparison(differences, ensemble.draws, flow.mlp, len(flow.X), smaller)
+
+
+def _common(flow: Flow, ensemble: Ensemble) -> tuple[str | list, np.ndarray | None]:
+    """Whose components are fewer, and their sets (S, k); no sets where both hold the same."""
+    ours, theirs = flow[1].sets, ensemble[1].sets
+    assert ours is not None and theirs is not None
+    if np.array_equal(ours, theirs):
+        return flow.components, None
+    fewer = min((flow, ours), (ensemble, theirs), key=lambda held: len(held[1]) * held[1].shape[1] ** 4)
+    return fewer[0].components, fewer[1]
+
+
+def on_sets(table: np.ndarray, held: np.ndarray | None, sets: np.ndarray) -> np.ndarray:
+    """A tensor's components on the samples of `sets` (S, k): (S, k, k, k, k), NaN where it is not held.
+
+    Args:
+        table: (N, N, N, N), or (sets, k, k, k, k) over `held` (sets, k).
+    """
+    if held is None or len(held) == 1 and table.shape == (len(held[0]),) * 4:
+        return table[tuple(sets[(slice(None), *_axis(slot))] for slot in range(4))]
+    rows: dict[int, set[int]] = {}
+    for row, samples in enumerate(held.tolist()):
+        for sample in samples:
+            rows.setdefault(sample, set()).add(row)
+    out = np.full((len(sets), *[sets.shape[1]] * 4), np.nan)
+    for place, samples in enumerate(sets.tolist()):
+        for row in set().union(*(rows.get(sample, set()) for sample in samples)):
+            there = held[row].tolist()
+            slots = [slot for slot, sample in enumerate(samples) if sample in there]
+            source = [there.index(samples[slot]) for slot in slots]
+            out[place][np.ix_(*[slots] * 4)] = table[row][np.ix_(*[source] * 4)]
+    return out
+
+
+def _axis(slot: int) -> tuple:
+    """The index that puts a set's samples along one of four axes."""
+    return tuple(slice(None) if axis == slot else None for axis in range(4))
+
+
+def _check_kinds(flow, ensemble) -> None:
+    if isinstance(flow, Ensemble) and isinstance(ensemble, Flow):
+        raise DataError("the flow comes first, the ensemble second: compare(flow, ensemble)")
+    for name, value, kind in (("flow", flow, Flow), ("ensemble", ensemble, Ensemble)):
+        if not isinstance(value, kind):
+            raise DataError(f"{name} must be of the type {kind.__name__}, not {type(value).__name__}")
 
 
 def mean_or_tensor(layer: LayerStatistics | LayerEstimates, name: str) -> tuple[np.ndarray, np.ndarray]:
     """A predicted tensor and its error; of G and H with the 1/n correction, if the flow holds it."""
     if name in ("G", "H") and name + "1" in layer.values:
-        correction = np.nan_to_num(getattr(layer, name + "1")) / layer.fan_in
-        error = np.nan_to_num(layer.error(name + "1")) / layer.fan_in
+        correction, error = getattr(layer, name + "1") / layer.fan_in, layer.error(name + "1") / layer.fan_in
         return getattr(layer, name) + correction, layer.error(name) + error
     return getattr(layer, name), layer.error(name)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from .errors import ComponentError
 from .recursions.symmetry import SYMMETRIES, orbits
+from .spelling import did_you_mean
 
 
 def sample_sets(components: str | Sequence[Sequence[int]], N: int) -> np.ndarray | None:
@@ -27,6 +28,7 @@ def sample_sets(components: str | Sequence[Sequence[int]], N: int) -> np.ndarray
             return np.stack(np.triu_indices(N, 1), axis=1) if N > 1 else np.zeros((1, 1), int)
         raise ComponentError(
             f'components must be "all", "pairs", "mean" or a list of sample sets, not {components!r}'
+            + did_you_mean(components, ("all", "pairs", "mean"))
         )
     try:
         rows = [list(s) for s in components]

@@ -1,4 +1,15 @@
-"""The exceptions of ntkflow: one per place where bad input enters."""
+"""The exceptions of ntkflow: one per place where bad input enters; and its warnings."""
+
+import sys
+import warnings
+
+
+def warn(text: str) -> None:
+    """Warn at the line of the user's that called us, through however many functions of ours."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)
 
 
 class NtkflowError(ValueError):
@@ -43,3 +54,7 @@ class FileError(NtkflowError):
 
 class ObservableError(NtkflowError):
     """A function of preactivations can't be averaged: it isn't scalar, finite or traceable, or its text isn't allowed."""
+
+
+class MissingExtraError(NtkflowError, ImportError):
+    """A library is missing that only this part of ntkflow needs; the message says how to install it."""

@@ -9,21 +9,28 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
-from . import storage
+from . import describe, storage
+from .describe import InNotebooks
 from .errors import FileError
 from .lazy import OnDisk, Tables
 from .mlp import MLP
+from .saved_networks import network_of
 from .statistics import MEANS, SPLIT, TENSORS, LayerStatistics
 from .tiles.store import NAMES as TILED
 from .version import __version__
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import xarray as xr
+    from rich.table import Table
+
+    from .plot import Picture
 
 Statistics = TypeVar("Statistics", bound=LayerStatistics)
 
 
-class Layered(Generic[Statistics]):
+class Layered(InNotebooks, Generic[Statistics]):
     """A network, its inputs and the statistics of each layer: `x[1]` … `x[L]`, `x[-1]` the last."""
 
     mlp: MLP
@@ -55,6 +62,26 @@ class Flow(Layered[LayerStatistics]):
     components: str | list
     layers: list[LayerStatistics]
     X2: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        return describe.flow(self)
+
+    def table(self, accuracy: bool = False) -> Table:
+        """The table that `ntkflow show` prints; with `accuracy` the integration's digits too. ComponentError for kernels between X and X2."""
+        from .table import flow_table
+
+        return flow_table(self, accuracy)
+
+    def plot(self, path: str | PathLike | None = None) -> Picture:
+        """The picture of `ntkflow flow --plot`, which notebooks show; written to `path` if there is one, replacing what is there.
+
+        Raises:
+            ComponentError: for kernels between X and X2.
+            FileError: the picture can't be written.
+        """
+        from .plot import plot_flow
+
+        return plot_flow(self, path)
 
     def equals(self, other: Flow) -> bool:
         """Whether network, inputs, components and every number are the same."""
@@ -110,7 +137,7 @@ class Flow(Layered[LayerStatistics]):
 
     @classmethod
     def from_xarray(cls, dataset: xr.Dataset, activation=None) -> Flow:
-        """The Flow that `to_xarray` wrote; a callable activation must be passed again."""
+        """The Flow that `to_xarray` wrote; a callable activation that is not passed again can't be evaluated, all else is there."""
         try:
             spec = json.loads(dataset.attrs["mlp"])
             components = json.loads(dataset.attrs["components"])
@@ -119,13 +146,7 @@ class Flow(Layered[LayerStatistics]):
             raise FileError(
                 f"this is not a flow, or it is damaged: its attributes don't fit ({error})"
             ) from error
-        if activation is not None:
-            spec["activation"] = activation
-        elif unknown:
-            raise FileError(
-                f"this flow's activation {unknown[0]} is a callable: pass it again as activation=…"
-            )
-        mlp = MLP.from_spec(spec)
+        mlp = network_of(spec, unknown, activation)
         _check_arrays(dataset, mlp, components)
         sets = dataset["sets"].values if "sets" in dataset else None
         names = [n for n in (*MEANS, *SPLIT, *TENSORS) if n in dataset]
@@ -157,6 +178,7 @@ class Flow(Layered[LayerStatistics]):
     def load(cls, path, activation=None) -> Flow:
         """Read what `save` wrote, or a finished store, whose tensors are read when they are looked at.
 
+        A callable activation is passed again as `activation`; without it, it can't be evaluated, and all else is there.
         FileError if it is missing, unreadable, unfinished or not a flow.
         """
         return cls.from_xarray(storage.read(path), activation)

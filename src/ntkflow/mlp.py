@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from .activations import Activation, activation
+from .describe import mlp_call
 from .errors import FileError, NtkflowError, SpecError
+from .spelling import did_you_mean
 
 ActivationSpec = str | Mapping | Callable | Activation
 _KEYS = ("widths", "activation", "C_b", "C_W", "lambda_b", "lambda_W")
@@ -66,7 +68,9 @@ class MLP:
             raise SpecError(f"a specification must be a table, not {spec!r}")
         for key in spec:
             if key not in _KEYS:
-                raise SpecError(f"unknown key {key!r}; the keys are {', '.join(_KEYS)}")
+                raise SpecError(
+                    f"unknown key {key!r}{did_you_mean(key, _KEYS)}; the keys are {', '.join(_KEYS)}"
+                )
         if "widths" not in spec:
             raise SpecError("the key 'widths' is missing")
         return cls(**spec)
@@ -84,6 +88,9 @@ class MLP:
             raise SpecError(f"{path} is not TOML: {error}") from error
         except NtkflowError as error:
             raise type(error)(f"{path}: {error}") from error
+
+    def __repr__(self) -> str:
+        return mlp_call(self)
 
     def to_spec(self) -> dict:
         """The table that `from_spec` reads, fit for JSON; a callable activation is named only."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ntkflow.describe import network
 from ntkflow.errors import ComponentError, FileError
 from ntkflow.summary import LayerSummary, layer_summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ntkflow import Comparison, Flow, LayerStatistics, Verification
+    from ntkflow import Comparison, Ensemble, Flow, LayerStatistics, Verification
 
 
 _WIDE_RANGE = 100  # of a layer's mean NTK to another's: an axis from 0 would hide the smaller
@@ -28,12 +30,11 @@ def picture_suffixes() -> list[str]:
     return sorted(f".{name}" for name in FigureCanvasAgg.get_supported_filetypes())
 
 
-def plot_flow(flow: Flow, path: str | PathLike) -> None:
-    """Draw `flow` and write the picture to `path`, replacing what is there."""
+def plot_flow(flow: Flow, path: str | PathLike | None = None) -> Picture:
+    """Draw `flow`; written to `path` if there is one, replacing what is there."""
     rows = layer_summary(flow)
     effects = any(row.relative_std > 0 or row.worst_correction > 0 for row in rows)
-    figure = Figure(figsize=(13 if effects else 9, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(network(flow.mlp, len(flow.X)), (13 if effects else 9, 4.5))
     mean_axes, *effect_axes, pair_axes = figure.subplots(1, 3 if effects else 2)
     _draw_mean(mean_axes, rows)
     if effects:
@@ -43,15 +44,34 @@ def plot_flow(flow: Flow, path: str | PathLike) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
-    _draw_pairs(pair_axes, flow[-1])
-    _save(figure, path)
+    _draw_pairs(pair_axes, flow[-1], "infinite-width mean")
+    return _saved(figure, path)
 
 
-def _save(figure: Figure, path: str | PathLike) -> None:
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise FileError(f"cannot write the picture {path}: {error}") from error
+class Picture(Figure):
+    """A figure that notebooks show, whether or not pyplot is in use."""
+
+    def _repr_png_(self) -> bytes:
+        drawn = io.BytesIO()
+        self.savefig(drawn, dpi=100)
+        return drawn.getvalue()
+
+
+def _figure(title: str, size: tuple[float, float]) -> Picture:
+    figure = Picture(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize="medium", wrap=True)
+    return figure
+
+
+def _saved(figure: Picture, path: str | PathLike | None) -> Picture:
+    """The figure, written to `path` if there is one."""
+    if path is not None:
+        try:
+            figure.savefig(path, dpi=150)
+        except (OSError, ValueError) as error:
+            raise FileError(f"cannot write the picture {path}: {error}") from error
+    return figure
 
 
 def _draw_mean(axes: Axes, rows: list[LayerSummary]) -> None:
@@ -104,8 +124,9 @@ def _draw_relative(axes: Axes, rows: list[LayerSummary]) -> None:
     axes.set_ylabel("% of the infinite-width NTK")
 
 
-def _draw_pairs(axes: Axes, last: LayerStatistics) -> None:
-    values, what = last.H, "infinite-width mean"
+def _draw_pairs(axes: Axes, last: LayerStatistics, mean: str) -> None:
+    """Spread of the NTK for every pair of samples, or where it is not held what `mean` says that H is."""
+    values, what = last.H, mean
     with contextlib.suppress(ComponentError):
         if np.any(last.ntk_std() > 0):
             values, what = last.ntk_std(), "sd over seeds"
@@ -118,57 +139,109 @@ def _draw_pairs(axes: Axes, last: LayerStatistics) -> None:
     axes.figure.colorbar(image, ax=axes, label=what + r" of $\hat H_{ii;\alpha\beta}$")
 
 
-def plot_comparison(comparison: Comparison, path: str | PathLike) -> None:
-    """Draw measured against predicted components with error bars, a panel per tensor, and write the picture to `path`."""
+def plot_ensemble(ensemble: Ensemble, path: str | PathLike | None = None) -> Picture:
+    """Draw mean and spread of the measured NTK by layer; written to `path` if there is one, replacing what is there."""
+    figure = _figure(network(ensemble.mlp, len(ensemble.X)), (9, 4.5))
+    mean_axes, pair_axes = figure.subplots(1, 2)
+    layers = [s.layer for s in ensemble]
+    mean, error = (np.array([np.mean(np.diag(table)) for table in tables]) for tables in (
+        [s.H for s in ensemble], [s.error("H") for s in ensemble]
+    ))  # fmt: skip
+    with contextlib.suppress(ComponentError):
+        std = np.array([np.nanmean(np.diag(s.ntk_std())) for s in ensemble])
+        mean_axes.fill_between(
+            layers, *_log_normal_band(mean, std), alpha=0.25, lw=0, label="two thirds of the seeds"
+        )
+    mean_axes.errorbar(layers, mean, error, fmt="o-", label=f"mean over {ensemble.draws} networks")
+    if 0 < _WIDE_RANGE * mean.min() < mean.max():
+        mean_axes.set_yscale("log")
+    mean_axes.set_title("NTK of one neuron and sample")
+    mean_axes.set_ylabel(r"$\hat H_{ii;\alpha\alpha}$, average over samples")
+    mean_axes.set_xlabel("layer")
+    mean_axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    mean_axes.spines[["top", "right"]].set_visible(False)
+    mean_axes.legend(
+        frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2
+    )
+    _draw_pairs(pair_axes, ensemble[-1], "mean")
+    return _saved(figure, path)
+
+
+def plot_comparison(comparison: Comparison, path: str | PathLike | None = None) -> Picture:
+    """Draw measured against predicted components with error bars, and their differences in units of these, a pair of panels per tensor.
+
+    Written to `path` if there is one, replacing what is there.
+    """
     rows = [
-        (d.layer, d.name, np.ravel(d.predicted), np.ravel(d.measured), np.ravel(d.error)) for d in comparison
+        (d.layer, d.name, np.ravel(d.predicted), np.ravel(d.measured), np.ravel(d.error), np.ravel(d.z))
+        for d in comparison
     ]
-    _draw_measured(rows, "measured", path)
+    title = f"{network(comparison.mlp, comparison.samples)}; {comparison.draws} networks"
+    return _draw_measured(rows, title, "measured", path)
 
 
-def plot_verification(verification: Verification, path: str | PathLike) -> None:
-    """Draw the measurements' limits at infinite width against the predictions, and write the picture to `path`."""
+def plot_verification(verification: Verification, path: str | PathLike | None = None) -> Picture:
+    """Draw the measurements' limits at infinite width against the predictions, and their differences in units of the errors.
+
+    Written to `path` if there is one, replacing what is there.
+    """
     rows = [
-        (one.layer, one.name, np.ravel(one.predicted), np.ravel(one.a), np.ravel(one.a_error))
+        (
+            one.layer, one.name, np.ravel(one.predicted), np.ravel(one.a), np.ravel(one.a_error), np.ravel(one.residuals),
+        )
         for one in verification
-    ]
-    _draw_measured(rows, "a, measured and extrapolated", path)
+    ]  # fmt: skip
+    widths = ", ".join(map(str, verification.widths))
+    title = f"{network(verification.mlp, verification.samples)}; {verification.draws} networks at each of the widths {widths}"
+    return _draw_measured(rows, title, "a, measured and extrapolated", path)
 
 
 _MOST_POINTS = 500
+_BANDS = ((1, 0.25), (3, 0.12))  # of residuals in units of their errors; and how dark they are
 
 
-def _draw_measured(rows: list[tuple], label: str, path: str | PathLike) -> None:
+def _draw_measured(rows: list[tuple], title: str, label: str, path: str | PathLike | None) -> Picture:
     names = list(dict.fromkeys(name for _, name, *_ in rows))
     columns = min(len(names), 4)
-    figure = Figure(figsize=(3.4 * columns, 3.3 * -(-len(names) // columns)), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = np.ravel(figure.subplots(-(-len(names) // columns), columns, squeeze=False))
-    for axes in panels[len(names) :]:
-        axes.set_visible(False)
-    for axes, name in zip(panels, names, strict=False):
-        ends = []
-        for layer, _, predicted, measured, error in (row for row in rows if row[1] == name):
+    lines = -(-len(names) // columns)
+    figure = _figure(title, (3.6 * columns, 4.9 * lines))
+    grid = figure.subplots(2 * lines, columns, squeeze=False, height_ratios=[3, 2] * lines)
+    panels = [
+        (grid[2 * (k // columns), k % columns], grid[2 * (k // columns) + 1, k % columns])
+        for k in range(lines * columns)
+    ]
+    for pair in panels[len(names) :]:
+        for axes in pair:
+            axes.set_visible(False)
+    for (axes, residuals), name in zip(panels, names, strict=False):
+        ends, largest = [], 0.0
+        own = [row for row in rows if row[1] == name]
+        for k, (layer, _, predicted, measured, error, z) in enumerate(own):
             color = f"C{(layer - 1) % 10}"
             held = np.flatnonzero(np.isfinite(predicted) & np.isfinite(measured))
             # Many components are each other's mirror images: some of each size tell the same.
             held = held[np.argsort(predicted[held])][:: max(1, len(held) // _MOST_POINTS)]
             axes.errorbar(
-                predicted[held],
-                measured[held],
-                error[held],
-                fmt="o",
-                ms=3,
-                lw=1,
-                color=color,
-                label=f"layer {layer}",
-            )
+                predicted[held], measured[held], error[held], fmt="o", ms=3, lw=1, color=color, label=f"layer {layer}"
+            )  # fmt: skip
             ends += [*predicted[held][[0, -1]]] if len(held) else []
+            # A layer's components side by side, in the order of their sizes.
+            place = (np.arange(len(held)) + 0.5) / max(1, len(held)) * 0.8 - 0.4
+            residuals.plot(layer + place, z[held], "o", ms=2, color=color)
+            largest = max(largest, float(np.abs(z[held]).max(initial=0.0)))
         if ends:
             axes.plot([min(ends), max(ends)], [min(ends), max(ends)], "k--", lw=1, zorder=0)
+        for size, alpha in _BANDS:
+            residuals.axhspan(-size, size, color="grey", alpha=alpha, lw=0, zorder=0)
+        residuals.set_ylim(-max(4.0, 1.1 * largest), max(4.0, 1.1 * largest))
+        residuals.set_xticks([row[0] for row in own])
+        residuals.set_xlabel("layer")
+        residuals.set_ylabel("difference / error")
         axes.set_title(name)
         axes.set_xlabel("predicted")
         axes.set_ylabel(label)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(frameon=False, fontsize="small")
-    _save(figure, path)
+        for one in (axes, residuals):
+            one.spines[["top", "right"]].set_visible(False)
+    panels[0][0].legend(frameon=False, fontsize="small")
+    figure.supxlabel("Grey: differences of up to 1 and up to 3 errors.", fontsize="small", color="grey")
+    return _saved(figure, path)

@@ -1,24 +1,90 @@
-"""A progress bar on the terminal, in the form that `flow` calls."""
+"""Progress on stderr, where someone looks: on a terminal or in a notebook, and only for what takes longer than two seconds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from rich.console import Console
-from rich.progress import Progress
+if TYPE_CHECKING:
+    from rich.console import Console
 
-from ntkflow.propagate import Progress as Report
+Report = Callable[[int, int, str], None]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PATIENCE = 2.0  # seconds
+_shown = threading.local()
+
+
+def silent(done: int, total: int, message: str) -> None:
+    """The report that says nothing."""
+
+
+def shows_progress(function: Callable[P, R]) -> Callable[P, R]:
+    """A function with an argument `progress`, which is called as progress(done, total, message): without it a bar is shown."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def shown(*args: P.args, **kwargs: P.kwargs) -> R:
+        if getattr(_shown, "active", False):
+            return function(*args, **kwargs)
+        given = signature.bind(*args, **kwargs)
+        with progress_bar() if given.arguments.get("progress") is None else _alone() as report:
+            if report is not None:
+                given.arguments["progress"] = report
+            return function(*given.args, **given.kwargs)
+
+    return shown
 
 
 @contextmanager
 def progress_bar() -> Iterator[Report]:
-    """Show a bar on stderr, if that is a terminal, while the block runs; pass what it yields as `flow`'s `progress`."""
+    """While the block runs show what is reported, if stderr is a terminal or a notebook; no second bar within the block."""
+    from rich.console import Console
+
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("starting", total=None)
+    with _alone():
+        if console.is_terminal or console.is_jupyter:
+            with _late_bar(console) as report:
+                yield report
+        else:
+            yield silent
 
-        def report(done: int, total: int, message: str) -> None:
-            progress.update(task, completed=done, total=total, description=message)
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Within the block no bar is shown for what the block calls."""
+    _shown.active, before = True, getattr(_shown, "active", False)
+    try:
+        yield
+    finally:
+        _shown.active = before
+
+
+@contextmanager
+def _late_bar(console: Console) -> Iterator[Report]:
+    """A bar that appears after a while, also during a compilation, which reports nothing."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn(),
+        console=console, transient=True,
+    )  # fmt: skip
+    task = bar.add_task("compiling", total=None)
+    timer = threading.Timer(_PATIENCE, bar.start)
+    timer.daemon = True
+    timer.start()
+
+    def report(done: int, total: int, message: str) -> None:
+        bar.update(task, completed=done, total=total, description=message)
+
+    try:
         yield report
+    finally:
+        timer.cancel()
+        timer.join()
+        bar.stop()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,16 @@ import numpy as np
 from .coinciding import distinct_rows, kernel_tables
 from .components import Layout, sample_sets
 from .error_estimates import poor_tensor, warning_of_errors
-from .errors import ComponentError, DataError
+from .errors import ComponentError, DataError, warn
 from .flow_result import Flow
 from .gaussian import SampleSets
+from .inputs import checked_inputs
 from .mean_kernels import block_of, has_tiles, mean_flow, write_kernels
 from .memory import check_memory, give_back
 from .mlp import MLP
 from .near_duplicates import NearDuplicates
 from .network import as_mlp
+from .progress import Report, shows_progress, silent
 from .recursions.symmetry import SYMMETRIES, orbits
 from .runs import all_layers, of_pairs
 from .statistics import TENSORS, LayerStatistics, natural_scales
@@ -31,21 +32,21 @@ from .two_byte import TwoByteArray
 _SMALL = 2**12  # numbers
 _LARGE = 2**26  # bytes
 
-Progress = Callable[[int, int, str], None]
 
-
+@shows_progress
 def flow(
-    network: Any, X, components: str | Sequence[Sequence[int]] = "all", progress: Progress | None = None, *,
+    network: Any, X, components: str | Sequence[Sequence[int]] = "all", progress: Report | None = None, *,
     X2=None, rtol: float = 1e-6, store=None, memory: int = 2**30, resume: bool = False,
 ) -> Flow:  # fmt: skip
     """The RG flow of the statistics of preactivations and NTK, PDLT chapter 8.
 
     Args:
         network: an MLP, or a torch, Equinox or Flax model, as `as_mlp` takes it.
-        X: (N, n_0) finite inputs.
+        X: (N, n_0) finite inputs, in any of the forms that people have them in: see `ntkflow.inputs.checked_inputs`.
         components: "all" (every component; time and memory grow as N⁴), "pairs" (those on at most two distinct
             samples, N²), "mean" (G and H alone) or a list of sample sets, each a few sample indices.
-        progress: called as progress(done, total, message) before the first and after each layer, or tile.
+        progress: called as progress(done, total, message) before the first and after each layer, or tile; by default a bar on a
+            terminal and in a notebook, and nothing elsewhere.
         X2: (N2, n_0), with "mean" only: G and H of each layer are then the (N, N2) block between X and X2.
         rtol: the accuracy wanted, relative to the products of G and H that a tensor is made of, between 0 and 1. What costs
             little is computed to round-off anyway; where error estimates exceed rtol, a warning names the tensors.
@@ -74,7 +75,7 @@ def flow(
         )
     X2 = None if X2 is None else checked_inputs(mlp, X2, "X2")
     _warn_of_zeros(mlp, X, X2)
-    report = progress or (lambda done, total, message: None)
+    report = progress or silent
     if store is not None:
         if components != "all":
             raise ComponentError(f'a store holds components="all", not {components!r}')
@@ -88,12 +89,13 @@ def flow(
             return block_of(flow(mlp, np.concatenate([X, X2]), components, progress, rtol=rtol), X, X2)
         result, poor = _flow(mlp, X, components, asked, rtol, report)
     if poor:
-        warnings.warn(warning_of_errors(poor, rtol), stacklevel=2)
+        warn(warning_of_errors(poor, rtol))
     if asked is not None and (narrow := warning_of_width(result.layers)):
-        warnings.warn(narrow, stacklevel=2)
+        warn(narrow)
     return result
 
 
+@shows_progress
 def store_kernels(
     network: Any,
     X,
@@ -102,7 +104,7 @@ def store_kernels(
     tile: int = 1024,
     layers: str = "all",
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ):
     """G and H of every layer, as `flow(…, components="mean")` has them, written to a Zarr store tile by tile.
 
@@ -113,7 +115,7 @@ def store_kernels(
             activation without a closed form 3 kB a sample and layer.
         layers: "all" or "last".
         overwrite: whether to replace a store that exists.
-        progress: called as progress(done, total, message) after each tile.
+        progress: as of `flow`; called after each tile.
 
     Returns:
         What `open_kernels(path)` returns: an xarray Dataset that reads from disk what is indexed.
@@ -125,23 +127,18 @@ def store_kernels(
     X = checked_inputs(mlp, X)
     X2 = None if X2 is None else checked_inputs(mlp, X2, "X2")
     _warn_of_zeros(mlp, X, X2)
-    return write_kernels(
-        mlp, X, path, X2, tile, layers, overwrite, progress or (lambda done, total, message: None)
-    )
+    return write_kernels(mlp, X, path, X2, tile, layers, overwrite, progress or silent)
 
 
 def _warn_of_zeros(mlp: MLP, *inputs: np.ndarray | None) -> None:
     zero = any(X is not None and not np.all(np.any(X, axis=1)) for X in inputs)
     if zero and mlp.C_b[0] == 0 and any(0.0 in a.kinks for a in mlp.activation):
-        warnings.warn(
-            "an input is zero: an activation with its kink there takes JAX's value of its derivative at 0",
-            stacklevel=3,
-        )
+        warn("an input is zero: an activation with its kink there takes JAX's value of its derivative at 0")
 
 
 def _flow(
     mlp: MLP, X: np.ndarray, components: str | Sequence[Sequence[int]], asked: np.ndarray | None, rtol: float,
-    report: Progress,
+    report: Report,
 ) -> tuple[Flow, list[str]]:  # fmt: skip
     """The flow, all components at once, and the tensors whose errors are poor."""
     _check_memory(mlp, asked)
@@ -181,25 +178,6 @@ def _expanded(name: str, packed: np.ndarray | TwoByteArray, layout: Layout):
             return packed.rearranged(expand).floats
         return lambda: packed.rearranged(expand).floats()
     return expand(packed) if now else functools.partial(expand, packed)
-
-
-def checked_inputs(mlp: MLP, X, name: str = "X") -> np.ndarray:
-    """X as (N, n_0) float64; DataError, which calls it `name`, if it is not of that form, or not finite."""
-    try:
-        X = np.asarray(X)
-    except ValueError as error:
-        raise DataError(f"{name} must be an array of numbers: {error}") from error
-    if X.dtype.kind not in "iuf":
-        raise DataError(f"{name} must be an array of real numbers, not of {X.dtype}")
-    X = X.astype(np.float64)
-    if X.ndim != 2 or X.size == 0:
-        raise DataError(f"{name} must have shape (N, n_0) with N ≥ 1, not {X.shape}")
-    if X.shape[1] != mlp.widths[0]:
-        raise DataError(f"{name} has {X.shape[1]} columns but the network's n_0 is {mlp.widths[0]}")
-    bad = np.argwhere(~np.isfinite(X))
-    if len(bad):
-        raise DataError(f"{name} must be finite; {name}[{bad[0][0]}, {bad[0][1]}] is {X[tuple(bad[0])]}")
-    return X
 
 
 def _check_memory(mlp: MLP, asked: np.ndarray | None) -> None:

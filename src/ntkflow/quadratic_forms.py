@@ -28,7 +28,7 @@ ACCURACY = 0.01
 
 
 def variances(
-    mlp: MLP, X: np.ndarray, layer: int, v: np.ndarray, seed: int = 0
+    mlp: MLP, X: np.ndarray, layer: int, v: np.ndarray, seed: int = 0, accuracy: float = ACCURACY
 ) -> tuple[np.ndarray, np.ndarray]:
     """Variances of vᵀĤ_{ii}v in layer `layer`, (m,), and the standard errors of their sampling.
 

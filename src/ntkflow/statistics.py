@@ -10,9 +10,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from . import describe
 from .errors import ComponentError
 from .lazy import Tables
 from .mlp import MLP
+from .spelling import did_you_mean
 from .truncation import ESTIMATED, Expansion, estimate, expanded, fluctuations
 
 TENSORS = {
@@ -72,6 +74,9 @@ class LayerStatistics:
             return self.error(name.removesuffix("_err"))
         raise AttributeError(name)
 
+    def __repr__(self) -> str:
+        return describe.layer(self)
+
     @property
     def width(self) -> int:
         """n_ℓ."""
@@ -92,7 +97,9 @@ class LayerStatistics:
 
     def _check_held(self, name: str) -> None:
         if name not in self.NAMES:
-            raise ComponentError(f"there is no tensor {name!r}; tensors are {', '.join(self.NAMES)}")
+            raise ComponentError(
+                f"there is no tensor {name!r}{did_you_mean(name, self.NAMES)}; tensors are {', '.join(self.NAMES)}"
+            )
         if name not in self.values:
             raise ComponentError(f"{name} {self.ELSEWHERE}")
 

@@ -9,6 +9,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from ntkflow.describe import network
 from ntkflow.summary import TENSORS, layer_summary
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def flow_table(flow: Flow, accuracy: bool = False) -> Table:
     )
     if accuracy:
         caption += " Digits of the integration in each tensor; - where it is zero."
-    table = _table(caption, ("layer", "width", "mean NTK", "1/n\n%", "worst\npair %", "sd\n%"))
+    table = titled_table(
+        _title(flow), caption, ("layer", "width", "mean NTK", "1/n\n%", "worst\npair %", "sd\n%")
+    )
     if accuracy:
         table.add_column(
             "digits of the integration\n" + "".join(f"{name:>3}" for name in TENSORS), no_wrap=True
@@ -49,7 +52,8 @@ def flow_table(flow: Flow, accuracy: bool = False) -> Table:
 
 def ensemble_table(ensemble: Ensemble) -> Table:
     """One row per layer and tensor: the largest component and its error."""
-    table = _table(
+    table = titled_table(
+        _title(ensemble),
         f"{ensemble.draws} networks, seed {ensemble.seed}, {ensemble.estimators} estimators: the largest component of each "
         "tensor, the standard error of its last digits in brackets, and the largest error in percent of that component. "
         "G and H at the real width.",
@@ -65,7 +69,8 @@ def ensemble_table(ensemble: Ensemble) -> Table:
 
 def comparison_table(comparison: Comparison) -> Table:
     """One row per layer and tensor; numbers are of the component that is largest in the prediction."""
-    table = _table(
+    table = titled_table(
+        _title_of(comparison),
         f"{comparison.draws} networks. Largest component as predicted and as measured; of all components the largest z-score, and the largest difference in "
         "percent of the largest component, beside what the neglected order may amount to. G and H with their 1/n corrections.",
         ("layer", "", "predicted", "measured", "max\n|z|", "diff.\n%", "O(1/n)\n%", "within"),
@@ -84,9 +89,12 @@ def comparison_table(comparison: Comparison) -> Table:
 
 def verification_table(verification: Verification) -> Table:
     """One row per layer and tensor; numbers are of the component that is largest in the prediction."""
-    table = _table(
-        "m(n) = a + b / n of the largest component; of all components the largest z-score of a less the prediction, beyond what "
-        "curvature allows, and of b where it must vanish.",
+    table = titled_table(
+        _title_of(verification),
+        f"{verification.draws} networks at each of the widths {', '.join(map(str, verification.widths))} of the first hidden layer, "
+        "measured m(n) = a + b / n, n the width below the layer. Of the largest component the prediction, a and b with the standard "
+        "error of their last digits in brackets; of all components the largest z-score of a less the prediction, beyond what curvature "
+        "allows, and of b where it must vanish.",
         ("layer", "", "predicted", "a", "b", "max\n|z|", "max |z|\nof b", ""),
     )
     for one in verification:
@@ -101,13 +109,31 @@ def verification_table(verification: Verification) -> Table:
     return table
 
 
-def _table(caption: str, headings: tuple[str, ...]) -> Table:
+def titled_table(title: str, caption: str, headings: tuple[str, ...]) -> Table:
+    """An empty table with a line above that says what it is of, and a caption that says what its numbers are."""
     table = Table(
-        caption=caption, box=SIMPLE_HEAD, min_width=_LEAST_WIDTH, pad_edge=False, collapse_padding=True
+        title=title,
+        title_justify="left",
+        title_style="",
+        caption_justify="left",
+        caption=caption,
+        box=SIMPLE_HEAD,
+        min_width=_LEAST_WIDTH,
+        pad_edge=False,
+        collapse_padding=True,
     )
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+def _title(of: Flow | Ensemble) -> str:
+    X2 = getattr(of, "X2", None)
+    return network(of.mlp, len(of.X), None if X2 is None else len(X2))
+
+
+def _title_of(outcome: Comparison | Verification) -> str:
+    return network(outcome.mlp, outcome.samples)
 
 
 def _largest(values: np.ndarray) -> tuple[int, ...]:

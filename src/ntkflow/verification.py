@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import describe
 from .comparison import joint_threshold, z_scores
+from .describe import InNotebooks
 from .errors import DataError
 from .finite.parameters import whole_number
 from .flow_result import Flow
+from .inputs import checked_inputs
 from .mlp import MLP
 from .network import as_mlp
+from .progress import Report, shows_progress, silent
 from .propagate import flow as predict
 from .sampling import Ensemble, ensemble
 from .statistics import TENSORS
 
-Progress = Callable[[int, int, str], None]
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from rich.table import Table
+
+    from .plot import Picture
+
 _CORRECTIONS = {"G1": "G", "H1": "H"}
 TESTED = ("G", "H", "G1", "H1", *TENSORS)
 
@@ -61,10 +71,16 @@ class Extrapolation:
         return float(np.nanmax(np.abs(self.predicted)))
 
     @property
+    def residuals(self) -> np.ndarray:
+        """z-scores of a less the prediction, what curvature allows taken off; with the tensor's shape."""
+        difference = self.a - self.predicted
+        beyond = np.sign(difference) * np.maximum(np.abs(difference) - self.curvature, 0.0)
+        return z_scores(beyond, self.a_error, self._roundoff)
+
+    @property
     def z(self) -> float:
         """The largest z-score of a less the prediction, beyond what curvature allows."""
-        beyond = np.maximum(np.abs(self.a - self.predicted) - self.curvature, 0.0)
-        return float(np.nanmax(z_scores(beyond, self.a_error, self._roundoff)))
+        return float(np.nanmax(np.abs(self.residuals)))
 
     @property
     def z_b(self) -> float:
@@ -83,12 +99,35 @@ class Extrapolation:
 
 
 @dataclass(frozen=True, eq=False)
-class Verification:
+class Verification(InNotebooks):
     """The outcome: every tensor of every layer."""
 
     extrapolations: list[Extrapolation]
     widths: tuple[int, ...]
     draws: int
+    mlp: MLP
+    """The network of the largest of these widths."""
+    samples: int
+    """How many samples there are."""
+
+    def __repr__(self) -> str:
+        return (
+            f"Verification with {self.draws} networks at each of the widths {', '.join(map(str, self.widths))}, the last of them\n"
+            f"{describe.mlp_call(self.mlp)}\n"
+            f"{self.samples} samples; layers 1 … {self.mlp.depth}; {', '.join(TESTED)}\n{self.words}"
+        )
+
+    def table(self) -> Table:
+        """The table that `ntkflow verify` prints."""
+        from .table import verification_table
+
+        return verification_table(self)
+
+    def plot(self, path: str | PathLike | None = None) -> Picture:
+        """The picture of `ntkflow verify --plot`, which notebooks show; written to `path` if there is one, replacing what is there."""
+        from .plot import plot_verification
+
+        return plot_verification(self, path)
 
     def __iter__(self):
         return iter(self.extrapolations)
@@ -107,9 +146,10 @@ class Verification:
         return "Theory and sampling agree, within noise and with the expected 1/n."
 
 
+@shows_progress
 def verify(
     network: Any, X, widths: Sequence[int] = (32, 64, 128), draws: int = 20_000, seed: int = 0,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Verification:  # fmt: skip
     """Test the theory on networks whose hidden widths are those of `network` times a common factor.
 
@@ -119,14 +159,15 @@ def verify(
         widths: of the first hidden layer, at least two different ones; the others keep their ratio to it.
         draws: networks at each width.
         seed: of width number k it is seed + k.
-        progress: called as progress(done, total, message).
+        progress: as of `flow`.
 
     Raises:
         DataError: widths are too few, or don't keep the ratios.
         Others as of `flow` and `ensemble`.
     """
-    networks = scaled(as_mlp(network), widths)
-    report = progress or (lambda done, total, message: None)
+    mlp = as_mlp(network)
+    networks, X = scaled(mlp, widths), checked_inputs(mlp, X)
+    report = progress or silent
     total = draws * len(networks)
     ensembles = [
         ensemble(
@@ -169,6 +210,8 @@ def extrapolate(flow: Flow, ensembles: Sequence[Ensemble]) -> Verification:
         [Extrapolation(**row, threshold=threshold) for row in rows],
         tuple(e.mlp.widths[1] for e in ensembles),
         min(e.draws for e in ensembles),
+        flow.mlp,
+        len(flow.X),
     )
 
 

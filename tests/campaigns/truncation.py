@@ -63,10 +63,10 @@ def network(rng: np.random.Generator) -> tuple[ntkflow.MLP, np.ndarray]:
     mlp = ntkflow.MLP(
         (6, *np.maximum(widths, 4).astype(int).tolist(), 1),
         name,
-        C_b=rng.uniform(0, rng.choice([0.0, 0.3]), depth),
-        C_W=C_W,
-        lambda_b=rng.integers(2) * rng.uniform(0.3, 2.0, depth),
-        lambda_W=rng.uniform(0.4, 2.5, depth),
+        C_b=rng.uniform(0, rng.choice([0.0, 0.3]), depth).tolist(),
+        C_W=C_W.tolist(),
+        lambda_b=(rng.integers(2) * rng.uniform(0.3, 2.0, depth)).tolist(),
+        lambda_W=rng.uniform(0.4, 2.5, depth).tolist(),
     )
     X = rng.normal(size=(2, 6)) * rng.uniform(0.5, 1.5)
     X[1] = 0.6 * X[0] + 0.8 * X[1]

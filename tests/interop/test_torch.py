@@ -1,6 +1,6 @@
 """torch and back: the same outputs, the same NTK as torch.func's, the same parameters after ten steps."""
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from ntkflow import finite
 from ntkflow.interop import torch as interop
 
 X = np.random.default_rng(0).normal(size=(6, 4))
-RATES = {"lambda_b": 0.7, "lambda_W": 1.3}
+RATES: Any = {"lambda_b": 0.7, "lambda_W": 1.3}
 
 
 def model(*activations):

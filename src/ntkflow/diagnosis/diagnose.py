@@ -13,9 +13,9 @@ import numpy as np
 
 from ..errors import DataError
 from ..finite.parameters import whole_number
+from ..inputs import checked_inputs
 from ..mlp import MLP
 from ..network import as_mlp
-from ..propagate import checked_inputs
 from ..version import __version__
 from .measurements import Measurements, measure
 from .report import report

@@ -52,7 +52,7 @@ def _span(values: tuple[float, ...]) -> str:
 def _table(diagnosis: Diagnosis) -> list[str]:
     m = diagnosis.measurements
     header = ("layer", "G", "1-rho", "chi_par", "chi_perp", "NTK share %", "of biases %", "sd over seeds %")
-    rows = [header]
+    rows: list[tuple[str, ...]] = [header]
     for ell in shown_layers(len(m.metric)):
         rows.append(
             (

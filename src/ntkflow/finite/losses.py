@@ -15,8 +15,20 @@ from .parameters import in_their_precision
 def mse(z: jax.Array, y: jax.Array) -> jax.Array:
     """½ Σ_i (z_i - y_i)², averaged over samples; y (N, n_L). DataError for another shape: it would be broadcast."""
     if jnp.shape(y) != jnp.shape(z):
-        raise DataError(f"mse: the targets y must have the outputs' shape {jnp.shape(z)}, not {jnp.shape(y)}")
+        raise DataError(about_mse_targets(y, jnp.shape(z)))
     return 0.5 * jnp.mean(jnp.sum((z - y) ** 2, axis=1))
+
+
+def about_mse_targets(y, shape: tuple[int, ...]) -> str:
+    """Why targets that haven't the outputs' shape (N, n_L) are refused, and what was probably meant."""
+    text = f"mse: the targets y must have the outputs' shape {shape}, not {jnp.shape(y)}"
+    if jnp.shape(y) != shape[:1]:
+        return text
+    if shape[1] == 1:
+        return f"{text}; write y[:, None]"
+    if jnp.issubdtype(jnp.result_type(y), jnp.integer):
+        return f"{text}; of class numbers take numpy.eye({shape[1]})[y], or the loss cross_entropy"
+    return text
 
 
 @in_their_precision
@@ -26,6 +38,8 @@ def cross_entropy(z: jax.Array, y: jax.Array) -> jax.Array:
     if classes.shape != jnp.shape(z)[:1] or not jnp.issubdtype(classes.dtype, jnp.integer):
         raise DataError(
             f"cross_entropy: y must hold {len(z)} whole class numbers, not {classes.dtype} of shape {classes.shape}"
+            + ("; of one-hot rows take y.argmax(axis=1)" if classes.shape == jnp.shape(z) else "")
+            + ("; write y.astype(int)" if classes.shape == jnp.shape(z)[:1] else "")
         )
     if isinstance(classes, np.ndarray) and (
         classes.size == 0 or classes.min() < 0 or classes.max() >= jnp.shape(z)[1]

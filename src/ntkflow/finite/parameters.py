@@ -14,6 +14,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ..errors import ComponentError, DataError, NtkflowError, ParameterError
+from ..inputs import checked_inputs
 from ..mlp import MLP
 
 
@@ -146,13 +147,9 @@ def checked(mlp: MLP, params) -> Parameters:
 
 
 def inputs(mlp: MLP, params: Parameters, X, name: str = "X") -> jax.Array:
-    """X (N, n_0) in the parameters' precision; DataError for another shape, or numbers that are not real and finite."""
+    """X (N, n_0) in the parameters' precision; DataError as of `ntkflow.inputs.checked_inputs`."""
     if not isinstance(X, Tracer):
-        X = as_numpy(X, name, DataError)
-        if X.dtype.kind not in "iuf":
-            raise DataError(f"{name} must be an array of real numbers, not of {X.dtype}")
-        if not np.all(np.isfinite(X)):
-            raise DataError(f"{name} must be finite")
+        X = checked_inputs(mlp, X, name)
     X = jnp.asarray(X, params[0].W.dtype)
     if X.ndim != 2 or X.shape[1] != mlp.widths[0] or len(X) == 0:
         raise DataError(f"{name} must have shape (N, {mlp.widths[0]}) with N ≥ 1, not {X.shape}")
@@ -165,13 +162,3 @@ def layer_number(mlp: MLP, layer: int) -> int:
     if number is None or not (1 <= number <= mlp.depth or -mlp.depth <= number <= -1):
         raise ComponentError(f"layers are 1 … {mlp.depth} (or negative, from the last), not {layer!r}")
     return number if number > 0 else mlp.depth + 1 + number
-
-
-def as_numpy(value, name: str, error: type[NtkflowError]) -> np.ndarray:
-    """`value` as an array; `error` where NumPy can't make one."""
-    try:
-        return np.asarray(value)
-    except (TypeError, ValueError) as reason:
-        raise error(
-            f"{name} must be an array, not {type(value).__name__} that NumPy makes none of"
-        ) from reason

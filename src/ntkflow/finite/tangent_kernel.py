@@ -19,10 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import ComponentError
+from ..inputs import as_array
 from ..memory import check_memory
 from ..mlp import MLP
 from .learning_rates import LearningRates, checked_rates
-from .parameters import Parameters, as_numpy, checked, in_their_precision, inputs, layer_number
+from .parameters import Parameters, checked, in_their_precision, inputs, layer_number
 from .preactivations import preactivations, slopes
 
 _BLOCKS = 8  # of rows, of which the symmetric half is computed
@@ -150,7 +151,7 @@ def interlayer_ntk(
 def _neurons(mlp: MLP, layer: int, neurons) -> np.ndarray:
     width = mlp.widths[layer]
     chosen = (
-        np.arange(width) if neurons is None else np.atleast_1d(as_numpy(neurons, "neurons", ComponentError))
+        np.arange(width) if neurons is None else np.atleast_1d(as_array(neurons, "neurons", ComponentError))
     )
     if (
         chosen.ndim != 1
@@ -163,7 +164,7 @@ def _neurons(mlp: MLP, layer: int, neurons) -> np.ndarray:
 
 
 def _pairs(pairs, N: int, N2: int) -> np.ndarray:
-    pairs = as_numpy(pairs, "pairs", ComponentError)
+    pairs = as_array(pairs, "pairs", ComponentError)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or len(pairs) == 0 or pairs.dtype.kind not in "iu":
         raise ComponentError("pairs must have shape (P, 2), P ≥ 1, and hold sample indices")
     if np.any((pairs < 0) | (pairs >= (N, N2))):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from ..errors import InteropError
+from ..extras import needs
 from ..finite.parameters import LayerParameters, Parameters, checked
 from ..mlp import MLP
 from .jax_sequence import known, layer
 from .jax_sequence import lifted as sequence
 from .lifted import Lifted
+
+with needs("equinox", "ntkflow.interop.equinox"):
+    import equinox as eqx
 
 
 def from_mlp(model: eqx.nn.MLP, C_b=0.0, C_W=1.0, lambda_b=1.0, lambda_W=1.0) -> tuple[MLP, Parameters]:

@@ -124,6 +124,9 @@ def _roots(formula: tuple, kink: float) -> list[float]:
     # A plateau at the kink's height has its own kinks at its ends, which come from the formula within.
     touched = np.flatnonzero((signs[1:-1] == 0) & (signs[:-2] != 0) & (signs[2:] != 0)) + 1
     crossed = [
-        float(scipy.optimize.brentq(shifted, _GRID[k], _GRID[k + 1], xtol=1e-15, rtol=1e-14)) for k in changes
+        float(
+            scipy.optimize.root_scalar(shifted, bracket=(_GRID[k], _GRID[k + 1]), xtol=1e-15, rtol=1e-14).root
+        )
+        for k in changes
     ]
     return [*_GRID[touched].tolist(), *crossed]

@@ -9,6 +9,7 @@ value is exact and is taken.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -251,8 +252,8 @@ def _recognised(measured: list[_Measured], schemes: tuple[_Scheme, ...]) -> _Sch
     if sum(m.entries for m in measured if m.distributions[0] != "uniform") in range(1, _ENOUGH_WEIGHTS):
         schemes = tuple(scheme for scheme in schemes if scheme[0] == _DEFAULT)
     for scheme in schemes if measured else ():
-        values = [scheme[2](m) for m in measured]
-        if all(_agrees(m, scheme, value) for m, value in zip(measured, values, strict=True)):
+        values = [value for value in (scheme[2](m) for m in measured) if value is not None]
+        if len(values) == len(measured) and all(map(_agrees, measured, itertools.repeat(scheme), values)):
             agreeing.append(
                 (scheme, values, sum(_distance(m, v) ** 2 for m, v in zip(measured, values, strict=True)))
             )
@@ -274,9 +275,9 @@ def _distance(m: _Measured, value: float) -> float:
     return (m.value / value - 1) / max(m.relative_error, 1e-300)
 
 
-def _agrees(m: _Measured, scheme: _Scheme, value: float | None) -> bool:
+def _agrees(m: _Measured, scheme: _Scheme, value: float) -> bool:
     kinds = [kind for kind in m.distributions if kind in scheme[1]]
-    if value is None or not kinds or abs(_distance(m, value)) > _AGREES:
+    if not kinds or abs(_distance(m, value)) > _AGREES:
         return False
     # Of the largest entry: it keeps the bound, and that of a uniform distribution comes close to it.
     reached = m.largest / value / _BOUND.get(kinds[0], np.inf) ** 2 - 1

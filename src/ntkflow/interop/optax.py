@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from ..errors import InteropError
+from ..extras import needs
+
+with needs("optax", "ntkflow.interop.optax"):
+    import optax
 
 
 def scale_by_learning_rate_tensor(

@@ -8,16 +8,19 @@ draws what all predictions are about.
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import nn
 
 from ..errors import InteropError
+from ..extras import needs
 from ..finite.parameters import Parameters, checked
 from ..mlp import MLP
 from .initialisation import Initialisation, LayerWeights
 from .lifted import Lifted
 from .torch_graph import chain_of, is_lazy, own_parameters
 from .torch_rates import rates
+
+with needs("torch", "ntkflow.interop.torch"):
+    import torch
+    from torch import nn
 
 
 def lifted(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Lifted:

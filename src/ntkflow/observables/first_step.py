@@ -19,9 +19,10 @@ import numpy as np
 
 from ..errors import DataError, MemoryRequestError, ObservableError
 from ..finite.descent import checked_eta
-from ..finite.losses import mse
-from ..finite.parameters import as_numpy, key_of, whole_number
+from ..finite.losses import about_mse_targets, mse
+from ..finite.parameters import key_of, whole_number
 from ..flow_result import Flow
+from ..inputs import as_array
 from .joint import JointDistribution, joint, warn_of_width
 from .mse_step import mse_moments
 from .sampler import draw, metric_spread
@@ -81,7 +82,7 @@ def predict_first_step(
     checked_eta(eta)
     draws = whole_number(draws, "draws", 2, 2**53, DataError)
     chosen = last.samples(train)
-    y = as_numpy(y, "y", DataError)
+    y = as_array(y, "y")
     if y.ndim == 0 or len(y) != len(chosen):
         raise DataError(f"y must have {len(chosen)} rows, one for each training sample, not shape {y.shape}")
     if y.dtype.kind == "f" and not np.all(np.isfinite(y)):
@@ -99,7 +100,7 @@ def predict_first_step(
 def _analytic(last: JointDistribution, y: np.ndarray, eta: float, train: np.ndarray) -> FirstStep:
     layer = last.layer
     if y.shape != (len(train), layer.width):
-        raise DataError(f"mse: y must have shape {(len(train), layer.width)}, not {y.shape}")
+        raise DataError(about_mse_targets(y, (len(train), layer.width)))
     moments = mse_moments(layer, y.astype(float), train)
     scale = eta / len(train)
     zeros = np.zeros_like(moments.output_mean)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
+from ..describe import network
 from ..flow_result import Flow
 from .expansion import Expanded
 from .expressions import parse
@@ -45,7 +47,18 @@ def observe(flow: Flow, layer: int, f: str, g: str | None = None, neurons: str =
                     Expanded(both.leading / root, both.correction / root, both.fan_in, both.error / root),
                 )
             )
-    table = Table("", "at infinite width", "1/n part", f"at n = {p.layer.fan_in}", "error of integration")
+    asked = (
+        f"f = {f}"
+        if g is None
+        else f"f = {f}\ng = {g}, of {'the same neuron' if neurons == 'same' else 'another neuron'}"
+    )
+    table = Table(
+        "", "at infinite width", "1/n part", f"at n = {p.layer.fan_in}", "error of integration",
+        title=escape(
+            f"{network(flow.mlp, len(flow.X))}\nlayer {p.layer.layer}; z[a] is the preactivation of a neuron on sample a\n{asked}"
+        ),
+        title_justify="left", title_style="",
+    )  # fmt: skip
     for name, found in rows:
         table.add_row(
             name,

@@ -51,6 +51,7 @@ def block_sums(
 def sums_shapes(mlp: MLP, measure: Measure, sets: np.ndarray, N: int) -> list[Sums]:
     """The shapes of what `block_sums` returns, as a tree of jax.ShapeDtypeStruct."""
     numbers = sets.shape[1] * (sets.shape[1] + 1)
+    mlp = MLP(mlp.widths, "linear")  # whatever the activation, which may not be there
     with jax.enable_x64(True):
         X, near = np.zeros((N, mlp.widths[0])), np.zeros((len(sets), mlp.depth, numbers))
         run = functools.partial(_one_network, mlp, measure, "float64", 1, X, sets, near, 0)

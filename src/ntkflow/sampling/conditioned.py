@@ -22,9 +22,9 @@ import numpy as np
 from ..errors import DataError
 from ..finite.parameters import whole_number
 from ..finite.preactivations import slopes
+from ..inputs import checked_inputs
 from ..mlp import MLP
 from ..network import as_mlp
-from ..propagate import checked_inputs
 from .draws import draw_key
 
 # Of the diagonal, added where a metric is factorised, for dependent samples have a singular one: the networks are those whose

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from .. import describe
 from ..errors import ComponentError
 from ..flow_result import Layered
 from ..lazy import Tables
 from ..mlp import MLP
 from ..statistics import TENSORS, LayerStatistics
 from .estimators import Sums, estimates
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from rich.table import Table
+
+    from ..plot import Picture
 
 ESTIMATED = ("G", "H", *TENSORS, "zH")
 
@@ -60,13 +68,27 @@ class Ensemble(Layered[LayerEstimates]):
     seed: int
     estimators: str
 
+    def __repr__(self) -> str:
+        return describe.ensemble(self)
+
+    def table(self) -> Table:
+        """The table that `ntkflow show` prints."""
+        from ..table import ensemble_table
+
+        return ensemble_table(self)
+
+    def plot(self, path: str | PathLike | None = None) -> Picture:
+        """Mean and spread of the NTK by layer, which notebooks show; written to `path` if there is one, replacing what is there."""
+        from ..plot import plot_ensemble
+
+        return plot_ensemble(self, path)
+
     @classmethod
     def load(cls, path, activation=None) -> Ensemble:
         """Read a store of `ensemble`, also an unfinished one: the blocks that are done, from the first up to a gap.
 
         Raises:
-            FileError: it is missing, damaged, no ensemble, or holds no more than one network; or its activation is a callable
-                and is not passed again.
+            FileError: it is missing, damaged, no ensemble, or holds no more than one network.
         """
         from .runner import load
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ import numpy as np
 from ..components import sample_sets
 from ..errors import ComponentError, DataError, FileError, NonFiniteError
 from ..finite.parameters import whole_number
+from ..inputs import checked_inputs
 from ..mlp import MLP
 from ..network import as_mlp
-from ..propagate import checked_inputs
+from ..progress import Report, shows_progress
+from ..saved_networks import network_of
 from ..statistics import TENSORS
 from ..store import digest, exists_to_resume
 from ..version import __version__
@@ -27,7 +29,6 @@ from .estimators import Sums
 from .processes import agreed, wait_for_all
 from .store import Store
 
-Progress = Callable[[int, int, str], None]
 MEASURES = {
     ("low-noise", False): networks.low_noise,
     ("low-noise", True): networks.low_noise_means,
@@ -55,11 +56,12 @@ class Job:
     tensors: list[str]
 
 
+@shows_progress
 def ensemble(
     network: Any, X, draws: int = 1000, seed: int = 0, *, components: str | Sequence[Sequence[int]] = "all",
     estimators: str = "low-noise", until: float | None = None, tensors: Sequence[str] = (), dtype: str = "float64",
     store=None, resume: bool = False, batch: int | None = None, block: int | None = None,
-    progress: Progress | None = None,
+    progress: Report | None = None,
 ) -> Ensemble:  # fmt: skip
     """Measure G, H, V, D, F, A, B of every layer on sampled networks, with standard errors.
 
@@ -83,7 +85,7 @@ def ensemble(
         resume: go on with the store at that path, which must be of the same job; more draws may be asked for.
         batch: networks at a time on each device; by default what suits the memory.
         block: draws in a block, which are computed anew if the run is stopped within it; by default about 1/128 of all.
-        progress: called as progress(done, total, message) before the first and after each block.
+        progress: as of `flow`; called before the first and after each block.
 
     Raises:
         DataError, ComponentError, MemoryRequestError: an argument is out of range.
@@ -118,15 +120,9 @@ def load(path, activation=None) -> Ensemble:
         spec = dict(job.mlp)
     except (KeyError, TypeError, ValueError) as error:
         raise FileError(f"{path} is damaged: its attributes don't fit ({error})") from error
-    if activation is not None:
-        spec["activation"] = activation
-    elif job.callable_activations:
-        raise FileError(
-            f"this ensemble's activation {job.callable_activations[0]} is a callable: pass it again as activation=…"
-        )
-    X = store.X
+    mlp, X = network_of(spec, job.callable_activations, activation), store.X
     store.check_inputs(job.X_sha256)
-    return _Run(MLP.from_spec(spec), X, job, None).collect(store)
+    return _Run(mlp, X, job, None).collect(store)
 
 
 def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block) -> Job:
@@ -204,7 +200,7 @@ class _Run:
         if begun > self.job.draws:
             raise FileError(f"{store.path} was begun for {begun} draws, not for fewer")
 
-    def measure(self, store: Store | None, progress: Progress | None) -> Ensemble:
+    def measure(self, store: Store | None, progress: Report | None) -> Ensemble:
         """Compute this process's blocks that are not done, and add up all that are there."""
         self.reference = self.pilot() if store is None else store.reference
         total, ready = _Total(self), {}

@@ -199,11 +199,10 @@ def _lifted(activation: Any):
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(activation, torch.nn.Module):
         return activation
-    from ..interop.torch import from_sequential
+    from ..interop.torch import lifted
 
     linear = torch.nn.Linear(1, 1)
-    mlp, _ = from_sequential(torch.nn.Sequential(linear, activation, torch.nn.Linear(1, 1)))
-    return mlp.activation[0]
+    return lifted(torch.nn.Sequential(linear, activation, torch.nn.Linear(1, 1))).activations[0]
 
 
 def _half_stable_words(point: CriticalPoint) -> str:
