@@ -1,35 +1,35 @@
-"""The command line: `flow` predicts, `ensemble` measures, `compare` and `verify` hold one against the other, `show` prints.
+"""The command line: `diagnose` judges a network, `flow` predicts, `ensemble` measures, `compare` and `verify` hold one against the other, `show` prints.
 
 `observe` and `first-step` ask more of a saved flow. What takes long to import is imported by the commands that need it.
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import ntkflow
-from ntkflow.errors import DataError, FileError, NtkflowError
+from ntkflow.cli_arguments import (
+    Data,
+    Picture,
+    ReplacePicture,
+    Spec,
+    check_output,
+    check_picture,
+    fraction,
+    load_inputs,
+    network,
+    number_of_bytes,
+    whole_numbers,
+)  # fmt: skip
+from ntkflow.errors import DataError, NtkflowError
 from ntkflow.program_cache import keep_programs
-
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
-_UNITS = {"": 1} | {
-    prefix + binary: base**power
-    for power, prefix in enumerate("KMGT", start=1)
-    for binary, base in (("", 1000), ("i", 1024))
-}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -89,15 +89,8 @@ def before_any_command(
 
 @app.command("flow")
 def flow_command(
-    spec: Annotated[
-        Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
-    ],
-    data: Annotated[
-        Path,
-        typer.Option(
-            "--data", metavar="X", help="The inputs, one sample per row: .npy, .npz, .csv or .parquet."
-        ),
-    ],
+    spec: Spec,
+    data: Data,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FLOW.nc", help="Where to save (.nc or .zarr).")
     ],
@@ -135,27 +128,31 @@ def flow_command(
     by_tiles = resume or memory is not None
     with _one_sentence_errors():
         if not by_tiles:
-            _check_output(output, force)
+            check_output(output, force)
         elif force:
             raise DataError(
                 "--force replaces no .zarr by tiles: delete it, or give --resume to go on with it"
             )
         if plot is not None:
-            _check_picture(plot, force)
+            check_picture(plot, force)
         if tile is None and last:
             raise DataError("--last needs --tile")
         if tile is not None and (components != Components.mean or plot is not None):
             raise DataError("--tile needs --components mean, and no --plot")
-        mlp = _network(spec)
-        X = _load_inputs(data)
-        X2 = None if data2 is None else _load_inputs(data2)
+        mlp = network(spec)
+        X = load_inputs(data)
+        X2 = None if data2 is None else load_inputs(data2)
         if tile is not None:
             with progress_bar() as report:
                 layers = "last" if last else "all"
                 ntkflow.store_kernels(mlp, X, output, X2, tile, layers, overwrite=force, progress=report)
             _print(*saved_tables(output), f"Saved to {output}.")
             return
-        tiles = {"store": output, "memory": _bytes(memory or "1GiB"), "resume": resume} if by_tiles else {}
+        tiles = (
+            {"store": output, "memory": number_of_bytes(memory or "1GiB"), "resume": resume}
+            if by_tiles
+            else {}
+        )
         with progress_bar() as report:
             result = ntkflow.flow(
                 mlp, X, components=components.value, progress=report, X2=X2, rtol=rtol, **tiles
@@ -172,15 +169,8 @@ def flow_command(
 
 @app.command("ntk")
 def ntk_command(
-    spec: Annotated[
-        Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
-    ],
-    data: Annotated[
-        Path,
-        typer.Option(
-            "--data", metavar="X", help="The inputs, one sample per row: .npy, .npz, .csv or .parquet."
-        ),
-    ],
+    spec: Spec,
+    data: Data,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="NTK.nc", help="Where to save (.nc or .zarr).")
     ],
@@ -195,23 +185,16 @@ def ntk_command(
     from ntkflow.storage import write
 
     with _one_sentence_errors():
-        _check_output(output, force)
-        mlp = _network(spec)
-        write(ntk_dataset(mlp, checked_inputs(mlp, _load_inputs(data)), seed, layer), output, overwrite=force)
+        check_output(output, force)
+        mlp = network(spec)
+        write(ntk_dataset(mlp, checked_inputs(mlp, load_inputs(data)), seed, layer), output, overwrite=force)
         _print(*saved_tables(output), f"Saved to {output}.")
 
 
 @app.command("ensemble")
 def ensemble_command(
-    spec: Annotated[
-        Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
-    ],
-    data: Annotated[
-        Path,
-        typer.Option(
-            "--data", metavar="X", help="The inputs, one sample per row: .npy, .npz, .csv or .parquet."
-        ),
-    ],
+    spec: Spec,
+    data: Data,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="RUN.zarr", help="Where to keep the sums (.zarr).")
     ],
@@ -252,12 +235,12 @@ def ensemble_command(
 
     with _one_sentence_errors():
         _join(distributed, coordinator, processes, process)
-        mlp = _network(spec)
-        X = _load_inputs(data)
+        mlp = network(spec)
+        X = load_inputs(data)
         with progress_bar() as report:
             result = ntkflow.ensemble(
                 mlp, X, draws, seed, components=components.value, estimators=estimators.value,
-                until=None if until is None else _fraction(until), tensors=[t for t in tensors.split(",") if t],
+                until=None if until is None else fraction(until), tensors=[t for t in tensors.split(",") if t],
                 dtype=dtype.value, store=output, resume=resume, batch=batch, block=block, progress=report,
             )  # fmt: skip
         if first_process():
@@ -270,8 +253,8 @@ def compare_command(
     run: Annotated[
         Path, typer.Argument(metavar="RUN.zarr", help="An ensemble of the same network and inputs.")
     ],
-    plot: Annotated[Path | None, typer.Option(metavar="PICTURE.png", help="Where to save a picture.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a picture that exists.")] = False,
+    plot: Picture = None,
+    force: ReplacePicture = False,
 ) -> None:
     """Compare a prediction with a measurement, tensor by tensor and layer by layer."""
     from ntkflow.sampling.store import is_ensemble
@@ -279,7 +262,7 @@ def compare_command(
 
     with _one_sentence_errors():
         if plot is not None:
-            _check_picture(plot, force)
+            check_picture(plot, force)
         if is_ensemble(flow) and not is_ensemble(run):
             raise DataError(f"the flow comes first, the ensemble second: ntkflow compare {run} {flow}")
         found = ntkflow.compare(ntkflow.Flow.load(flow), ntkflow.Ensemble.load(run))
@@ -292,22 +275,15 @@ def compare_command(
 
 @app.command("verify")
 def verify_command(
-    spec: Annotated[
-        Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
-    ],
-    data: Annotated[
-        Path,
-        typer.Option(
-            "--data", metavar="X", help="The inputs, one sample per row: .npy, .npz, .csv or .parquet."
-        ),
-    ],
+    spec: Spec,
+    data: Data,
     widths: Annotated[
         str, typer.Option(help="Of the first hidden layer; the others keep their ratio to it.")
     ] = "32,64,128",
     draws: Annotated[int, typer.Option(help="Networks at each width.")] = 20_000,
     seed: Annotated[int, typer.Option(min=0, max=2**62, help="Of the networks.")] = 0,
-    plot: Annotated[Path | None, typer.Option(metavar="PICTURE.png", help="Where to save a picture.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a picture that exists.")] = False,
+    plot: Picture = None,
+    force: ReplacePicture = False,
 ) -> None:
     """Test the theory on sampled networks of several widths; exit status 1 if they disagree."""
     from ntkflow.progress import progress_bar
@@ -315,11 +291,11 @@ def verify_command(
 
     with _one_sentence_errors():
         if plot is not None:
-            _check_picture(plot, force)
-        mlp = _network(spec)
-        X = _load_inputs(data)
+            check_picture(plot, force)
+        mlp = network(spec)
+        X = load_inputs(data)
         with progress_bar() as report:
-            found = ntkflow.verify(mlp, X, _whole_numbers(widths), draws, seed, progress=report)
+            found = ntkflow.verify(mlp, X, whole_numbers(widths), draws, seed, progress=report)
         _print(verification_table(found), found.words)
         if plot is not None:
             from ntkflow.plot import plot_verification
@@ -365,12 +341,32 @@ def first_step_command(
         found = ntkflow.predict_first_step(
             ntkflow.Flow.load(flow),
             getattr(ntkflow, loss.value),
-            _load_inputs(targets, "targets"),
+            load_inputs(targets, "targets"),
             eta,
             draws=draws,
             key=seed,
         )
         _print(first_step_table(found))
+
+
+@app.command("diagnose")
+def diagnose_command(
+    spec: Spec,
+    data: Data,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**62, help="Of the inputs looked at, if they are many.")
+    ] = 0,
+    plot: Picture = None,
+    force: ReplacePicture = False,
+) -> None:
+    """Say whether a network will train on these inputs, and if not, why and what to do."""
+    with _one_sentence_errors():
+        if plot is not None:
+            check_picture(plot, force)
+        diagnosis = ntkflow.diagnose(network(spec), load_inputs(data), seed)
+        typer.echo(diagnosis.report())
+        if plot is not None:
+            diagnosis.plot(plot)
 
 
 @app.command("critical")
@@ -435,74 +431,5 @@ def _join(distributed: bool, coordinator: str | None, processes: int | None, pro
         join(coordinator, processes, process)
 
 
-def _fraction(text: str) -> float:
-    try:
-        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError as error:
-        raise DataError(f"--until must be a number or a percentage such as 1%, not {text!r}") from error
-
-
-def _bytes(text: str) -> int:
-    number = text.rstrip("KMGTiB ")
-    unit = text[len(number) :].strip()
-    try:
-        return int(float(number) * _UNITS[unit.removesuffix("B")])
-    except (KeyError, ValueError, OverflowError) as error:
-        raise DataError(f"--memory must be a number of bytes such as 500MB or 2GiB, not {text!r}") from error
-
-
-def _whole_numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise DataError(f"--widths must be whole numbers such as 32,64,128, not {text!r}") from error
-
-
 def _one_line_warning(message, *_) -> None:
     typer.echo(f"ntkflow: warning: {message}", err=True)
-
-
-def _check_output(path: Path, force: bool) -> None:
-    from ntkflow.storage import check_writable
-
-    try:
-        check_writable(path, overwrite=True)
-        if path.exists() and not force:
-            raise FileError(f"{path} exists; give --force to replace it")
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _check_picture(path: Path, force: bool) -> None:
-    from ntkflow.plot import picture_suffixes
-
-    if path.suffix not in picture_suffixes():
-        raise FileError(f"cannot write {path}: its name must end in one of {', '.join(picture_suffixes())}")
-    try:
-        if not path.parent.is_dir():
-            raise FileError(f"cannot write {path}: there is no directory {path.parent}")
-        if path.is_dir():
-            raise FileError(f"cannot write {path}: it is a directory")
-        if path.exists() and not force:
-            raise FileError(f"{path} exists; give --force to replace it")
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _network(spec: Path) -> ntkflow.MLP:
-    """The network of a TOML file, or that `module:name` makes or is; modules of the working folder are found too."""
-    module, _, name = str(spec).partition(":")
-    if spec.suffix == ".toml" or not name.isidentifier():
-        return ntkflow.MLP.from_toml(spec)
-    sys.path.insert(0, "")
-    try:
-        network = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise FileError(f"cannot find the network {spec}: {error}") from error
-    return ntkflow.as_mlp(network() if inspect.isroutine(network) or inspect.isclass(network) else network)
-
-
-def _load_inputs(path: Path, what: str = "inputs") -> np.ndarray | pd.DataFrame:
-    from ntkflow.input_files import read_inputs
-
-    return read_inputs(path, what)

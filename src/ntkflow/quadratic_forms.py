@@ -10,8 +10,10 @@ back from layer to layer exactly. Only the expectations over one layer's preacti
 
 from __future__ import annotations
 
+import functools
 import itertools
 
+import jax
 import numpy as np
 
 from .activations import Activation
@@ -91,7 +93,8 @@ class _Source:
     def draw(self, rng: np.random.Generator, waiting: np.ndarray) -> None:
         """Add the sums of one batch of draws for the vectors that wait for more."""
         z = rng.normal(size=(_DRAWS, len(self.H))) @ self.root_G.T
-        s, d = (np.asarray(x, float) for x in self.activation.derivatives(z, 1))
+        with jax.enable_x64(True):
+            s, d = (np.asarray(x) for x in _value_and_slope(self.activation, z))
         g = rng.normal(size=z.shape)
         for k in waiting:
             form = np.sum((s @ self.P[k]) * s + (d @ self.Q[k]) * d, axis=1)
@@ -113,6 +116,11 @@ class _Source:
         t1, t2 = self.traces / self.draws
         of_variance, of_trace = (np.maximum(x, 0.0) / self.draws for x in (fourth - variance**2, t2 - t1**2))
         return (variance + 2 * t1) / self.n, (of_variance + 4 * of_trace) / self.n**2
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _value_and_slope(activation: Activation, z: jax.Array) -> list[jax.Array]:
+    return activation.derivatives(z, 1)
 
 
 def _root(matrix: np.ndarray) -> np.ndarray:

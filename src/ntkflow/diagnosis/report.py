@@ -81,7 +81,9 @@ def _eigenvalue_lines(diagnosis: Diagnosis) -> list[str]:
         return []
     least, largest = m.eigenvalues[[0, -1]]
     N = len(m.eigenvalues)
-    line = f"Mean NTK of the output on {N} inputs: eigenvalues {_scientific(least, largest)} to {largest:.3g}"
+    line = (
+        f"Mean NTK of the output on {_inputs(N)}: eigenvalues {_scientific(least, largest)} to {largest:.3g}"
+    )
     lines = [f"{line}; contrast {_number(m.contrast, '.2g')}."]
     if np.any(np.isfinite(m.eigenvalue_std)) and N > 1:
         parts = []
@@ -89,7 +91,10 @@ def _eigenvalue_lines(diagnosis: Diagnosis) -> list[str]:
             ("least", "largest"), m.extreme_eigenvalues, m.eigenvalue_shift, m.eigenvalue_std, strict=True
         ):
             if np.isfinite(spread):
-                parts.append(f"{name} {value:.3g} (1/n shift {shift:+.1%}, sd over seeds {spread:.0%})")
+                size = (
+                    f"sd over seeds {spread:.0%}" if spread < 1 else "varies over seeds by more than itself"
+                )
+                parts.append(f"{name} {value:.3g} (1/n shift {shift:+.1%}, {size})")
         lines += textwrap.wrap(
             f"On {len(m.fluctuating)} of them: {', '.join(parts)}.", _WIDTH, subsequent_indent="  "
         )
@@ -106,9 +111,13 @@ def _sample_line(diagnosis: Diagnosis) -> str:
     some = (
         f"a random {len(m.samples)} of {diagnosis.inputs} inputs"
         if len(m.samples) < diagnosis.inputs
-        else f"all {diagnosis.inputs} inputs"
+        else _inputs(diagnosis.inputs)
     )
     return f"From {some}; G, rho: means over them; sd: of one neuron's NTK of one input, on {len(m.fluctuating)}; 28(2) is 28 +- 2."
+
+
+def _inputs(count: int) -> str:
+    return "one input" if count == 1 else f"{count} inputs"
 
 
 def _number(value: float, form: str) -> str:

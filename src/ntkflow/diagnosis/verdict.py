@@ -126,9 +126,12 @@ def _merging(mlp: MLP, m: Measurements) -> str:
 
 
 def _vanishing(mlp: MLP, m: Measurements) -> str:
+    words = f"The signal vanishes: its variance is {m.metric[0]:.2g} in layer 1 and {m.metric[-1]:.1g} at the output"
+    if np.isnan(m.contrast):
+        return f"{words}."
     return (
-        f"The signal vanishes: its variance falls from {m.metric[0]:.2g} in layer 1 to {m.metric[-1]:.1g} at the output, and with it what the "
-        f"weights contribute to the gradient (contrast {m.contrast:.1g}, where {_FAINT_CONTRAST:g} is enough)."
+        f"{words}, and with it goes what the weights contribute to the gradient (contrast {m.contrast:.1g}, where {_FAINT_CONTRAST:g} is "
+        "enough)."
     )
 
 
@@ -163,9 +166,10 @@ def _remarks(mlp: MLP, m: Measurements, cause: str) -> list[str]:
     low, high = _ORDINARY_SQUARES
     scale_matters = any(sigma.slopes is None for sigma in mlp.activation)
     if scale_matters and not low <= m.input_square <= high:
-        effect = "saturate" if m.input_square > high else "are in the straight part of"
+        bend = "far beyond where it bends" if m.input_square > high else "where it is straight"
         remarks.append(
-            f"Inputs are of size {m.input_square**0.5:.2g}, not 1, and {effect} {mlp.activation[0].name}: divide X by {m.input_square**0.5:.2g}."
+            f"Inputs are of size {m.input_square**0.5:.2g}, not 1, which takes {mlp.activation[0].name} {bend}: divide X by "
+            f"{m.input_square**0.5:.2g}."
         )
     if len(m.samples) == 1:
         remarks.append("With one input nothing can be said of how well inputs are told apart: pass more.")
