@@ -270,10 +270,10 @@ def test_stores_that_are_refused(tmp_path):
         ({"path": tmp_path / "kernels.nc"}, ntkflow.FileError),
         ({"layers": "first"}, ntkflow.ComponentError),
         ({"tile": 0}, ntkflow.ComponentError),
-        ({"mlp": network("elu")}, ntkflow.ActivationError),
-        ({"mlp": ntkflow.MLP((5, 4, 2), "exp", C_W=1e9)}, ntkflow.NonFiniteError),
+        ({"network": network("elu")}, ntkflow.ActivationError),
+        ({"network": ntkflow.MLP((5, 4, 2), "exp", C_W=1e9)}, ntkflow.NonFiniteError),
     ):
-        arguments: dict[str, Any] = {"mlp": network("relu"), "X": X, "path": tmp_path / "k.zarr"} | bad
+        arguments: dict[str, Any] = {"network": network("relu"), "X": X, "path": tmp_path / "k.zarr"} | bad
         with pytest.raises(error):
             ntkflow.store_kernels(**arguments)
     assert not list(tmp_path.iterdir())

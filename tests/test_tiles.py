@@ -204,7 +204,7 @@ def test_resuming_a_finished_store_computes_nothing(copy, finished):
     [
         ({"resume": False}, ntkflow.FileError, "exists already"),
         ({"X": X + 1}, ntkflow.FileError, "other inputs"),
-        ({"mlp": ntkflow.MLP((5, 8, 16, 3), "linear", 0.2, 1.3)}, ntkflow.FileError, "another network"),
+        ({"network": ntkflow.MLP((5, 8, 16, 3), "linear", 0.2, 1.3)}, ntkflow.FileError, "another network"),
         ({"memory": 1000}, ntkflow.MemoryRequestError, "blocks of 4 of 12 samples need"),
         ({"memory": "much"}, ntkflow.DataError, "memory"),
         ({"components": "pairs"}, ntkflow.ComponentError, "store"),
@@ -215,7 +215,7 @@ def test_resuming_a_finished_store_computes_nothing(copy, finished):
 )
 def test_refusals(finished, change, error, word):
     with pytest.raises(error, match=word):
-        ntkflow.flow(**{"mlp": LINEAR, "X": X, "store": finished[0], "resume": True} | change)
+        ntkflow.flow(**{"network": LINEAR, "X": X, "store": finished[0], "resume": True} | change)
 
 
 def test_a_store_in_use_is_refused(copy):
@@ -309,8 +309,10 @@ def test_a_callable_activation(tmp_path):
     mlp = ntkflow.MLP((5, 8, 3), double)
     flow = ntkflow.flow(mlp, X[:3], store=tmp_path / "flow.zarr")
     assert flow[2].A.shape == (3, 3, 3, 3)
-    with pytest.raises(ntkflow.FileError, match="double"):
-        ntkflow.Flow.load(tmp_path / "flow.zarr")
+    read = ntkflow.Flow.load(tmp_path / "flow.zarr")
+    assert np.array_equal(read[2].A, flow[2].A) and "double" in repr(read)
+    with pytest.raises(ntkflow.ActivationError, match="double"):
+        ntkflow.flow(read.mlp, X[:3], "mean")
 
 
 def test_command_line(tmp_path, finished, monkeypatch):

@@ -279,7 +279,7 @@ def test_refusals(rng):
         finite.ntk(mlp, (finite.LayerParameters(params[0].W, params[0].b * np.nan), *params[1:]), X)
     with pytest.raises(ntkflow.ParameterError, match="4 layers"):
         finite.forward(mlp, params[:2], X)
-    with pytest.raises(ntkflow.DataError, match="shape"):
+    with pytest.raises(ntkflow.DataError, match="2 columns"):
         finite.forward(mlp, params, X[:, :2])
     with pytest.raises(ntkflow.DataError, match="finite"):
         finite.ntk(mlp, params, X * np.nan)
@@ -336,7 +336,7 @@ BAD_CALLS = [
     (ntkflow.ComponentError, "neurons", lambda m, p, X, y: finite.ntk(m, p, X, neurons=[[0], [1, 2]])),
     (ntkflow.ComponentError, "P ≥ 1", lambda m, p, X, y: finite.ntk(m, p, X, pairs=[])),
     (ntkflow.DataError, "X must be an array", lambda m, p, X, y: finite.ntk(m, p, [[1.0], [1.0, 2.0]])),
-    (ntkflow.DataError, "X2 must have shape", lambda m, p, X, y: finite.ntk(m, p, X, X[:, :2])),
+    (ntkflow.DataError, "X2 has 2 columns", lambda m, p, X, y: finite.ntk(m, p, X, X[:, :2])),
     (ntkflow.DataError, "X must be an array of real", lambda m, p, X, y: finite.ntk(m, p, X.astype(object))),
     (ntkflow.ParameterError, "seed", lambda m, p, X, y: finite.init(m, -1)),
     (ntkflow.ParameterError, "seed", lambda m, p, X, y: finite.init(m, 2**70)),

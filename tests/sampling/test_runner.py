@@ -108,8 +108,10 @@ def test_callable_activations(tmp_path):
 
     mlp = ntkflow.MLP((4, 6, 2), wave)
     found = ntkflow.ensemble(mlp, X, 20, store=tmp_path / "run.zarr")
-    with pytest.raises(ntkflow.FileError, match="wave"):
-        ntkflow.Ensemble.load(tmp_path / "run.zarr")
+    read = ntkflow.Ensemble.load(tmp_path / "run.zarr")
+    same(read, found, rtol=0)
+    with pytest.raises(ntkflow.ActivationError, match="wave"):
+        ntkflow.ensemble(read.mlp, X, 20)
     same(ntkflow.Ensemble.load(tmp_path / "run.zarr", activation=wave), found, rtol=0)
 
 

@@ -214,12 +214,12 @@ def test_a_later_format_is_refused(small):
         ({"components": "pairs"}, "components"),
         ({"dtype": "float32"}, "dtype"),
         ({"X": X + 1}, "other inputs"),
-        ({"mlp": ntkflow.MLP((6, 48, 48, 2), "tanh", 0.2, 1.3)}, "another network"),
+        ({"network": ntkflow.MLP((6, 48, 48, 2), "tanh", 0.2, 1.3)}, "another network"),
     ],
 )
 def test_another_job_is_refused(small, change, word):
     path, _ = small
-    job = {"mlp": MLP, "X": X, "draws": 50, "block": 10, "store": path, "resume": True} | change
+    job = {"network": MLP, "X": X, "draws": 50, "block": 10, "store": path, "resume": True} | change
     with pytest.raises(ntkflow.FileError, match=word):
         ntkflow.ensemble(**job)
 
