@@ -79,7 +79,7 @@ def _draw_mean(axes: Axes, rows: list[LayerSummary]) -> None:
     mean = np.array([row.ntk_mean for row in rows])
     std = np.array([row.ntk_std for row in rows])
     kernel = np.array([row.kernel for row in rows])
-    if np.isfinite(std).any():
+    if np.any(std > 0):
         low, high = _log_normal_band(mean, std)
         axes.fill_between(layers, low, high, alpha=0.25, lw=0, label="two thirds of the seeds")
         axes.plot(layers, mean, "o-", label="mean over seeds")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .measurements import Measurements
 
 _LEAST_APART = 1e-16  # rounding of a correlation
+_MOST_MARKERS = 40
 _RANGE = 30.0  # of a variance, beyond which its axis is logarithmic
 
 
@@ -58,9 +59,14 @@ def _layers(m: Measurements) -> np.ndarray:
     return np.arange(1, len(m.metric) + 1)
 
 
+def _marked(m: Measurements, style: str) -> str:
+    """A line's style, without its marker where there would be too many."""
+    return style if len(m.metric) <= _MOST_MARKERS else style.lstrip("ov")
+
+
 def _draw_signal(axes: Axes, m: Measurements) -> None:
     axes.fill_between(_layers(m), m.metric_least, m.metric_most, alpha=0.25, lw=0, label="range over inputs")
-    axes.plot(_layers(m), m.metric, "o-", label="mean over inputs")
+    axes.plot(_layers(m), m.metric, _marked(m, "o-"), label="mean over inputs")
     positive = m.metric_least[m.metric_least > 0]
     if len(positive) == len(m.metric_least) and m.metric_most.max() > _RANGE * positive.min():
         axes.set_yscale("log")
@@ -77,8 +83,8 @@ def _draw_apart(axes: Axes, m: Measurements) -> None:
         axes.text(0.5, 0.5, "one input: nothing to tell apart", ha="center", transform=axes.transAxes)
         axes.set_yticks([])
         return
-    axes.semilogy(_layers(m), np.maximum(m.apart, _LEAST_APART), "o-", label="mean over pairs")
-    axes.semilogy(_layers(m), np.maximum(m.apart_least, _LEAST_APART), "v:", label="closest pair")
+    axes.semilogy(_layers(m), np.maximum(m.apart, _LEAST_APART), _marked(m, "o-"), label="mean over pairs")
+    axes.semilogy(_layers(m), np.maximum(m.apart_least, _LEAST_APART), _marked(m, "v:"), label="closest pair")
     axes.axhspan(_LEAST_APART / 3, 1e-12, color="0.9", label="the same to float64")
     axes.set_ylim(_LEAST_APART / 3, 3)
 
@@ -114,7 +120,7 @@ def _draw_spread(axes: Axes, m: Measurements) -> None:
         lw=0,
         label="error of cutting at 1/n",
     )
-    axes.plot(_layers(m), percent, "o-", label="sd over seeds")
+    axes.plot(_layers(m), percent, _marked(m, "o-"), label="sd over seeds")
     if percent.max() > 1000:
         axes.set_yscale("symlog", linthresh=10)
     axes.set_ylim(bottom=0)

@@ -86,9 +86,7 @@ def _frozen(mlp: MLP, m: Measurements) -> str:
 
 def _exploding(mlp: MLP, m: Measurements) -> str:
     if m.overflow is not None:
-        return (
-            f"The signal explodes: its variance passes the largest number of float64 in layer {m.overflow}."
-        )
+        return f"The signal explodes: its variance leaves the range of float64 in layer {m.overflow}."
     return (
         f"The signal explodes: its variance grows from {m.metric[0]:.2g} in layer 1 to {m.metric[-1]:.2g} at the output, which no "
         f"learning rate of ordinary size can undo (chi_parallel is {_typical(m.chi_parallel):.3g} a layer)."
