@@ -25,10 +25,15 @@ def report(diagnosis: Diagnosis) -> str:
     paragraphs = [f"{heading}   {network_line(diagnosis.mlp)}", verdict.words]
     paragraphs += [f"What to do: {sentence}" for sentence in verdict.advice]
     paragraphs += verdict.remarks
-    lines = [line for text in paragraphs for line in textwrap.wrap(text, _WIDTH, subsequent_indent="  ")]
-    return "\n".join(
-        [*lines, "", *_table(diagnosis), "", *_eigenvalue_lines(diagnosis), _sample_line(diagnosis)]
-    )
+    lines = [line for text in paragraphs for line in _wrapped(text)]
+    notes = [verdict.distance] if verdict.distance else []
+    notes += [*_eigenvalue_lines(diagnosis), _sample_line(diagnosis)]
+    below = [line for text in notes for line in _wrapped(text)]
+    return "\n".join([*lines, "", *_table(diagnosis), "", *below])
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ")
 
 
 def network_line(mlp: MLP) -> str:
@@ -95,9 +100,7 @@ def _eigenvalue_lines(diagnosis: Diagnosis) -> list[str]:
                     f"sd over seeds {spread:.0%}" if spread < 1 else "varies over seeds by more than itself"
                 )
                 parts.append(f"{name} {value:.3g} (1/n shift {shift:+.1%}, {size})")
-        lines += textwrap.wrap(
-            f"On {len(m.fluctuating)} of them: {', '.join(parts)}.", _WIDTH, subsequent_indent="  "
-        )
+        lines.append(f"On {len(m.fluctuating)} of them: {', '.join(parts)}.")
     return lines
 
 

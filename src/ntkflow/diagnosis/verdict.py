@@ -37,6 +37,7 @@ class Verdict(NamedTuple):
     words: str
     advice: list[str]
     remarks: list[str]
+    distance: str
 
 
 def judge(mlp: MLP, m: Measurements) -> Verdict:
@@ -54,7 +55,7 @@ def judge(mlp: MLP, m: Measurements) -> Verdict:
         advice = [_widen(mlp, m, _LARGE_SPREAD)]
     elif cause == "frozen":
         advice = ["Give some lambda_b or lambda_W, or parameters that are not frozen."]
-    return Verdict(cause == "alive", cause, words, advice, _remarks(mlp, m, cause))
+    return Verdict(cause == "alive", cause, words, advice, _remarks(mlp, m, cause), _distance(mlp, points))
 
 
 def _cause(mlp: MLP, m: Measurements) -> str:
@@ -228,6 +229,20 @@ def _initialise(mlp: MLP, m: Measurements, points: dict[str, Criticality | None]
             f"{_span(mlp.C_W[1:])}), biases {biases}{first}."
         )
     return " ".join(sentences)
+
+
+def _distance(mlp: MLP, points: dict[str, Criticality | None]) -> str:
+    """Critical C_W and C_b beside the network's own; empty without activations."""
+    parts = []
+    for name, point in points.items():
+        if point is None or point.C_W is None or point.C_b is None:
+            parts.append(f"{name} has no critical point")
+        else:
+            at = f" at K* {point.K_star:.4g}" if point.K_star is not None else ""
+            parts.append(f"{name} is critical with C_W {point.C_W:.4g}, C_b {point.C_b:.4g}{at}")
+    own = f"this network has C_W {_span(mlp.C_W)}, C_b {_span(mlp.C_b)}"
+    text = f"{'; '.join(parts)}; {own}."
+    return text[0].upper() + text[1:] if parts else ""
 
 
 def _span(values) -> str:
