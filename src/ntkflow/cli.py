@@ -341,7 +341,9 @@ def first_step_command(
         found = ntkflow.predict_first_step(
             ntkflow.Flow.load(flow),
             getattr(ntkflow, loss.value),
-            load_inputs(targets, "targets"),
+            _column(load_inputs(targets, "targets"))
+            if loss is Losses.cross_entropy
+            else load_inputs(targets, "targets"),
             eta,
             draws=draws,
             key=seed,
@@ -429,6 +431,15 @@ def _join(distributed: bool, coordinator: str | None, processes: int | None, pro
         raise DataError("--coordinator needs --processes P and --process, one of 0 … P - 1")
     else:
         join(coordinator, processes, process)
+
+
+def _column(table):
+    """The only column of a table of class numbers, such as a CSV file."""
+    import numpy as np
+
+    if table.ndim != 2 or table.shape[1] != 1:
+        return table
+    return table[:, 0] if isinstance(table, np.ndarray) else table.iloc[:, 0]
 
 
 def _one_line_warning(message, *_) -> None:

@@ -95,7 +95,15 @@ def network(spec: Path) -> ntkflow.MLP:
         network = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise FileError(f"cannot find the network {spec}: {error}") from error
-    return ntkflow.as_mlp(network() if inspect.isroutine(network) or inspect.isclass(network) else network)
+    if inspect.isroutine(network) or inspect.isclass(network):
+        try:
+            inspect.signature(network).bind()
+        except TypeError as error:
+            raise FileError(
+                f"{spec} must be a function that makes the network without arguments: {error}"
+            ) from error
+        network = network()
+    return ntkflow.as_mlp(network)
 
 
 def load_inputs(path: Path, what: str = "inputs") -> np.ndarray | pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import describe
 from .describe import InNotebooks
-from .errors import ComponentError, DataError
+from .errors import ComponentError, DataError, warn
 from .flow_result import Flow
 from .mlp import MLP
 from .sampling import Ensemble, LayerEstimates
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .plot import Picture
 
+_FEW_DRAWS = 100
 FALSE_ALARM = 1e-3
 """Of the whole comparison or verification, if theory and sampling agree."""
 _PER_LAYER = 5.0  # A of layer 4 is off by 4.7 / n on THEORY's inputs
@@ -124,6 +125,14 @@ class Comparison(InNotebooks):
         return "They agree within noise."
 
 
+def warn_of_few(draws: int) -> None:
+    """Warn where standard errors come from so few networks that they may be far too small."""
+    if draws < _FEW_DRAWS:
+        warn(
+            f"{draws} networks are too few for a verdict: their standard errors are not known themselves; draw {_FEW_DRAWS} or more"
+        )
+
+
 def compare(flow: Flow, ensemble: Ensemble) -> Comparison:
     """Compare predictions with measurements of the same network on the same inputs.
 
@@ -145,6 +154,7 @@ def compare(flow: Flow, ensemble: Ensemble) -> Comparison:
     with_tensors = "mean" not in (flow.components, ensemble.components)
     names = ("G", "H", *TENSORS) if with_tensors else ("G", "H")
     smaller, sets = _common(flow, ensemble) if with_tensors else ("mean", None)
+    warn_of_few(ensemble.draws)
     rows = []
     for predicted, measured in zip(flow, ensemble, strict=True):
         n = min(flow.mlp.widths[1 : predicted.layer], default=1)

@@ -142,7 +142,9 @@ def _misshapen(values: np.ndarray, n_0: int, name: str, columns: list[str]) -> s
             f"; for one sample write {name}[None]" if values.size == n_0 else f": samples of shape {one} have {math.prod(one)}"
         )  # fmt: skip
         return f"{name} must have n_0 = {n_0} numbers for each sample, not shape {values.shape}{meant}"
-    text = f"{name} has {values.shape[1]} columns but the network's n_0 is {n_0}"
+    text = f"{name} has {values.shape[1]} column{'s' if values.shape[1] > 1 else ''} but the network's n_0 is {n_0}"
+    if values.shape[1] == 1 and _like_labels(values):
+        return f"{text}: are these the labels? The inputs are asked for"
     if len(values) == n_0:
         return f"{text}: samples are rows, was {name}.T meant?"
     if values.size == n_0:
@@ -158,10 +160,17 @@ def _of_one_axis(values: np.ndarray, n_0: int, name: str) -> str:
         return f"; for {len(values)} samples of one number write {name}[:, None]"
     if len(values) == n_0:
         return f"; for one sample write {name}[None]"
-    different = len(np.unique(values))
-    if values.dtype.kind in "iu" and different <= min(_FEW_LABELS, len(values) / 2):
-        return f"; whole numbers of {different} kinds look like labels, and the inputs are asked for"
+    if _like_labels(values):
+        return f"; whole numbers of {len(np.unique(values))} kinds look like labels, and the inputs are asked for"
     return ""
+
+
+def _like_labels(values: np.ndarray) -> bool:
+    """Whether these are whole numbers of few kinds."""
+    whole = values.dtype.kind in "iu" or (
+        values.dtype.kind == "f" and np.array_equal(values, np.round(values))
+    )
+    return whole and len(np.unique(values)) <= min(_FEW_LABELS, values.size / 2)
 
 
 def _raw_bytes(values: np.ndarray) -> bool:

@@ -81,7 +81,8 @@ class MLP:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise FileError(f"cannot read the specification {path}: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise FileError(f"cannot read the specification {path}: {reason}") from error
         try:
             return cls.from_spec(tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:

@@ -51,7 +51,7 @@ def check_writable(path: Path, overwrite: bool) -> None:
     except OSError as error:
         raise FileError(f"cannot write {path}: {error.strerror}") from error
     if exists and not overwrite:
-        raise FileError(f"{path} exists already")
+        raise FileError(f"{path} exists already; overwrite=True replaces it")
     if folder and not (path.suffix == ".zarr" and (path / "zarr.json").exists()):
         raise FileError(f"cannot write {path}: it is a directory, and not a Zarr store")
 

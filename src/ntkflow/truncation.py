@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ _OF_SHIFT = 1 / 3  # of a mean's 1/n correction: the next order
 _OF_RESUMMED = 1 / 2  # of the leading sd's error: what the resummed one keeps
 _LEAST_COMPONENT = 0.3  # of a tensor's diagonal components: below, the error of one is not relative to it
 
+_NARROWEST = 1e-4  # of the widths: the least factor on them that is looked at
 TOO_LARGE = 0.3  # a relative error of the leading sd: beyond, the expansion is of little use
 GOOD = 0.1
 ESTIMATED = (
@@ -277,21 +278,42 @@ def widening(layers: Sequence[LayerStatistics], tolerance: float) -> float:
     The largest error of one neuron's and sample's NTK counts. Tensors don't depend on the widths if their ratios are kept.
     """
 
+    def largest_error(wider: float) -> float:
+        return max(float(np.nanmax(e.of_leading_std, initial=0.0)) for e in _wider(layers, wider))
+
+    return 1.0 if largest_error(1.0) <= tolerance else _factor_at(largest_error, tolerance)
+
+
+def widths_at_spread(layers: Sequence[LayerStatistics], spread: float) -> float:
+    """The factor on all hidden widths at which the resummed sd of the last layer's NTK, relative to H, is `spread` on average; NaN if none is."""
+
+    def mean_spread(wider: float) -> float:
+        *_, last = _wider(layers, wider)
+        H = np.abs(last.leading.H)
+        variance = last.variance_ratio * last.leading.variance
+        return float(np.mean(np.sqrt(np.maximum(variance, 0.0))[H > 0] / H[H > 0])) if np.any(H > 0) else 0.0
+
+    return _factor_at(mean_spread, spread) if mean_spread(_NARROWEST) > spread else math.nan
+
+
+def _wider(layers: Sequence[LayerStatistics], wider: float) -> list[Expansion]:
+    """The layers' expansions on the diagonal, at `wider` times the widths."""
+    expansions: list[Expansion] = []
+    for layer in layers:
+        below = expansions[-1] if expansions else None
+        expansions.append(expanded(below, fluctuations(layer, diagonal=True, wider=wider)))
+    return expansions
+
+
+def _factor_at(falling: Callable[[float], float], value: float) -> float:
+    """The factor on the widths at which a function that falls with it takes a value."""
     import scipy.optimize
 
-    def excess(logarithm: float) -> float:
-        expansion, largest = None, 0.0
-        for layer in layers:
-            expansion = expanded(expansion, fluctuations(layer, diagonal=True, wider=math.exp(logarithm)))
-            largest = max(largest, float(np.nanmax(expansion.of_leading_std, initial=0.0)))
-        return largest - tolerance
-
-    if excess(0.0) <= 0:
-        return 1.0
-    upper = 1.0
-    while excess(upper) > 0:
-        upper *= 2
-    return math.exp(scipy.optimize.root_scalar(excess, bracket=(0.0, upper), xtol=1e-3).root)
+    low, high = math.log(_NARROWEST), 1.0
+    while falling(math.exp(high)) > value:
+        high *= 2
+    found = scipy.optimize.root_scalar(lambda x: falling(math.exp(x)) - value, bracket=(low, high), xtol=1e-3)
+    return math.exp(found.root)
 
 
 def warning_of_width(layers: Sequence[LayerStatistics]) -> str | None:

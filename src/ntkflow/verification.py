@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import describe
-from .comparison import joint_threshold, z_scores
+from .comparison import joint_threshold, warn_of_few, z_scores
 from .describe import InNotebooks
 from .errors import DataError
 from .finite.parameters import whole_number
@@ -199,6 +199,7 @@ def scaled(mlp: MLP, widths: Sequence[int]) -> list[MLP]:
 
 def extrapolate(flow: Flow, ensembles: Sequence[Ensemble]) -> Verification:
     """Fit and test measurements at several widths, one network scaled, of which `flow` is the prediction."""
+    warn_of_few(min(e.draws for e in ensembles))
     rows = [
         _fitted(flow, ensembles, layer, name)
         for layer in range(1, len(flow) + 1) for name in TESTED

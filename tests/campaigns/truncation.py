@@ -10,7 +10,7 @@ import numpy as np
 
 import ntkflow
 
-PARTS = 120
+PARTS = 60
 _DRAWS = 150_000
 _CRITICAL = {
     "relu": 2.0, "tanh": 1.0, "gelu": 1.983, "silu": 1.988, "erf": 0.785, "sin": 1.0, "elu": 1.0, "softplus": 2.0, "abs": 1.0,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import warnings
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, warn
 from ..finite.parameters import whole_number
 from ..inputs import checked_inputs
 from ..mlp import MLP
@@ -39,16 +40,19 @@ class Diagnosis:
         mlp: the network.
         inputs: how many inputs were given.
         measurements: the numbers.
+        notes: what reading the network's weights warned of, such as that it is trained.
     """
 
     mlp: MLP
     inputs: int
     measurements: Measurements
+    notes: tuple[str, ...] = ()
 
     @functools.cached_property
     def verdict(self) -> Verdict:
         """Cause, words, advice and remarks, one by one."""
-        return judge(self.mlp, self.measurements)
+        verdict = judge(self.mlp, self.measurements)
+        return verdict._replace(remarks=[*verdict.remarks, *(f"Note: {note}." for note in self.notes)])
 
     @property
     def trainable(self) -> bool:
@@ -126,7 +130,12 @@ def diagnose(network: Any, X, seed: int = 0, optimizer: Any = None) -> Diagnosis
         >>> ntkflow.diagnose(model, X_train).trainable
         False
     """
-    mlp = as_mlp(network, optimizer)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        mlp = as_mlp(network, optimizer)
+    notes = tuple(str(warning.message) for warning in caught)
+    for note in notes:
+        warn(note)
     X = checked_inputs(mlp, X)
     seed = whole_number(seed, "seed", 0, 2**63 - 1, DataError)
-    return Diagnosis(mlp, len(X), measure(mlp, X, seed))
+    return Diagnosis(mlp, len(X), measure(mlp, X, seed), notes)

@@ -15,11 +15,13 @@ from ..mlp import MLP
 from ..propagate import flow
 from ..quadratic_forms import variances
 from ..statistics import LayerStatistics
+from ..truncation import widths_at_spread
 from ..tuning import single_input
 
 MOST_SAMPLES = 200  # for means, of which the kernel's N³ eigenvalues are found
 _TENSOR_SAMPLES = 12  # for fluctuations: every pair of them takes a hundred integrals a layer
 _RTOL = 1e-4
+LARGE_SPREAD = 0.5  # of the NTK over seeds, relative to its mean
 _ACCURACY = 0.05  # of the sd of eigenvalues
 
 
@@ -38,6 +40,7 @@ class Measurements:
             Σ of the centred eigenvalues / (N - 1) over λ_max / N, of what weights contribute. One number.
         ntk_std, ntk_std_leading, ntk_std_truncation: sd of Ĥ_{ii;αα} over seeds, resummed and to leading order, and the resummed
             one's truncation error, relative to H_αα, means over the samples `fluctuating`.
+        widths_at_half: the factor on the hidden widths at which that sd is 50 % at the output; NaN where no width has it.
         extreme_eigenvalues: λ_min and λ_max of the mean NTK of the samples `fluctuating`, at infinite width, (2,).
         eigenvalue_shift: H1/n's part in them, relative, (2,).
         eigenvalue_std: their sd over seeds, relative, (2,).
@@ -61,6 +64,7 @@ class Measurements:
     ntk_std: np.ndarray
     ntk_std_leading: np.ndarray
     ntk_std_truncation: np.ndarray
+    widths_at_half: float
     extreme_eigenvalues: np.ndarray
     eigenvalue_shift: np.ndarray
     eigenvalue_std: np.ndarray
@@ -171,7 +175,8 @@ def _gradient(last: LayerStatistics) -> dict:
 def _seeds(means: list[LayerStatistics], tensors: list[LayerStatistics] | None, seed: int) -> dict:
     names = ("ntk_std", "ntk_std_leading", "ntk_std_truncation")
     if tensors is None:
-        nothing = dict.fromkeys(names, np.full(len(means), np.nan))
+        nothing: dict = dict.fromkeys(names, np.full(len(means), np.nan))
+        nothing["widths_at_half"] = np.nan
         return nothing | dict.fromkeys(
             ("extreme_eigenvalues", "eigenvalue_shift", "eigenvalue_std"), np.full(2, np.nan)
         )
@@ -187,6 +192,7 @@ def _seeds(means: list[LayerStatistics], tensors: list[LayerStatistics] | None, 
     scale = np.where(extreme > 1e-12 * extreme[1], extreme, np.nan)
     return {
         **dict(zip(names, np.array(rows).T, strict=True)),
+        "widths_at_half": widths_at_spread(tensors, LARGE_SPREAD),
         "extreme_eigenvalues": extreme,
         "eigenvalue_shift": shifts / scale,
         "eigenvalue_std": np.sqrt(variance) / scale,

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import NtkflowError
 from ..mlp import MLP
 from ..tuning import Criticality, critical
-from .measurements import Measurements, first_layer_beyond
+from .measurements import LARGE_SPREAD, Measurements, first_layer_beyond
 
 # Of 53 networks of three depths and four activations, trained on digits at the best of eight learning rates.
 _DEAD_CONTRAST = 4e-4  # below it none passed 26 %
@@ -17,7 +17,6 @@ _FAINT_CONTRAST = 3e-3  # above it all passed 97 %, but for those that explode o
 _EXPLODED = 1e7  # variance of the outputs: at 1e5 they learn 70 %, at 1e12 nothing
 _LARGE = 1e3
 _TOO_NARROW = 2.5  # leading relative sd of the NTK: at 2.7 they learn 25 %, at 1.5 as well as any
-_LARGE_SPREAD = 0.5
 _MERGED = 1e-2  # 1 - ρ
 _DEAD_PRODUCT = 1e-5  # of all χ_⊥, if there is but one input
 _CHAOTIC = 0.5  # contrast
@@ -52,10 +51,12 @@ def judge(mlp: MLP, m: Measurements) -> Verdict:
     if cause in ("exploding", "merging", "vanishing"):
         advice = [_initialise(mlp, m, points)]
     elif cause == "too narrow":
-        advice = [_widen(mlp, m, _LARGE_SPREAD)]
+        advice = [_widen(mlp, m)]
     elif cause == "frozen":
         advice = ["Give some lambda_b or lambda_W, or parameters that are not frozen."]
-    return Verdict(cause == "alive", cause, words, advice, _remarks(mlp, m, cause), _distance(mlp, points))
+    return Verdict(
+        cause == "alive", cause, words, advice, _remarks(mlp, m, cause, points), _distance(mlp, points)
+    )
 
 
 def _cause(mlp: MLP, m: Measurements) -> str:
@@ -141,7 +142,7 @@ def _alive(mlp: MLP, m: Measurements) -> str:
     return f"The network is trainable: the signal reaches the output{told}."
 
 
-def _remarks(mlp: MLP, m: Measurements, cause: str) -> list[str]:
+def _remarks(mlp: MLP, m: Measurements, cause: str, points: dict[str, Criticality | None]) -> list[str]:
     remarks = []
     if cause == "alive":
         if m.contrast < _FAINT_CONTRAST:
@@ -154,11 +155,10 @@ def _remarks(mlp: MLP, m: Measurements, cause: str) -> list[str]:
             )
         if m.contrast > _CHAOTIC and _typical(m.chi_perpendicular) > 1:
             remarks.append(
-                "It is chaotic: neighbouring inputs are driven apart, so that little carries over from one to another."
+                "It is chaotic: neighbouring inputs are driven apart, so that little carries over from one to another. "
+                + _initialise(mlp, m, points)
             )
-        if m.ntk_std_leading[-1] > _LARGE_SPREAD:
-            layer = first_layer_beyond(m.ntk_std_leading, _LARGE_SPREAD)
-            remarks.append(f"Seeds matter from layer {layer} on. {_widen(mlp, m, _LARGE_SPREAD)}")
+        remarks += _of_seeds(mlp, m)
         starved = _starved(m)
         if starved:
             remarks.append(starved)
@@ -192,12 +192,31 @@ def _ranges(layers: np.ndarray) -> str:
     return str(layers[0]) if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"
 
 
-def _widen(mlp: MLP, m: Measurements, goal: float) -> str:
-    spread = m.ntk_std_leading[-1]
+def _of_seeds(mlp: MLP, m: Measurements) -> list[str]:
+    """How much seeds matter, and at which width or depth they would matter much."""
+    spread = m.ntk_std[-1]
+    if not spread > 0:
+        return []
+    layer = first_layer_beyond(m.ntk_std, LARGE_SPREAD)
+    if layer is not None:
+        return [f"Seeds matter from layer {layer} on. {_widen(mlp, m)}"]
+    words = f"Over seeds the NTK varies by {spread:.0%}"
+    hidden = max(mlp.widths[1:-1], default=1) * m.widths_at_half
+    return [
+        f"{words}; by {LARGE_SPREAD:.0%} at hidden widths of about {_round(hidden)}."
+        if hidden >= 2
+        else f"{words}."
+    ]
+
+
+def _widen(mlp: MLP, m: Measurements) -> str:
     hidden = max(mlp.widths[1:-1], default=1)
-    last = np.flatnonzero(m.ntk_std_leading <= goal)
-    depth = f", or {last[-1] + 1} layers at this width" if len(last) and last[-1] >= 1 else ""
-    return f"For an sd of {goal:.0%} take hidden widths {(spread / goal) ** 2:.2g} times as large (about {_round(hidden * (spread / goal) ** 2)}){depth}."
+    narrow = np.flatnonzero(m.ntk_std <= LARGE_SPREAD)
+    depth = f", or {narrow[-1] + 1} layers at this width" if len(narrow) and narrow[-1] >= 1 else ""
+    return (
+        f"For an sd of {LARGE_SPREAD:.0%} take hidden widths {m.widths_at_half:.2g} times as large (about "
+        f"{_round(hidden * m.widths_at_half)}){depth}."
+    )
 
 
 def _round(width: float) -> int:
@@ -267,9 +286,10 @@ def _typical(chi: np.ndarray) -> float:
 
 
 def _fall_per_layer(apart: np.ndarray) -> float | None:
-    """Factors of 10 that 1 - ρ loses a layer, above rounding; None if it does not fall."""
+    """Factors of 10 that 1 - ρ loses a layer, above rounding and in the upper half of the layers; None if it does not fall."""
     usable = apart[apart > 1e-12]
-    if len(usable) < 3:
+    usable = usable[len(usable) // 2 :]
+    if len(usable) < 2:
         return None
     rate = -float(np.polyfit(np.arange(len(usable)), np.log10(usable), 1)[0])
     return rate if rate > 0.02 else None

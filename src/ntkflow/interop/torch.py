@@ -15,12 +15,13 @@ from ..finite.parameters import Parameters, checked
 from ..mlp import MLP
 from .initialisation import Initialisation, LayerWeights
 from .lifted import Lifted
-from .torch_graph import chain_of, is_lazy, own_parameters
-from .torch_rates import rates
 
 with needs("torch", "ntkflow.interop.torch"):
     import torch
     from torch import nn
+
+    from .torch_graph import chain_of, is_lazy, own_parameters
+    from .torch_rates import rates
 
 
 def lifted(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Lifted:

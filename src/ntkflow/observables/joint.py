@@ -232,8 +232,14 @@ def _sampler(distribution: JointDistribution, samples: tuple[int, ...]) -> Sampl
 def warn_of_width(layer: LayerStatistics, spread: float, missing: float = 0.0) -> None:
     """Warn where 1/n is too large for the truncated expansion."""
     if spread > _WIDE or missing > _MISSING:
+        signs = [f"the metric's relative spread over seeds is {spread:.2g}"] if spread > _WIDE else []
+        signs += (
+            [f"a covariance has a negative part of {missing:.2g}, which is left out"]
+            if missing > _MISSING
+            else []
+        )
         warnings.warn(
-            f"layer {layer.layer}: 1/n is too large for the truncated expansion: the metric's relative spread over seeds is"
-            f" {spread:.2g}, the negative part of a covariance {missing:.2g}",
+            f"layer {layer.layer}: 1/n is too large for the truncated expansion ({', '.join(signs)}): take the numbers for a rough guide,"
+            " or a wider network",
             stacklevel=3,
         )
