@@ -338,15 +338,11 @@ def first_step_command(
     from ntkflow.observables.report import first_step_table
 
     with _one_sentence_errors():
+        y = load_inputs(targets, "targets")
+        if loss is Losses.cross_entropy:
+            y = _column(y)
         found = ntkflow.predict_first_step(
-            ntkflow.Flow.load(flow),
-            getattr(ntkflow, loss.value),
-            _column(load_inputs(targets, "targets"))
-            if loss is Losses.cross_entropy
-            else load_inputs(targets, "targets"),
-            eta,
-            draws=draws,
-            key=seed,
+            ntkflow.Flow.load(flow), getattr(ntkflow, loss.value), y, eta, draws=draws, key=seed
         )
         _print(first_step_table(found))
 

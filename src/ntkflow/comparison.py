@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from .plot import Picture
+    from .picture import Picture
 
 _FEW_DRAWS = 100
 FALSE_ALARM = 1e-3

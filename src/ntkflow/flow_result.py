@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.table import Table
 
-    from .plot import Picture
+    from .picture import Picture
 
 Statistics = TypeVar("Statistics", bound=LayerStatistics)
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ntkflow.describe import network
-from ntkflow.errors import ComponentError, FileError
+from ntkflow.errors import ComponentError
+from ntkflow.picture import Picture, by_layer, new_picture, saved
 from ntkflow.summary import LayerSummary, layer_summary
 
 if TYPE_CHECKING:
@@ -34,44 +33,15 @@ def plot_flow(flow: Flow, path: str | PathLike | None = None) -> Picture:
     """Draw `flow`; written to `path` if there is one, replacing what is there."""
     rows = layer_summary(flow)
     effects = any(row.relative_std > 0 or row.worst_correction > 0 for row in rows)
-    figure = _figure(network(flow.mlp, len(flow.X)), (13 if effects else 9, 4.5))
+    figure = new_picture(network(flow.mlp, len(flow.X)), (13 if effects else 9, 4.5))
     mean_axes, *effect_axes, pair_axes = figure.subplots(1, 3 if effects else 2)
     _draw_mean(mean_axes, rows)
     if effects:
         _draw_relative(effect_axes[0], rows)
     for axes in (mean_axes, *effect_axes):
-        axes.set_xlabel("layer")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
+        by_layer(axes)
     _draw_pairs(pair_axes, flow[-1], "infinite-width mean")
-    return _saved(figure, path)
-
-
-class Picture(Figure):
-    """A figure that notebooks show, whether or not pyplot is in use."""
-
-    def _repr_png_(self) -> bytes:
-        drawn = io.BytesIO()
-        self.savefig(drawn, dpi=100)
-        return drawn.getvalue()
-
-
-def _figure(title: str, size: tuple[float, float]) -> Picture:
-    figure = Picture(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize="medium", wrap=True)
-    return figure
-
-
-def _saved(figure: Picture, path: str | PathLike | None) -> Picture:
-    """The figure, written to `path` if there is one."""
-    if path is not None:
-        try:
-            figure.savefig(path, dpi=150)
-        except (OSError, ValueError) as error:
-            raise FileError(f"cannot write the picture {path}: {error}") from error
-    return figure
+    return saved(figure, path)
 
 
 def _draw_mean(axes: Axes, rows: list[LayerSummary]) -> None:
@@ -141,7 +111,7 @@ def _draw_pairs(axes: Axes, last: LayerStatistics, mean: str) -> None:
 
 def plot_ensemble(ensemble: Ensemble, path: str | PathLike | None = None) -> Picture:
     """Draw mean and spread of the measured NTK by layer; written to `path` if there is one, replacing what is there."""
-    figure = _figure(network(ensemble.mlp, len(ensemble.X)), (9, 4.5))
+    figure = new_picture(network(ensemble.mlp, len(ensemble.X)), (9, 4.5))
     mean_axes, pair_axes = figure.subplots(1, 2)
     layers = [s.layer for s in ensemble]
     mean, error = (np.array([np.mean(np.diag(table)) for table in tables]) for tables in (
@@ -157,14 +127,9 @@ def plot_ensemble(ensemble: Ensemble, path: str | PathLike | None = None) -> Pic
         mean_axes.set_yscale("log")
     mean_axes.set_title("NTK of one neuron and sample")
     mean_axes.set_ylabel(r"$\hat H_{ii;\alpha\alpha}$, average over samples")
-    mean_axes.set_xlabel("layer")
-    mean_axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    mean_axes.spines[["top", "right"]].set_visible(False)
-    mean_axes.legend(
-        frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2
-    )
+    by_layer(mean_axes)
     _draw_pairs(pair_axes, ensemble[-1], "mean")
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def plot_comparison(comparison: Comparison, path: str | PathLike | None = None) -> Picture:
@@ -204,7 +169,7 @@ def _draw_measured(rows: list[tuple], title: str, label: str, path: str | PathLi
     names = list(dict.fromkeys(name for _, name, *_ in rows))
     columns = min(len(names), 4)
     lines = -(-len(names) // columns)
-    figure = _figure(title, (3.6 * columns, 4.9 * lines))
+    figure = new_picture(title, (3.6 * columns, 4.9 * lines))
     grid = figure.subplots(2 * lines, columns, squeeze=False, height_ratios=[3, 2] * lines)
     panels = [
         (grid[2 * (k // columns), k % columns], grid[2 * (k // columns) + 1, k % columns])
@@ -244,4 +209,4 @@ def _draw_measured(rows: list[tuple], title: str, label: str, path: str | PathLi
             one.spines[["top", "right"]].set_visible(False)
     panels[0][0].legend(frameon=False, fontsize="small")
     figure.supxlabel("Grey: differences of up to 1 and up to 3 errors.", fontsize="small", color="grey")
-    return _saved(figure, path)
+    return saved(figure, path)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from .plot import Picture
+    from .picture import Picture
 
 _CORRECTIONS = {"G1": "G", "H1": "H"}
 TESTED = ("G", "H", "G1", "H1", *TENSORS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import warnings
 from dataclasses import dataclass
 
@@ -202,9 +201,3 @@ def _seeds(means: list[LayerStatistics], tensors: list[LayerStatistics] | None, 
 def _relative(s: LayerStatistics, table: np.ndarray) -> float:
     H = np.diag(s.H)
     return float(np.mean(np.diag(table)[H > 0] / H[H > 0])) if np.any(H > 0) else 0.0
-
-
-def first_layer_beyond(values: np.ndarray, limit: float) -> int | None:
-    """The first layer, from 1, whose value and all later ones exceed the limit."""
-    beyond = list(itertools.takewhile(lambda value: value > limit, values[::-1]))
-    return len(values) - len(beyond) + 1 if beyond else None

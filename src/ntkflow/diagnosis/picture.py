@@ -7,11 +7,8 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from ..errors import FileError
+from ..picture import Picture, by_layer, new_picture, saved
 from .report import network_line
 
 if TYPE_CHECKING:
@@ -25,34 +22,22 @@ _MOST_MARKERS = 40
 _RANGE = 30.0  # of a variance, beyond which its axis is logarithmic
 
 
-def draw(diagnosis: Diagnosis, path: str | PathLike | None) -> Figure:
+def draw(diagnosis: Diagnosis, path: str | PathLike | None) -> Picture:
     """The figure, saved to `path` if that is given; FileError if it cannot be."""
     m = diagnosis.measurements
-    figure = Figure(figsize=(11, 7.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    state = "trainable" if diagnosis.trainable else f"not trainable: {diagnosis.verdict.cause}"
+    title = f"{state}\n{network_line(diagnosis.mlp)}, N = {len(m.samples)}"
+    wrapped = "\n".join(textwrap.wrap(title, 110, replace_whitespace=False))
+    figure = new_picture(wrapped, (11, 7.5), "large")
     (signal, apart), (shares, spread) = figure.subplots(2, 2)
     _draw_signal(signal, m)
     _draw_apart(apart, m)
     _draw_shares(shares, m)
     _draw_spread(spread, m)
     for axes in (signal, apart, shares, spread):
-        axes.set_xlabel("layer")
         axes.set_xlim(0.5, len(m.metric) + 0.5)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.spines[["top", "right"]].set_visible(False)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(
-                frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3
-            )
-    state = "trainable" if diagnosis.trainable else f"not trainable: {diagnosis.verdict.cause}"
-    title = f"{state}\n{network_line(diagnosis.mlp)}, N = {len(m.samples)}"
-    figure.suptitle("\n".join(textwrap.wrap(title, 110, replace_whitespace=False)), fontsize="large")
-    if path is not None:
-        try:
-            figure.savefig(path, dpi=150)
-        except (OSError, ValueError) as error:
-            raise FileError(f"cannot write the picture {path}: {error}") from error
-    return figure
+        by_layer(axes, columns=3, below=0.18)
+    return saved(figure, path)
 
 
 def _layers(m: Measurements) -> np.ndarray:

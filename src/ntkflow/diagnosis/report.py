@@ -46,12 +46,13 @@ def network_line(mlp: MLP) -> str:
         widths = f"{mlp.widths[0]}-{min(hidden)}..{max(hidden)}x{len(hidden)}-{mlp.widths[-1]}"
     else:
         widths = "-".join(map(str, mlp.widths))
-    return f"{'/'.join(names)} {widths}, C_W {_span(mlp.C_W)}, C_b {_span(mlp.C_b)}"
+    return f"{'/'.join(names)} {widths}, C_W {span(mlp.C_W)}, C_b {span(mlp.C_b)}"
 
 
-def _span(values: tuple[float, ...]) -> str:
+def span(values: tuple[float, ...], between: str = "..") -> str:
+    """The least and the largest, or what they all are."""
     low, high = min(values), max(values)
-    return f"{low:.3g}" if low == high else f"{low:.3g}..{high:.3g}"
+    return f"{low:.3g}" if low == high else f"{low:.3g}{between}{high:.3g}"
 
 
 def _table(diagnosis: Diagnosis) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from ..errors import NtkflowError
 from ..mlp import MLP
 from ..tuning import Criticality, critical
-from .measurements import LARGE_SPREAD, Measurements, first_layer_beyond
+from .measurements import LARGE_SPREAD, Measurements
+from .report import span
 
 # Of 53 networks of three depths and four activations, trained on digits at the best of eight learning rates.
 _DEAD_CONTRAST = 4e-4  # below it none passed 26 %
@@ -42,11 +44,11 @@ class Verdict(NamedTuple):
 def judge(mlp: MLP, m: Measurements) -> Verdict:
     """The verdict on a network from its measurements."""
     points = _critical_points(mlp)
-    cause = _cause(mlp, m)
+    cause = _cause(m)
     words = {
         "frozen": _frozen, "exploding": _exploding, "too narrow": _narrow, "merging": _merging, "vanishing": _vanishing,
         "alive": _alive,
-    }[cause](mlp, m)  # fmt: skip
+    }[cause](m)  # fmt: skip
     advice = []
     if cause in ("exploding", "merging", "vanishing"):
         advice = [_initialise(mlp, m, points)]
@@ -59,7 +61,7 @@ def judge(mlp: MLP, m: Measurements) -> Verdict:
     )
 
 
-def _cause(mlp: MLP, m: Measurements) -> str:
+def _cause(m: Measurements) -> str:
     if m.overflow is not None or m.metric[-1] > _EXPLODED:
         return "exploding"
     if not np.any(m.weight_share + m.bias_share):
@@ -82,11 +84,11 @@ def _apart_below_output(m: Measurements) -> float:
     return float(m.apart[max(len(m.apart) - 2, 0)])
 
 
-def _frozen(mlp: MLP, m: Measurements) -> str:
+def _frozen(m: Measurements) -> str:
     return "Nothing learns: the NTK is zero, for every learning rate is."
 
 
-def _exploding(mlp: MLP, m: Measurements) -> str:
+def _exploding(m: Measurements) -> str:
     if m.overflow is not None:
         return f"The signal explodes: its variance leaves the range of float64 in layer {m.overflow}."
     return (
@@ -95,15 +97,15 @@ def _exploding(mlp: MLP, m: Measurements) -> str:
     )
 
 
-def _narrow(mlp: MLP, m: Measurements) -> str:
-    layer = first_layer_beyond(m.ntk_std_leading, _TOO_NARROW)
+def _narrow(m: Measurements) -> str:
+    layer = _first_layer_beyond(m.ntk_std_leading, _TOO_NARROW)
     return (
         f"The network is too narrow for its depth: from layer {layer} on the NTK of one seed differs from that of another by more than its "
         "mean, so that most seeds hardly learn."
     )
 
 
-def _merging(mlp: MLP, m: Measurements) -> str:
+def _merging(m: Measurements) -> str:
     if len(m.samples) == 1:
         return (
             f"Inputs merge: what tells two neighbouring inputs apart shrinks by {_chi_product(m):.1g} on the way to the output "
@@ -125,7 +127,7 @@ def _merging(mlp: MLP, m: Measurements) -> str:
     )
 
 
-def _vanishing(mlp: MLP, m: Measurements) -> str:
+def _vanishing(m: Measurements) -> str:
     words = f"The signal vanishes: its variance is {m.metric[0]:.2g} in layer 1 and {m.metric[-1]:.1g} at the output"
     if np.isnan(m.contrast):
         return f"{words}."
@@ -135,7 +137,7 @@ def _vanishing(mlp: MLP, m: Measurements) -> str:
     )
 
 
-def _alive(mlp: MLP, m: Measurements) -> str:
+def _alive(m: Measurements) -> str:
     told = (
         "" if np.isnan(m.contrast) else f" and the gradient tells samples apart (contrast {m.contrast:.2g})"
     )
@@ -197,7 +199,7 @@ def _of_seeds(mlp: MLP, m: Measurements) -> list[str]:
     spread = m.ntk_std[-1]
     if not spread > 0:
         return []
-    layer = first_layer_beyond(m.ntk_std, LARGE_SPREAD)
+    layer = _first_layer_beyond(m.ntk_std, LARGE_SPREAD)
     if layer is not None:
         return [f"Seeds matter from layer {layer} on. {_widen(mlp, m)}"]
     words = f"Over seeds the NTK varies by {spread:.0%}"
@@ -245,7 +247,7 @@ def _initialise(mlp: MLP, m: Measurements, points: dict[str, Criticality | None]
         biases = "0" if point.C_b == 0 else f"normal of variance C_b = {point.C_b:.4g}"
         sentences.append(
             f"Initialise {name} layers critically: weights normal with std sqrt(C_W / fan_in), C_W = {point.C_W:.4g} (yours: "
-            f"{_span(mlp.C_W[1:])}), biases {biases}{first}."
+            f"{span(mlp.C_W[1:], ' to ')}), biases {biases}{first}."
         )
     return " ".join(sentences)
 
@@ -259,14 +261,9 @@ def _distance(mlp: MLP, points: dict[str, Criticality | None]) -> str:
         else:
             at = f" at K* {point.K_star:.4g}" if point.K_star is not None else ""
             parts.append(f"{name} is critical with C_W {point.C_W:.4g}, C_b {point.C_b:.4g}{at}")
-    own = f"this network has C_W {_span(mlp.C_W)}, C_b {_span(mlp.C_b)}"
+    own = f"this network has C_W {span(mlp.C_W, ' to ')}, C_b {span(mlp.C_b, ' to ')}"
     text = f"{'; '.join(parts)}; {own}."
     return text[0].upper() + text[1:] if parts else ""
-
-
-def _span(values) -> str:
-    low, high = min(values), max(values)
-    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
 
 
 def _critical_points(mlp: MLP) -> dict[str, Criticality | None]:
@@ -293,3 +290,9 @@ def _fall_per_layer(apart: np.ndarray) -> float | None:
         return None
     rate = -float(np.polyfit(np.arange(len(usable)), np.log10(usable), 1)[0])
     return rate if rate > 0.02 else None
+
+
+def _first_layer_beyond(values: np.ndarray, limit: float) -> int | None:
+    """The first layer, from 1, whose value and all later ones exceed the limit."""
+    beyond = list(itertools.takewhile(lambda value: value > limit, values[::-1]))
+    return len(values) - len(beyond) + 1 if beyond else None

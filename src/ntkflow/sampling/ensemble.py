@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from ..plot import Picture
+    from ..picture import Picture
 
 ESTIMATED = ("G", "H", *TENSORS, "zH")
 

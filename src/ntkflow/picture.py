@@ -1,0 +1,54 @@
+"""What all pictures share: the figure itself, its axis of layers, and how it is saved."""
+
+from __future__ import annotations
+
+import io
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .errors import FileError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Picture(Figure):
+    """A figure that notebooks show, whether or not pyplot is in use."""
+
+    def _repr_png_(self) -> bytes:
+        drawn = io.BytesIO()
+        self.savefig(drawn, dpi=100)
+        return drawn.getvalue()
+
+
+def new_picture(title: str, size: tuple[float, float], fontsize: str = "medium") -> Picture:
+    """An empty figure with a title; `size` in inches."""
+    figure = Picture(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=fontsize, wrap=True)
+    return figure
+
+
+def by_layer(axes: Axes, columns: int = 2, below: float = 0.15) -> None:
+    """Layers as the horizontal axis, and a legend below it, by a share of the axes' height, if there is something to name."""
+    axes.set_xlabel("layer")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -below), ncols=columns
+        )
+
+
+def saved(figure: Picture, path: str | PathLike | None) -> Picture:
+    """The figure, written to `path` if there is one; FileError if it can't be."""
+    if path is not None:
+        try:
+            figure.savefig(path, dpi=150)
+        except (OSError, ValueError) as error:
+            raise FileError(f"cannot write the picture {path}: {error}") from error
+    return figure
