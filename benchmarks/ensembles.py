@@ -143,11 +143,7 @@ def throughput() -> None:
                 with np.load(Path(folder) / f"{method}.npz") as found:
                     errors = (1 + reference.draws / times["draws"]) ** 0.5
                     for name in ("mean", "variance"):
-                        z = (
-                            (found[name] - getattr(reference, name))
-                            / getattr(reference, f"{name}_err")
-                            / errors
-                        )
+                        z = (found[name] - getattr(reference, name)) / reference.error(name) / errors
                         assert not np.any(np.abs(z) > 6), (label, name, np.max(np.abs(z)))
                 rates[label] = times["rate"]
                 print(
@@ -206,7 +202,8 @@ def estimators() -> None:
     a, b = i[:, None], i[None]
     last = ensemble(mlp, X, draws)[-1]
     variance = (last.A[a, b, a, b] + last.B[a, a, b, b] + last.B[a, b, b, a]) / n
-    error = (last.A_err[a, b, a, b] + last.B_err[a, a, b, b] + last.B_err[a, b, b, a]) / n  # at most
+    of_A, of_B = last.error("A"), last.error("B")
+    error = (of_A[a, b, a, b] + of_B[a, a, b, b] + of_B[a, b, b, a]) / n  # at most
     found = output_ntk(mlp, X, direct_draws)
     by_pair = (found.variance_err / error) ** 2 * direct_draws / draws
     largest = (found.variance_err.max() / error.max()) ** 2 * direct_draws / draws

@@ -17,8 +17,7 @@ from mpmath.calculus.quadrature import GaussLegendre
 
 from ntkflow.gaussian.piecewise_linear import at_zero
 from ntkflow.gaussian.sample_sets import KINDS, OnSets
-from ntkflow.recursions import Hyperparameters, Tensors, step
-from ntkflow.recursions.symmetry import SYMMETRIES
+from ntkflow.recursions import TENSORS, Hyperparameters, Tensors, step
 
 mpfr = gmpy2.mpfr
 DIGITS = 200
@@ -49,7 +48,7 @@ def flow_of_samples(mlp, X, number, expectations):
     G = number(mlp.C_b[0]) + number(mlp.C_W[0]) * product
     H = number(mlp.lambda_b[0]) + number(mlp.lambda_W[0]) * product
     N = len(X)
-    t = Tensors(*(np.full((N,) * len(SYMMETRIES[n][0]) + (1,), number(0)) for n in Tensors._fields))
+    t = Tensors({name: np.full((N,) * tensor.rank + (1,), number(0)) for name, tensor in TENSORS.items()})
     layers = [_floats(G, H, t)]
     for ell in range(1, mlp.depth):
         h = Hyperparameters(
@@ -67,7 +66,7 @@ def flow_of_samples(mlp, X, number, expectations):
 
 
 def _floats(G, H, t):
-    tables = {"G": G, "H": H} | {name: x[..., 0] for name, x in t._asdict().items()}
+    tables = {"G": G, "H": H} | {name: x[..., 0] for name, x in t.items()}
     return {name: x.astype(float) for name, x in tables.items()}
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import ntkflow
 from ntkflow import runs
 from ntkflow.gaussian.rules import FINE
-from ntkflow.recursions.symmetry import SYMMETRIES, pack, unpack
+from ntkflow.recursions import TENSORS
 
 FILE = Path(__file__).with_suffix(".json")
 FINER = dataclasses.replace(
@@ -52,7 +52,7 @@ def reference(activation, seed: int, C_W: float) -> list[dict[str, np.ndarray]]:
     """The tensors of the layers 2 and 3; the first is exact."""
     return [
         {
-            name: unpack(name, np.array(numbers), SAMPLES) if name in SYMMETRIES else np.array(numbers)
+            name: TENSORS[name].unpack(np.array(numbers), SAMPLES) if name in TENSORS else np.array(numbers)
             for name, numbers in layer.items()
         }
         for layer in _kept()[_label(activation, seed, C_W)]
@@ -72,7 +72,7 @@ def _computed(activation, seed: int, C_W: float) -> list[dict[str, list]]:
     with mock.patch.object(runs, "FINE", FINER):
         flow = ntkflow.flow(*network_and_inputs(activation, seed, C_W))
     return [
-        {name: (pack(name, x) if name in SYMMETRIES else x).tolist() for name in layer.values for x in [layer.values[name]]}
+        {name: (TENSORS[name].pack(x) if name in TENSORS else x).tolist() for name in layer.values for x in [layer.values[name]]}
         for layer in flow.layers[1:]
     ]  # fmt: skip
 

@@ -6,8 +6,7 @@ import pytest
 
 import ntkflow
 from ntkflow.gaussian import FINE, SampleSets, expectations
-from ntkflow.recursions import Hyperparameters, first_layer, packed_step
-from ntkflow.recursions.symmetry import SYMMETRIES, pack, unpack
+from ntkflow.recursions import TENSORS, Hyperparameters, Tensors, first_layer, packed_step
 
 # THEORY: V with V; D with V, D; F with F; B with B; A with V, D, A; and the means' corrections with all they read.
 FEEDS = {
@@ -32,30 +31,28 @@ def test_who_mixes_with_whom(name):
     e = expectations(ntkflow.activations.activation("tanh"), G, ratio, sets, FINE)
     h = Hyperparameters(0.1, 1.3, 0.7, 1.1, 0.8)
     zero = first_layer(3, 1)
-    alone = zero._replace(**{name: rng.normal(size=getattr(zero, name).shape)})
+    alone = Tensors(zero | {name: rng.normal(size=zero[name].shape)})
     with jax.enable_x64(True):
         without, with_it = (packed_step(h, e, H, sets.sets, sets.rows, t, k=3) for t in (zero, alone))
-    changed = {
-        other for other in FEEDS if not np.array_equal(getattr(without, other), getattr(with_it, other))
-    }
+    changed = {other for other in FEEDS if not np.array_equal(without[other], with_it[other])}
     assert changed == FEEDS[name]
 
 
-@pytest.mark.parametrize("name", SYMMETRIES)
+@pytest.mark.parametrize("name", TENSORS)
 def test_packing_keeps_every_component(name):
     """One component of each orbit: their numbers follow from Burnside's lemma; unpacked, a symmetric tensor is as it was."""
     rng = np.random.default_rng(0)
     k = 3
-    generators = SYMMETRIES[name]
+    generators = TENSORS[name].generators
     group = {tuple(range(len(generators[0])))}
     while len(group) < len(group := group | {tuple(g[i] for i in h) for g in group for h in generators}):
         pass
     tensor = rng.normal(size=(k,) * len(generators[0]) + (2,))
     tensor = np.asarray(sum(tensor.transpose(*g, len(g)) for g in group))
-    packed = pack(name, tensor)
+    packed = TENSORS[name].pack(tensor)
     fixed = [sum(c == tuple(c[i] for i in g) for c in np.ndindex(tensor.shape[:-1])) for g in group]
     assert len(packed) == sum(fixed) / len(group)
-    assert np.allclose(unpack(name, packed, k), tensor, rtol=1e-14)
+    assert np.allclose(TENSORS[name].unpack(packed, k), tensor, rtol=1e-14)
 
 
 @pytest.mark.parametrize("N", [1, 3])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import ntkflow
 from ntkflow.table import uncertain
-from ntkflow.truncation import ESTIMATED
+from ntkflow.truncation import estimated
 
 SLOPES = {"relu": (0.0, 1.0), "abs": (-1.0, 1.0), "linear": (1.0, 1.0)}
 
@@ -150,7 +150,7 @@ def test_permuted_inputs_and_fewer_of_them(rng):
 )  # fmt: skip
 def test_corners_are_finite(mlp, X):
     for layer in narrow(mlp, X, "all"):
-        for name in ESTIMATED:
+        for name in estimated():
             for order in (1, None):
                 table = layer.truncation(name, order)
                 assert np.all(np.isfinite(table)) and np.all(table >= 0), (layer.layer, name)

@@ -13,8 +13,10 @@ from .describe import InNotebooks
 from .errors import ComponentError, DataError, warn
 from .flow_result import Flow
 from .mlp import MLP
+from .recursions import TENSORS
 from .sampling import Ensemble, LayerEstimates
-from .statistics import TENSORS, LayerStatistics
+from .sampling.estimators import measured_tensors
+from .statistics import KERNELS, LayerStatistics
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -152,7 +154,7 @@ def compare(flow: Flow, ensemble: Ensemble) -> Comparison:
     if flow.X.shape != ensemble.X.shape or not np.array_equal(flow.X, ensemble.X):
         raise DataError("the flow and the ensemble are of different inputs")
     with_tensors = "mean" not in (flow.components, ensemble.components)
-    names = ("G", "H", *TENSORS) if with_tensors else ("G", "H")
+    names = (*KERNELS, *measured_tensors()) if with_tensors else KERNELS
     smaller, sets = _common(flow, ensemble) if with_tensors else ("mean", None)
     warn_of_few(ensemble.draws)
     rows = []
@@ -232,10 +234,10 @@ def _check_kinds(flow, ensemble) -> None:
 
 def mean_or_tensor(layer: LayerStatistics | LayerEstimates, name: str) -> tuple[np.ndarray, np.ndarray]:
     """A predicted tensor and its error; of G and H with the 1/n correction, if the flow holds it."""
-    if name in ("G", "H") and name + "1" in layer.values:
-        correction, error = getattr(layer, name + "1") / layer.fan_in, layer.error(name + "1") / layer.fan_in
-        return getattr(layer, name) + correction, layer.error(name) + error
-    return getattr(layer, name), layer.error(name)
+    if name in KERNELS and name + "1" in layer.values:
+        correction, error = layer[name + "1"] / layer.fan_in, layer.error(name + "1") / layer.fan_in
+        return layer[name] + correction, layer.error(name) + error
+    return layer[name], layer.error(name)
 
 
 def z_scores(difference: np.ndarray, error: np.ndarray, scale: float) -> np.ndarray:

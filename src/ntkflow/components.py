@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .errors import ComponentError
-from .recursions.symmetry import SYMMETRIES, orbits
+from .recursions import TENSORS
 from .spelling import did_you_mean
 
 
@@ -72,12 +72,12 @@ class Layout:
 
     def expanded_size(self, name: str) -> int:
         """How many numbers `expand` makes."""
-        rank = len(SYMMETRIES[name][0])
+        rank = TENSORS[name].rank
         return len(self._index) ** 2 if rank == 2 else len(self.asked) * self.asked.shape[1] ** 4
 
     def expand(self, name: str, packed: np.ndarray) -> np.ndarray:
         """A packed tensor (orbits, C) as (S, k, …, k), or (N, …, N) if `whole`; G1, H1 as (N, N), NaN where not held."""
-        if len(SYMMETRIES[name][0]) == 2:
+        if TENSORS[name].rank == 2:
             N = len(self._index)
             out = np.full((N, N), np.nan, packed.dtype)
             for slots in itertools.product(range(self._choices.shape[1]), repeat=2):
@@ -85,13 +85,13 @@ class Layout:
                 out[tuple(samples)] = self.entries(name, packed, slots)
             return out
         slots, row = self._source
-        number = orbits(name, len(self.closed))[0]
+        number = TENSORS[name].orbits(len(self.closed))[0]
         out = packed[number.ravel()[slots], row]
         return out[0] if self.whole else out
 
     def entries(self, name: str, packed: np.ndarray, slots: tuple[int, ...]) -> np.ndarray:
         """The components of a packed tensor on these slots of each choice of samples: (S, choices)."""
-        number = orbits(name, len(self.closed))[0]
+        number = TENSORS[name].orbits(len(self.closed))[0]
         return packed[number[tuple(self._positions[slot] for slot in slots)], self._rows]
 
     @functools.cached_property

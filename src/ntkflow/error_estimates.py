@@ -8,8 +8,9 @@ import numpy as np
 
 from .gaussian import SampleSets
 from .near_duplicates import any_close, cancelled
-from .recursions.symmetry import SYMMETRIES, largest_on_own_samples, orbits, orbits_by_samples
-from .statistics import MADE_OF, TENSORS, natural_scales
+from .recursions import TENSORS, tensors_of_rank
+from .recursions.symmetry import largest_on_own_samples, orbits_by_samples
+from .statistics import KERNELS, natural_scales
 from .two_byte import TwoByteArray
 
 Errors = dict[str, Any]
@@ -17,9 +18,6 @@ Errors = dict[str, Any]
 
 _COLUMNS = 2**14  # sets at a time
 _ROUNDOFF = 32  # eps that rounding leaves in each layer
-_PLAIN = ("V", "F", "B")  # in which nearly parallel samples cancel nothing
-_MADE_FROM = {"G1": ("V",), "D": ("V",), "H1": ("G1", "V", "D", "F"), "A": ("V", "D")}
-"""The other tensors of the layer below that a tensor which cancels is made from. This layer's are about as large."""
 
 
 def errors_of(
@@ -40,20 +38,19 @@ def errors_of(
     """
     scales = natural_scales(values)
     errors: Errors = {}
-    for name in ("G", "H"):
+    for name in KERNELS:
         scale = max(scales[name], np.abs(values[name]).max())
         errors[name] = _error(np.abs(values[name] - others[name]), layer, scale, cancelled(name, close, None))
     if sets is None:
         return errors
-    tensors = [name for name in values if name in SYMMETRIES]
+    tensors = [name for name in values if name in TENSORS]
     for name in tensors:
         size = max(scales[name], np.abs(values[name]).max())
         errors[name] = TwoByteArray.empty(values[name].shape, size)
-    # G1 and H1 of layer 2 are zero; so may others be, where rounding makes one sample of two.
-    cancelling = (
-        [name for name in tensors if layer > 2 or name not in ("G1", "H1")] if any_close(close) else []
-    )
-    roots = {kernel: np.sqrt(np.diag(values[kernel])) for kernel in ("G", "H")}
+    # Others may vanish too, where rounding makes one sample of two.
+    not_zero = [name for name in tensors if layer >= TENSORS[name].vanishes_below]
+    cancelling = not_zero if any_close(close) else []
+    roots = {kernel: np.sqrt(np.diag(values[kernel])) for kernel in KERNELS}
     for start in range(0, sets.sets.shape[1], _COLUMNS):
         some = np.s_[:, start : start + _COLUMNS]
         chosen = sets.sets[some]
@@ -62,7 +59,9 @@ def errors_of(
             _raise_to_largest(changes, {kernel: root[chosen] for kernel, root in roots.items()}, sets.k)
         # So that they are the same on whatever closed set a component is computed.
         sizes = {
-            name: np.maximum(scales[name], largest_on_own_samples(name, values[name][some], sets.k))
+            name: np.maximum(
+                scales[name], largest_on_own_samples(TENSORS[name].generators, values[name][some], sets.k)
+            )
             for name in tensors
         }
         for name, change in changes.items():
@@ -74,14 +73,17 @@ def errors_of(
 
 
 def _by_size(name: str, sizes: dict[str, np.ndarray], scales: dict[str, float], k: int) -> np.ndarray:
-    """By what factor the tensors that this one is made from exceed it, each relative to its products of G and H: (orbits, S), ≥ 1."""
+    """By what factor the tensors that this one is made from exceed it, each relative to its products of G and H: (orbits, S), ≥ 1.
+
+    Those are of the layer below; this layer's are about as large.
+    """
     if not scales[name]:
         return np.ones_like(sizes[name])
     relative = sizes[name] / scales[name]
     largest = relative.copy()
-    for samples, (rows, _) in orbits_by_samples(name, k).items():
-        for other in _MADE_FROM.get(name, ()):
-            others = orbits_by_samples(other, k)[samples][0]
+    for samples, (rows, _) in orbits_by_samples(TENSORS[name].generators, k).items():
+        for other in TENSORS[name].cancels_from:
+            others = orbits_by_samples(TENSORS[other].generators, k)[samples][0]
             largest[rows] = np.maximum(
                 largest[rows], (sizes[other][others] / (scales[other] or 1.0)).max(axis=0)
             )
@@ -97,16 +99,20 @@ def _raise_to_largest(changes: dict[str, np.ndarray], roots: dict[str, np.ndarra
 
     `roots`: of G's and H's diagonals, (k, S).
     """
+    four = list(tensors_of_rank(4))
     products = {
-        name: np.prod([roots[kernel][slot] for kernel, slot in zip(MADE_OF[name], orbits(name, k)[1], strict=True)], axis=0)
-        for name in TENSORS
+        tensor.name: np.prod(
+            [roots[kernel][slot] for kernel, slot in zip(tensor.made_of, tensor.orbits(k)[1], strict=True)], axis=0
+        )
+        for tensor in four
     }  # fmt: skip
-    for samples in orbits_by_samples("V", k):
+    by_samples = {tensor.name: orbits_by_samples(tensor.generators, k) for tensor in four}
+    for samples in by_samples["V"]:
         if len(samples) < 3:
             continue
-        on = {name: orbits_by_samples(name, k)[samples][0] for name in TENSORS}
+        on = {name: orbits[samples][0] for name, orbits in by_samples.items()}
         largest = {name: _largest(changes[name][rows], products[name][rows]) for name, rows in on.items()}
-        plain = np.max([largest[name] for name in _PLAIN], axis=0)
+        plain = np.max([largest[tensor.name] for tensor in four if not tensor.cancels_from], axis=0)
         for name, rows in on.items():
             least = np.maximum(largest[name], plain) * products[name][rows]
             changes[name][rows] = np.maximum(changes[name][rows], least)

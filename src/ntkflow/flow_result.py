@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from . import describe, storage
 from .describe import InNotebooks
 from .errors import FileError
+from .layers import Layers
 from .lazy import OnDisk, Tables
 from .mlp import MLP
+from .recursions import TENSORS
 from .saved_networks import network_of
-from .statistics import MEANS, SPLIT, TENSORS, LayerStatistics
-from .tiles.store import NAMES as TILED
+from .statistics import KERNELS, SPLIT, LayerStatistics
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -30,24 +30,12 @@ if TYPE_CHECKING:
 Statistics = TypeVar("Statistics", bound=LayerStatistics)
 
 
-class Layered(InNotebooks, Generic[Statistics]):
+class Layered(Layers[Statistics], InNotebooks):
     """A network, its inputs and the statistics of each layer: `x[1]` … `x[L]`, `x[-1]` the last."""
 
     mlp: MLP
     X: np.ndarray
     components: str | list
-    layers: list[Statistics]
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __iter__(self) -> Iterator[Statistics]:
-        return iter(self.layers)
-
-    def __getitem__(self, layer: int) -> Statistics:
-        if not (1 <= layer <= len(self) or -len(self) <= layer <= -1):
-            raise IndexError(f"layers are 1 … {len(self)} (or negative, from the last), not {layer}")
-        return self.layers[layer - 1 if layer > 0 else layer]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +103,7 @@ class Flow(Layered[LayerStatistics]):
                     dims = ("layer", "source_layer", "alpha1", "alpha2")
                 else:
                     full = np.stack(arrays)
-                    dims = ("layer", *TENSORS.get(name, ("alpha1", "alpha2")))
+                    dims = ("layer", *(TENSORS[name].axes if name in TENSORS else ("alpha1", "alpha2")))
                     if full.ndim == 6:
                         dims = ("layer", "set", *(d.replace("alpha", "slot") for d in dims[1:]))
                 data[name + suffix] = (dims, full)
@@ -149,8 +137,9 @@ class Flow(Layered[LayerStatistics]):
         mlp = network_of(spec, unknown, activation)
         _check_arrays(dataset, mlp, components)
         sets = dataset["sets"].values if "sets" in dataset else None
-        names = [n for n in (*MEANS, *SPLIT, *TENSORS) if n in dataset]
+        names = [n for n in (*KERNELS, *SPLIT, *TENSORS) if n in dataset]
         largest = dataset["largest"].max("tile").values if "largest" in dataset else None
+        tiled = list(dataset.attrs.get("tensors", ()))
 
         def at(name: str, ell: int):
             array = dataset[name][ell - 1]
@@ -159,7 +148,7 @@ class Flow(Layered[LayerStatistics]):
                 return array.values
             kind = int(name.endswith("_error"))
             tensor = name.removesuffix("_error")
-            top = largest[ell - 1, TILED.index(tensor), kind] if tensor in TILED else None
+            top = largest[ell - 1, tiled.index(tensor), kind] if tensor in tiled else None
             return OnDisk(array, f"{name} of layer {ell}", top)
 
         X = dataset["X"].values
@@ -190,7 +179,7 @@ def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:
 
 def _check_arrays(dataset: xr.Dataset, mlp: MLP, components) -> None:
     """FileError unless every array is there, numeric and of the shape that the specification gives it."""
-    names = ["G", "H", *SPLIT] if components == "mean" else [*MEANS, *SPLIT, *TENSORS]
+    names = [*KERNELS, *SPLIT, *(TENSORS if components != "mean" else ())]
     missing = [name for n in names for name in (n, f"{n}_error") if name not in dataset]
     missing += [name for name in ("X", *(["sets"] if components != "mean" else [])) if name not in dataset]
     if missing:

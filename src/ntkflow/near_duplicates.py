@@ -19,7 +19,8 @@ from numpy.polynomial.chebyshev import chebvander
 from .gaussian import SampleSets
 from .gaussian.kinks import ROUNDOFF, sine_squared
 from .mlp import MLP
-from .recursions.symmetry import orbits
+from .recursions import TENSORS
+from .recursions.cancellation import LOSS, Nearness
 from .two_byte import TwoByteArray
 
 _CLOSE = 0.05  # sin of the angle between preactivations, below which the direct computation is mended
@@ -31,10 +32,6 @@ _FARTHEST = 0.3
 _AT_ONCE = 8
 _LEAST = 1e-37  # of the largest error, so that none is 0
 _EPS = np.finfo(float).eps
-_LOSS = 8
-_OF_MOMENTS = 1 / 2048  # of eps / sine², an upper bound of what was seen
-_MERGED = 0.25 / math.sqrt(ROUNDOFF)
-_MENDED = ("G1", "H1", "D", "A")
 
 Layers = Iterator[tuple[dict[str, np.ndarray], dict[str, TwoByteArray]]]
 """Values and error estimates, packed, of one layer after the other."""
@@ -63,10 +60,11 @@ def cancelled(name: str, close: np.ndarray, sets: np.ndarray | None) -> np.ndarr
         (N, N) for H, (orbits, S) for packed tensors, 0 where nothing is close.
     """
     if name == "H":
-        return np.where(close[0] < 1, _LOSS / close[0], 0.0)
+        return np.where(close[0] < 1, LOSS / close[0], 0.0)
     if name == "G" or sets is None:
         return 0.0
-    members = orbits(name, len(sets))[1]
+    declared = TENSORS[name]
+    members = declared.orbits(len(sets))[1]
     out = np.zeros((members.shape[1], sets.shape[1]))
     near = np.flatnonzero((close[0, sets[:, None], sets[None]] <= _APART).any(axis=(0, 1)))
     slots = sets[:, near][members]  # (axes, orbits, near)
@@ -74,21 +72,11 @@ def cancelled(name: str, close: np.ndarray, sets: np.ndarray | None) -> np.ndarr
         pair: 1 / close[:, slots[pair[0]], slots[pair[1]]]
         for pair in itertools.combinations(range(len(members)), 2)
     }
-    worst, contracted = np.max(list(pairs.values()), axis=0)
-    # Moments on more than two samples are exact but for round-off over the sine.
+    largest, contracted = np.max(list(pairs.values()), axis=0)
     several = np.array([len(set(slots)) > 2 for slots in members.T.tolist()])[:, None]
-    if name == "H1":
-        worst = np.maximum(worst, contracted**3)
-    elif name == "V":
-        # Nothing cancels in it, but rounding may have made one sample of two in this layer that were two in the last.
-        merged = np.where(contracted >= _MERGED, contracted, 0.0)
-        worst = np.maximum(merged, np.where(several, worst / _LOSS, 0.0))
-    elif name in ("D", "A"):
-        # What V lacks for that is contracted with J's, which are as large as the sine's inverse.
-        worst = np.maximum(worst, np.where(several, _OF_MOMENTS * worst * contracted, 0.0))
-        if name == "A":
-            worst = np.maximum(worst, pairs[0, 1][1] * pairs[2, 3][1])
-    out[:, near] = _LOSS * worst
+    last = len(members) - 1
+    between = Nearness(largest, contracted, several, pairs[0, 1][1], pairs[last - 1, last][1])
+    out[:, near] = LOSS * declared.cancellation(between)
     return out
 
 
@@ -138,7 +126,7 @@ class NearDuplicates:
         number = np.full(close.shape, -1)
         number[tuple(np.array(list(known)).T)] = np.arange(len(known))
         values, errors = dict(values), dict(errors)
-        for name in _MENDED:
+        for name in _mended():
             found = np.stack(
                 [batch.at(layer)[name][:, :, own] for batch, own in known.values()], axis=-1
             )  # (2, orbits, pairs)
@@ -171,9 +159,14 @@ class NearDuplicates:
         return self._closest(self._mlp, np.stack([family.first, family.others[0]])) >= _CLOSE
 
 
+def _mended() -> list[str]:
+    """The tensors in which nearly parallel samples cancel."""
+    return [name for name, declared in TENSORS.items() if declared.cancels_from]
+
+
 def _orbits_on(name: str, k: int, p: int, q: int) -> np.ndarray:
     """Where the components of a two-sample set are kept in a set of k whose slots p and q hold the two."""
-    number, members = orbits(name, k)[0], orbits(name, 2)[1]
+    number, members = TENSORS[name].orbits(k)[0], TENSORS[name].orbits(2)[1]
     return number[tuple(np.array([p, q])[members])]
 
 
@@ -181,8 +174,8 @@ class _Family(NamedTuple):
     """Pairs of inputs in a plane: `first` (2,) with each of `others` (nodes, 2), which coincides with it, or is parallel to it, at separation 0.
 
     `nodes` are those separations. At t, known up to `off`, the statistics are those of the pair in question, of which `first`
-    is the second if `swapped`. `powers`: of t, by which tensors vanish towards coincidence. For a σ of two straight pieces G1
-    and H1 do, as on one sample.
+    is the second if `swapped`. `vanishing`: which of `Tensor.powers` of t tensors vanish with towards
+    coincidence, as G1 and H1 do for a σ of two straight pieces, as on one sample; None if they do not.
     """
 
     first: np.ndarray
@@ -191,7 +184,11 @@ class _Family(NamedTuple):
     t: float
     off: float
     swapped: bool
-    powers: dict[str, int]
+    vanishing: int | None
+
+    def power_of(self, name: str) -> int:
+        """The power of the separation by which a tensor vanishes towards coincidence; 0 where none is known."""
+        return 0 if self.vanishing is None else TENSORS[name].powers[self.vanishing]
 
 
 def _nodes(reach: float) -> np.ndarray:
@@ -232,7 +229,7 @@ def _family(mlp: MLP, a: np.ndarray, b: np.ndarray) -> _Family | None:
     if not scales and distance <= _FARTHEST * size:
         t, nodes = distance / size, _nodes(_reach(mlp, sign, s))
         others = sign * (first + size * nodes[:, None] * np.array([along, across]) / distance)
-        powers = {"G1": 3, "H1": 1} if linear and (sign > 0 or mlp.activation[0].parity == 1) else {}
+        vanishing = 0 if linear and (sign > 0 or mlp.activation[0].parity == 1) else None
     else:
         t = math.atan2(across, norms[0] + along)
         if C_b[0] > 0 or t > _FARTHEST:
@@ -240,8 +237,8 @@ def _family(mlp: MLP, a: np.ndarray, b: np.ndarray) -> _Family | None:
         nodes = _nodes(_reach(mlp, sign * norms[1] / norms[0], s))
         others = sign * norms[1] * np.stack([np.cos(nodes), np.sin(nodes)], axis=1)
         coincide = sign > 0 or all(x.parity == 1 for x in mlp.activation)
-        powers = {"G1": 4, "H1": 1} if linear and scales and coincide else {}
-    return _Family(first, others, nodes, t, off, swapped, powers) if t <= nodes[-1] else None
+        vanishing = 1 if linear and scales and coincide else None
+    return _Family(first, others, nodes, t, off, swapped, vanishing) if t <= nodes[-1] else None
 
 
 def _reach(mlp: MLP, ratio: float, s: float) -> float:
@@ -276,7 +273,7 @@ class _Batch:
         while len(self._done) < layer:
             values, errors = next(self._layers)
             self._done.append(
-                {name: self._interpolated(name, values[name], errors[name]) for name in _MENDED}
+                {name: self._interpolated(name, values[name], errors[name]) for name in _mended()}
             )
         return self._done[layer - 1]
 
@@ -284,7 +281,7 @@ class _Batch:
         shape = len(value), len(self._families), _INTERVALS + 1
         values, errors = value.reshape(shape), error.floats().reshape(shape)
         found = [
-            _at_separation(values[:, i], errors[:, i], family, family.powers.get(name, 0))
+            _at_separation(values[:, i], errors[:, i], family, family.power_of(name))
             for i, family in enumerate(self._families)
         ]
         exchanged = _orbits_on(name, 2, 1, 0)

@@ -22,9 +22,9 @@ from .mlp import MLP
 from .near_duplicates import NearDuplicates
 from .network import as_mlp
 from .progress import Report, shows_progress, silent
-from .recursions.symmetry import SYMMETRIES, orbits
+from .recursions import TENSORS
 from .runs import all_layers, of_pairs
-from .statistics import TENSORS, LayerStatistics, natural_scales
+from .statistics import LayerStatistics, natural_scales
 from .tiles.run import tiled_flow
 from .truncation import warning_of_width
 from .two_byte import TwoByteArray
@@ -160,7 +160,7 @@ def _flow(
             tables = kernel_tables(fine, errors, index)
             if layout is not None:
                 for table, packed in zip(tables, (values, errors), strict=True):
-                    table |= {name: _expanded(name, packed[name], layout) for name in SYMMETRIES}
+                    table |= {name: _expanded(name, packed[name], layout) for name in TENSORS}
             layers.append(LayerStatistics(mlp, X, layer, asked, *tables, layers[-1] if layers else None))
             if sum(value.nbytes for value in values.values()) > _LARGE:
                 give_back()
@@ -185,7 +185,7 @@ def _check_memory(mlp: MLP, asked: np.ndarray | None) -> None:
         return
     S, k = asked.shape
     sets, size = S * math.comb(k, min(k, 4)), min(k, 4)
-    packed = sets * sum(orbits(name, size)[1].shape[1] for name in TENSORS)
+    packed = sets * sum(tensor.orbits(size)[1].shape[1] for tensor in TENSORS.values())
     held = min(packed, len(TENSORS) * S * k**4)
     # Values and errors of each layer; packed, both runs' and the next layer's; two tensors that are looked at.
     need = 10 * mlp.depth * held + 32 * packed + 16 * S * k**4

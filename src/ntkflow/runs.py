@@ -135,7 +135,7 @@ def layer_values(
                     tensors = _tensors(held, tensors, sets, at_once, tensors if in_place else None)
                 except OverflowError as error:
                     raise _overflow(one.layer) from error
-            values |= tensors._asdict()
+            values |= tensors
         _check_finite(one.layer, values)
         yield one, values
 
@@ -162,7 +162,7 @@ def _tensors(
     step = held.pop()
     S = sets.sets.shape[1]
     size = at_once or sets_at_once(sets.k, S)
-    found = out or Tensors(*(np.empty_like(x) for x in tensors))
+    found = out or tensors.map(lambda _, packed: np.empty_like(packed))
     leaves, tree = jax.tree.flatten(step.e._replace(wide=step.integrals.wide_all(sets.wide)))
     h, H = step.h, step.H
     del step
@@ -183,7 +183,7 @@ def _tensors(
             yield some, new
 
     for some, new in ahead(steps()):
-        for whole, part in zip(found, new, strict=True):
+        for whole, part in zip(found.values(), new.values(), strict=True):
             whole[:, some] = np.asarray(part)[:, : some.stop - some.start]
     return found
 
@@ -228,14 +228,14 @@ def _few_samples(mlp: MLP, X: np.ndarray, sets: SampleSets):
 
 
 def _with_errors(first: Kernels, h: list[Hyperparameters], found: few_samples.Layers, sets: SampleSets):
-    values = {"G": first.G, "H": first.H, **first_layer(*sets.sets.shape)._asdict()}
+    values = {"G": first.G, "H": first.H, **first_layer(*sets.sets.shape)}
     yield first, values, errors_of(values, values, first.layer, first.close, sets)
     assert first.contributions is not None
     for below, following in enumerate(h):
         fine, coarse = (jax.tree.map(operator.itemgetter((below, run)), found) for run in range(2))
         first.contributions.append(following, fine)
         one = first._replace(layer=below + 2, G=fine.G, H=fine.H)
-        values, others = ({"G": x.G, "H": x.H, **x.tensors._asdict()} for x in (fine, coarse))
+        values, others = ({"G": x.G, "H": x.H, **x.tensors} for x in (fine, coarse))
         _check_finite(one.layer, values)
         yield one, values, errors_of(values, others, one.layer, one.close, sets)
 

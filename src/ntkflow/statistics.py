@@ -14,21 +14,13 @@ from . import describe
 from .errors import ComponentError
 from .lazy import Tables
 from .mlp import MLP
+from .named_arrays import NamedArrays
+from .recursions import TENSORS
 from .spelling import did_you_mean
-from .truncation import ESTIMATED, Expansion, estimate, expanded, fluctuations
+from .truncation import Expansion, estimate, estimated, expanded, fluctuations
 
-TENSORS = {
-    "V": ("alpha1", "alpha2", "alpha3", "alpha4"),
-    "D": ("alpha1", "alpha2", "alpha3", "alpha4"),
-    "F": ("alpha1", "alpha3", "alpha2", "alpha4"),
-    "A": ("alpha1", "alpha2", "alpha3", "alpha4"),
-    "B": ("alpha1", "alpha3", "alpha2", "alpha4"),
-}
-MADE_OF = {
-    "G": "GG", "H": "HH", "G1": "GG", "H1": "HH", "V": "GGGG", "D": "GGHH", "F": "GHGH", "A": "HHHH", "B": "HHHH"
-}  # fmt: skip
-"""The product of G and H that a component is as large as: for each of its samples, in the order of the axes, √G or √H there."""
-MEANS = ("G", "H", "G1", "H1")
+KERNELS = ("G", "H")
+"""The infinite-width means; what else there is of a layer are the declared tensors."""
 _PAIRWISE = ("ntk_mean", "mean_correction", "ntk_variance", "ntk_std", "ntk_preactivation_correlation")
 SPLIT = ("bias_contributions", "weight_contributions")
 
@@ -38,21 +30,20 @@ _ROUNDOFF = 1e-11
 
 def natural_scales(values: Mapping[str, np.ndarray]) -> dict[str, float]:
     """The size of the products of G and H that each tensor is made of."""
-    largest = {kernel: float(np.abs(values[kernel]).max()) for kernel in ("G", "H")}
-    made_of = MADE_OF | dict.fromkeys(SPLIT, MADE_OF["H"])
+    largest = {kernel: float(np.abs(values[kernel]).max()) for kernel in KERNELS}
+    made_of = {name: declared.made_of for name, declared in TENSORS.items()}
+    made_of |= {"G": "GG", "H": "HH", "zH": "GHH"} | dict.fromkeys(SPLIT, "HH")
     return {
         name: math.prod(largest[kernel] ** 0.5 for kernel in kernels) for name, kernels in made_of.items()
     }
 
 
 @dataclass(frozen=True, eq=False)
-class LayerStatistics:
+class LayerStatistics(NamedArrays[np.ndarray]):
     """The statistics of layer `layer` (1 … L) of a network.
 
-    `G`, `H`, `G1`, `H1`: (N, N). `V`, `D`, `F`, `A`, `B`: (N, N, N, N) for all components, otherwise
-    (sets, k, k, k, k) over `sets` (sets, k); axes follow the subscripts: `F[a1, a3, a2, a4]`, `B[a1, a3, a2, a4]`.
-    `bias_contributions`, `weight_contributions`: (ℓ, N, N), H split by the layer it comes from. `V_err` and so on: the
-    error of each component.
+    Tensors of four samples are (N, N, N, N) for all components, otherwise (sets, k, k, k, k) over `sets` (sets, k); axes follow the
+    subscripts: `F[a1, a3, a2, a4]`, `B[a1, a3, a2, a4]`. `layer["V"]` is `layer.V`; `error` and `truncation` tell its errors.
     """
 
     mlp: MLP
@@ -64,15 +55,26 @@ class LayerStatistics:
     below: LayerStatistics | None = None
     """The layer below; None for layer 1, and where there are no tensors."""
 
-    NAMES: ClassVar = (*MEANS, *SPLIT, *TENSORS)
     ELSEWHERE: ClassVar = 'is not held by this flow; ask for components="pairs" or "all"'
 
-    def __getattr__(self, name: str) -> np.ndarray:
-        if name in self.NAMES:
-            return self._get(self.values, name)
-        if name.removesuffix("_err") in self.NAMES:
-            return self.error(name.removesuffix("_err"))
-        raise AttributeError(name)
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The array of a name: G, H, bias_contributions, weight_contributions or a tensor; ComponentError if it is not held."""
+        return self._get(self.values, name)
+
+    @property
+    def bias_contributions(self) -> np.ndarray:
+        """What the biases of each layer 1 … ℓ add to H: (ℓ, N, N)."""
+        return self["bias_contributions"]
+
+    @property
+    def weight_contributions(self) -> np.ndarray:
+        """What the weights of each layer 1 … ℓ add to H: (ℓ, N, N)."""
+        return self["weight_contributions"]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What there is to ask for."""
+        return (*KERNELS, *TENSORS, *SPLIT)
 
     def __repr__(self) -> str:
         return describe.layer(self)
@@ -96,9 +98,9 @@ class LayerStatistics:
         return table.largest(name)
 
     def _check_held(self, name: str) -> None:
-        if name not in self.NAMES:
+        if name not in self.names:
             raise ComponentError(
-                f"there is no tensor {name!r}{did_you_mean(name, self.NAMES)}; tensors are {', '.join(self.NAMES)}"
+                f"there is no tensor {name!r}{did_you_mean(name, self.names)}; tensors are {', '.join(self.names)}"
             )
         if name not in self.values:
             raise ComponentError(f"{name} {self.ELSEWHERE}")
@@ -125,11 +127,11 @@ class LayerStatistics:
 
     def component(self, name: str, *samples: int) -> float:
         """One component, samples in the order of the tensor's axes; ComponentError if the flow does not hold it."""
-        rank = 2 if name in MEANS else 4
-        if name not in (*MEANS, *TENSORS) or len(samples) != rank:
-            raise ComponentError(
-                f"no component {name}{samples}: {', '.join(MEANS)} take two samples, {', '.join(TENSORS)} four"
-            )
+        ranks = dict.fromkeys(KERNELS, 2) | {declared.name: declared.rank for declared in TENSORS.values()}
+        rank = ranks.get(name)
+        if rank is None or len(samples) != rank:
+            two, four = (", ".join(other for other in ranks if ranks[other] == size) for size in (2, 4))
+            raise ComponentError(f"no component {name}{samples}: {two} take two samples, {four} four")
         limits = self.G.shape if rank == 2 else (len(self.G),) * 4
         if not all(0 <= a < limit for a, limit in zip(samples, limits, strict=True)):
             raise ComponentError(f"{name}{samples}: samples are 0 … {max(limits) - 1}")
@@ -292,8 +294,8 @@ class LayerStatistics:
         of the integration.
 
         Args:
-            name: "ntk_mean", "ntk_std", "ntk_variance", "trace_mean", "trace_std", "eigenvalues", "eigenvalue_std", "G1", "H1", or
-                one of the tensors V, D, F, A, B.
+            name: "ntk_mean", "ntk_std", "ntk_variance", "trace_mean", "trace_std", "eigenvalues", "eigenvalue_std", or one of the
+                tensors G1, H1, V, D, F, A, B.
             order: 1 for the errors of `ntk_std(order=1)` and the like.
 
         Raises:
@@ -302,10 +304,8 @@ class LayerStatistics:
         Example:
             >>> flow[-1].ntk_std()[0, 0], flow[-1].truncation("ntk_std")[0, 0]
         """
-        if name not in ESTIMATED:
-            raise ComponentError(
-                f"there is no truncation error of {name!r}; there is of {', '.join(ESTIMATED)}"
-            )
+        if name not in (known := estimated()):
+            raise ComponentError(f"there is no truncation error of {name!r}; there is of {', '.join(known)}")
         return estimate(self, name, leading=not self._resums(order))
 
     def _resums(self, order: int | None) -> bool:
@@ -315,17 +315,15 @@ class LayerStatistics:
 
     def block(self, name: str, rows, cols) -> np.ndarray:
         """The train/test block of a tensor or a derived (N, N) quantity: 1, 3 (first of each pair) in rows, 2, 4 in cols."""
-        if name not in (*MEANS, *TENSORS, *_PAIRWISE):
-            raise ComponentError(
-                f"there is no block of {name!r}; there is of {', '.join((*MEANS, *TENSORS, *_PAIRWISE))}"
-            )
-        value = getattr(self, name)
-        value = value() if name in _PAIRWISE else value
+        names = (*KERNELS, *TENSORS, *_PAIRWISE)
+        if name not in names:
+            raise ComponentError(f"there is no block of {name!r}; there is of {', '.join(names)}")
+        value = getattr(self, name)() if name in _PAIRWISE else self[name]
         if value.ndim == 2:
             return value[np.ix_(rows, cols)]
         if value.ndim != 4:
             raise ComponentError(f'a block of {name} needs components="all"')
-        axes = [rows if axis in ("alpha1", "alpha3") else cols for axis in TENSORS[name]]
+        axes = [rows if sample in "13" else cols for sample in TENSORS[name].subscripts]
         return value[np.ix_(*axes)]
 
 

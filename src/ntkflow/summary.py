@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ntkflow.errors import ComponentError
+from ntkflow.recursions import TENSORS
+from ntkflow.statistics import KERNELS
 
 if TYPE_CHECKING:
     from ntkflow import Flow, LayerStatistics
 
-TENSORS = ("G", "H", "G1", "H1", "V", "D", "F", "A", "B")
 _MOST_DIGITS = 15  # what float64 can hold
 
 
@@ -79,7 +80,7 @@ def _summarize(s: LayerStatistics) -> LayerSummary:
         relative_std=_mean(np.diag(std)[nonzero] / kernel[nonzero]),
         relative_std_truncation=_mean(of_std[nonzero] / kernel[nonzero]),
         relative_trace_std=_trace_std(s) / (s.width * kernel.sum()) if nonzero.any() else math.nan,
-        digits={name: _digits(s, name) for name in TENSORS},
+        digits={name: _digits(s, name) for name in (*KERNELS, *TENSORS)},
     )
 
 

@@ -10,7 +10,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ntkflow.describe import network
-from ntkflow.summary import TENSORS, layer_summary
+from ntkflow.recursions import TENSORS
+from ntkflow.statistics import KERNELS
+from ntkflow.summary import layer_summary
 
 if TYPE_CHECKING:
     from ntkflow import Comparison, Ensemble, Flow, Verification
@@ -32,7 +34,9 @@ def flow_table(flow: Flow, accuracy: bool = False) -> Table:
     )
     if accuracy:
         table.add_column(
-            "digits of the integration\n" + "".join(f"{name:>3}" for name in TENSORS), no_wrap=True
+            "digits of the integration\n"
+            + "".join(f"{name:>{max(len(name) + 1, 3)}}" for name in (*KERNELS, *TENSORS)),
+            no_wrap=True,
         )
     for row in layer_summary(flow):
         cells = [
@@ -44,8 +48,11 @@ def flow_table(flow: Flow, accuracy: bool = False) -> Table:
             uncertain(100 * row.relative_std, 100 * row.relative_std_truncation),
         ]
         if accuracy:
-            digits = ("-" if row.digits[name] is None else str(row.digits[name]) for name in TENSORS)
-            cells.append("".join(f"{d:>3}" for d in digits))
+            digits = (
+                f"{'-' if count is None else count:>{max(len(name) + 1, 3)}}"
+                for name, count in row.digits.items()
+            )
+            cells.append("".join(digits))
         table.add_row(*cells)
     return table
 

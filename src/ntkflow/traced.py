@@ -3,38 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .components import Layout, sample_sets
-from .errors import DataError
+from .errors import ComponentError, DataError
 from .gaussian import SampleSets
 from .gaussian.traced import traced_expectations
+from .layers import Layers
 from .mean_kernels import kernels
+from .named_arrays import NamedArrays
 from .network import as_mlp
 from .recursions import Hyperparameters, Tensors, first_layer, means, packed_step
-from .recursions.symmetry import SYMMETRIES
 
 
-class TracedLayer(NamedTuple):
-    """One layer's statistics as JAX arrays, shapes as of `LayerStatistics`; the tensors are None for the means alone."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TracedLayer(NamedArrays[jax.Array]):
+    """One layer's statistics as JAX arrays, shapes as of `LayerStatistics`; a ComponentError for tensors of the means alone."""
 
-    G: Any
-    H: Any
-    G1: Any = None
-    H1: Any = None
-    V: Any = None
-    D: Any = None
-    F: Any = None
-    A: Any = None
-    B: Any = None
+    values: dict[str, jax.Array]
+
+    def __getitem__(self, name: str) -> jax.Array:
+        if name not in self.values:
+            raise ComponentError(f"{name} is not held; held are {', '.join(self.values)}")
+        return self.values[name]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class TracedFlow(Layers[TracedLayer]):
+    """Every layer: `traced[1]` … `traced[L]`, `traced[-1]` the last."""
+
+    layers: list[TracedLayer]
 
 
 def traced_flow(
     network: Any, X, components: str | Sequence[Sequence[int]] = "all", *, C_b=None, C_W=None, lambda_b=None, lambda_W=None
-) -> list[TracedLayer]:  # fmt: skip
+) -> TracedFlow:  # fmt: skip
     """`flow` under `jax.jit`, `vmap` and `grad`: X and the hyperparameters may be traced.
 
     The integrals' rules are fixed, not chosen by the metric, and there are no error estimates: compare with `flow` where it matters.
@@ -47,7 +57,7 @@ def traced_flow(
         C_b, C_W, lambda_b, lambda_W: in the place of the network's: numbers, or arrays (L,).
 
     Returns:
-        The layers 1 … L, a list from 0.
+        The layers, `traced[1]` … `traced[L]`: a tree of arrays, which a compiled function may return.
 
     Raises:
         DataError: JAX's x64 mode is off, or a shape does not fit.
@@ -69,7 +79,7 @@ def traced_flow(
     asked = sample_sets(components, N)
     if asked is None:
         G, H = kernels(mlp, X, C_b=C_b, C_W=C_W, lambda_b=lambda_b, lambda_W=lambda_W)
-        return [TracedLayer(*one) for one in zip(G, H, strict=True)]
+        return TracedFlow([TracedLayer({"G": g, "H": h}) for g, h in zip(G, H, strict=True)])
     layout = Layout(asked, np.arange(N))
     sets = SampleSets(layout.closed, N)
     product = X @ X.T / mlp.widths[0]
@@ -83,7 +93,7 @@ def traced_flow(
         tensors = packed_step(h, e, H, sets.sets, sets.rows, tensors, k=sets.k)
         G, H = means.G(h, e), means.H(h, e, H)
         layers.append(_layer(G, H, tensors, layout))
-    return layers
+    return TracedFlow(layers)
 
 
 def _per_layer(name: str, value, depth: int):
@@ -95,11 +105,10 @@ def _per_layer(name: str, value, depth: int):
 
 def _layer(G, H, tensors: Tensors, layout: Layout) -> TracedLayer:
     expanded = {}
-    for name in SYMMETRIES:
-        packed = getattr(tensors, name)
+    for name, packed in tensors.items():
         # Where each component stands among the packed ones; NaN where it is not held.
         place = layout.expand(name, np.arange(packed.size, dtype=float).reshape(packed.shape))
         held = ~np.isnan(place)
         value = jnp.ravel(packed)[np.where(held, place, 0).astype(int)]
         expanded[name] = jnp.where(held, value, jnp.nan)
-    return TracedLayer(G, H, **expanded)
+    return TracedLayer({"G": G, "H": H, **expanded})

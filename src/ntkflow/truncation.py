@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .recursions import TENSORS
+
 if TYPE_CHECKING:
     from .statistics import LayerStatistics
 
@@ -35,10 +37,14 @@ _LEAST_COMPONENT = 0.3  # of a tensor's diagonal components: below, the error of
 _NARROWEST = 1e-4  # of the widths: the least factor on them that is looked at
 TOO_LARGE = 0.3  # a relative error of the leading sd: beyond, the expansion is of little use
 GOOD = 0.1
-ESTIMATED = (
-    "ntk_mean", "ntk_std", "ntk_variance", "trace_mean", "trace_std", "eigenvalues", "eigenvalue_std", "G1", "H1", "V", "D", "F", "A", "B"
+_DERIVED = (
+    "ntk_mean", "ntk_std", "ntk_variance", "trace_mean", "trace_std", "eigenvalues", "eigenvalue_std", "G1", "H1"
 )  # fmt: skip
-"""What has an estimate of its truncation error."""
+
+
+def estimated() -> tuple[str, ...]:
+    """What has an estimate of its truncation error."""
+    return (*_DERIVED, *(name for name, declared in TENSORS.items() if declared.truncation))
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,21 @@ class Expansion:
         """The truncation error of G + G1/n, relative to √(G_αα G_ββ)."""
         return _OF_SHIFT * self.largest_metric_shift
 
+    @property
+    def relative_variance(self) -> np.ndarray:
+        """The leading variance of Ĥ_{ii;αβ} relative to H²."""
+        return self.relative(self.leading.variance)
+
+    def relative(self, to_H_squared: np.ndarray) -> np.ndarray:
+        """Something relative to H², and 0 where H is 0."""
+        return _over(to_H_squared, self.leading.H**2)
+
+    @property
+    def growth(self) -> np.ndarray:
+        """By what share the second resummation's variance exceeds the leading one."""
+        leading = self.leading.variance
+        return np.where(leading > 0, _over(self.other_variance, leading) - 1, 0.0)
+
     def _relative(self, variance: np.ndarray) -> np.ndarray:
         leading = self.leading
         ratio = np.where(leading.variance > 0, _over(np.maximum(variance, 0.0), leading.variance), 1.0)
@@ -119,7 +140,7 @@ def fluctuations(s: LayerStatistics, diagonal: bool = False, wider: float = 1.0)
         return s.on_pairs(name, pattern, diagonal) / (s.fan_in * wider)
 
     def kernel(name: str) -> np.ndarray:
-        return np.diag(getattr(s, name)) if diagonal else getattr(s, name)
+        return np.diag(s[name]) if diagonal else s[name]
 
     G, H = kernel("G"), kernel("H")
     G_a, H_a = np.diag(s.G), np.diag(s.H)
@@ -192,7 +213,7 @@ def _over(a, b) -> np.ndarray:
 
 
 def estimate(s: LayerStatistics, name: str, leading: bool) -> np.ndarray:
-    """The truncation error of one of `ESTIMATED`, with its shape; of standard deviations to leading order, or resummed."""
+    """The truncation error of one of `estimated`, with its shape; of standard deviations to leading order, or resummed."""
     if name in ("ntk_mean", "H1"):
         return s.expansion.of_ntk_mean * (s.fan_in if name == "H1" else 1)
     if name == "G1":
@@ -236,13 +257,13 @@ def _of_trace_std(s: LayerStatistics, leading: bool) -> float:
 def _of_tensor(s: LayerStatistics, name: str) -> np.ndarray:
     assert s.sets is not None
     slots = np.ix_(*[np.arange(s.sets.shape[1])] * 4)
-    values = getattr(s, name)
+    values = s[name]
     samples = tuple(s.sets[:, slot] for slot in slots)
     return _of_components(s, name, values, samples if values.ndim > 4 else tuple(i[0] for i in samples))
 
 
 def _of_components(s: LayerStatistics, name: str, values: np.ndarray, samples: tuple) -> np.ndarray:
-    """The truncation errors of components of V, D, F, A or B.
+    """The truncation errors of components of a tensor of four samples.
 
     On one sample they are a share, measured on sampled networks, of the component, or for A of A + 2B. On several the share is the mean of
     theirs.
@@ -250,26 +271,14 @@ def _of_components(s: LayerStatistics, name: str, values: np.ndarray, samples: t
     if s.layer <= 2:
         return np.zeros_like(values)
     here = s.diagonal_expansion
+    truncation = TENSORS[name].truncation
+    assert truncation is not None
     on_one = np.abs(s.on_pairs(name, "aaaa", diagonal=True))
-    size = s.fan_in * here.leading.variance if name == "A" else on_one
-    share = _share_on_one_sample(here, name, s.on_pairs("B", "aaaa", diagonal=True) / s.fan_in)
+    size = s.fan_in * here.leading.variance if truncation.of_variance else on_one
+    share = truncation.share(here, s.on_pairs("B", "aaaa", diagonal=True) / s.fan_in)
     mean_share = sum(share[i] for i in samples) / 4
     mean_size = math.prod(size[i] for i in samples) ** 0.25
     return mean_share * np.maximum(np.abs(values), _LEAST_COMPONENT * mean_size)
-
-
-def _share_on_one_sample(here: Expansion, name: str, B: np.ndarray) -> np.ndarray:
-    """What V, D, F, B, or A relative to A + 2B, are off by: (N,). `B` is B_αααα / n."""
-    leading = here.leading
-    relative_variance, relative_B = (_over(x, leading.H**2) for x in (leading.variance, B))
-    if name == "V":
-        return 0.64 * here.largest_spread
-    if name == "F":
-        return 0.45 * np.sqrt(here.largest_spread * relative_variance)
-    if name == "B":
-        return 1.2 * relative_variance - 1.7 * relative_B
-    growth = np.where(leading.variance > 0, _over(here.other_variance, leading.variance) - 1, 0.0)
-    return growth * {"D": 1.6, "A": 1.0}[name]
 
 
 def widening(layers: Sequence[LayerStatistics], tolerance: float) -> float:

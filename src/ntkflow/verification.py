@@ -19,8 +19,10 @@ from .mlp import MLP
 from .network import as_mlp
 from .progress import Report, shows_progress, silent
 from .propagate import flow as predict
+from .recursions import TENSORS
+from .recursions.tensors import Correction
 from .sampling import Ensemble, ensemble
-from .statistics import TENSORS
+from .statistics import KERNELS
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -29,8 +31,16 @@ if TYPE_CHECKING:
 
     from .picture import Picture
 
-_CORRECTIONS = {"G1": "G", "H1": "H"}
-TESTED = ("G", "H", "G1", "H1", *TENSORS)
+
+def tested() -> tuple[str, ...]:
+    """What is compared with sampled networks."""
+    return (*KERNELS, *(name for name, declared in TENSORS.items() if declared.measured))
+
+
+def _mean_of(name: str) -> str | None:
+    """The kernel that a tensor corrects; None for other tensors."""
+    measured = TENSORS[name].measured if name in TENSORS else None
+    return measured.kernel if isinstance(measured, Correction) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +124,7 @@ class Verification(InNotebooks):
         return (
             f"Verification with {self.draws} networks at each of the widths {', '.join(map(str, self.widths))}, the last of them\n"
             f"{describe.mlp_call(self.mlp)}\n"
-            f"{self.samples} samples; layers 1 … {self.mlp.depth}; {', '.join(TESTED)}\n{self.words}"
+            f"{self.samples} samples; layers 1 … {self.mlp.depth}; {', '.join(tested())}\n{self.words}"
         )
 
     def table(self) -> Table:
@@ -202,8 +212,8 @@ def extrapolate(flow: Flow, ensembles: Sequence[Ensemble]) -> Verification:
     warn_of_few(min(e.draws for e in ensembles))
     rows = [
         _fitted(flow, ensembles, layer, name)
-        for layer in range(1, len(flow) + 1) for name in TESTED
-        if not (name in _CORRECTIONS and layer < 3)
+        for layer in range(1, len(flow) + 1) for name in tested()
+        if not (_mean_of(name) and layer < TENSORS[name].vanishes_below)
     ]  # fmt: skip
     tests = sum(row["predicted"].size * (2 if row["layer"] <= 2 else 1) for row in rows)
     threshold = joint_threshold(tests)
@@ -217,14 +227,14 @@ def extrapolate(flow: Flow, ensembles: Sequence[Ensemble]) -> Verification:
 
 
 def _fitted(flow: Flow, ensembles: Sequence[Ensemble], layer: int, name: str) -> dict:
-    predicted = getattr(flow[layer], name)
-    mean = _CORRECTIONS.get(name, name)
+    predicted = flow[layer][name]
+    mean = _mean_of(name) or name
     n = np.array([e[layer].fan_in for e in ensembles], float)
-    m = np.stack([getattr(e[layer], mean) for e in ensembles])
+    m = np.stack([e[layer][mean] for e in ensembles])
     error = np.stack([e[layer].error(mean) for e in ensembles])
     column = (-1,) + (1,) * predicted.ndim
-    if name in _CORRECTIONS:
-        m = n.reshape(column) * (m - getattr(flow[layer], mean))
+    if mean != name:
+        m = n.reshape(column) * (m - flow[layer][mean])
         error = n.reshape(column) * error
     scale = float(np.abs(predicted).max())
     x = 1 / n

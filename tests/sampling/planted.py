@@ -3,13 +3,14 @@
 import ast
 import contextlib
 import copy
+import dataclasses
 import importlib
 import inspect
 from typing import Any, cast
 
-from ntkflow.recursions import packed_step
+from ntkflow.recursions import TENSORS, packed_step
 
-FILES = ("means", "vertex", "cross", "variance", "subleading", "contract")
+FILES = ("means", "vertex", "cross", "omega", "variance", "subleading", "contract")
 
 
 class _Doubled(ast.NodeTransformer):
@@ -50,7 +51,9 @@ def _functions():
         module = importlib.import_module(f"ntkflow.recursions.{file}")
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__:
-                yield module, name, ast.parse(inspect.getsource(function))
+                tree = ast.parse(inspect.getsource(function))
+                cast(ast.FunctionDef, tree.body[0]).decorator_list.clear()  # so that it is not declared again
+                yield module, name, tree
 
 
 def errors():
@@ -73,10 +76,15 @@ def _planted(module, name, tree):
     replaced = {user for user in users if getattr(user, name, None) is original}
     for user in replaced:
         setattr(user, name, namespace[name])
+    declared = TENSORS.get(name)
+    if declared is not None and declared.equation is original:
+        TENSORS[name] = dataclasses.replace(declared, equation=namespace[name])
     cast(Any, packed_step).clear_cache()
     try:
         yield
     finally:
         for user in replaced:
             setattr(user, name, original)
+        if declared is not None:
+            TENSORS[name] = declared
         cast(Any, packed_step).clear_cache()

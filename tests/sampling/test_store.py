@@ -103,7 +103,9 @@ def check_kills(folder, kills, seed, draws):
     assert same_records(folder / "run.zarr", folder / "whole.zarr")
     resumed, whole = (ntkflow.Ensemble.load(folder / name) for name in ("run.zarr", "whole.zarr"))
     assert resumed.draws == whole.draws == draws
-    assert np.array_equal(resumed[3].A, whole[3].A) and np.array_equal(resumed[3].A_err, whole[3].A_err)
+    assert np.array_equal(resumed[3].A, whole[3].A) and np.array_equal(
+        resumed[3].error("A"), whole[3].error("A")
+    )
 
 
 @pytest.mark.slow

@@ -108,7 +108,7 @@ def components(
     if not held.any():
         return out
     wanted = np.stack([index[held] for index in indices], axis=-1)
-    tensor = getattr(layer, name)
+    tensor = layer[name]
     if tensor.ndim == len(indices) and not np.isnan(found := tensor[tuple(wanted.T)]).any():
         out[held] = found
         return out

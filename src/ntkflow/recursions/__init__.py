@@ -1,5 +1,16 @@
-"""The layer-to-layer recursions in their local form: one short file per tensor family."""
+"""The layer-to-layer recursions in their local form: one short file per tensor family, in the order in which tensors are shown."""
 
-from .step import Hyperparameters, Tensors, first_layer, packed_step, step
+from . import subleading, vertex, cross, variance  # noqa: F401, I001 each declares its tensors
+from .step import Hyperparameters, first_layer, packed_step, step
+from .tensors import TENSORS, Tensor, Tensors, tensors_of_rank
 
-__all__ = ["Hyperparameters", "Tensors", "first_layer", "packed_step", "step"]
+__all__ = [
+    "TENSORS",
+    "Hyperparameters",
+    "Tensor",
+    "Tensors",
+    "first_layer",
+    "packed_step",
+    "step",
+    "tensors_of_rank",
+]

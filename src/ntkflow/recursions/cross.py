@@ -1,10 +1,21 @@
 """The cross-correlations D and F of two preactivations with the NTK."""
 
+import numpy as np
+
+from .cancellation import of_moments
 from .contract import outer, over_both, over_first, over_pair, swap
+from .measured import MEASURED_F
+from .omega import Omega
+from .tensors import Covariance, Truncation, tensor
 
 
-def D(h, e, omega, t):
+@tensor(
+    "1234", equal=("2134", "1243"), made_of="GGHH", moments=("ssss", "ssdd"), measured=Covariance("G", "H"),
+    cancels_from=("V",), cancellation=of_moments, truncation=Truncation(lambda here, B: 1.6 * here.growth),
+)  # fmt: skip
+def D(h, e, t):
     """D'_1234, PDLT (8.77)."""
+    omega = Omega(h, e)
     return (
         h.C_W * (omega.with_ss - outer(e.Phi, omega.mean))
         + h.r / 4 * h.C_W * over_both(e.J_ss, t.V, omega.J)
@@ -12,6 +23,10 @@ def D(h, e, omega, t):
     )
 
 
+@tensor(
+    "1324", equal=("2413",), made_of="GHGH", moments=("ssdd",), measured=MEASURED_F,
+    truncation=Truncation(lambda here, B: 0.45 * np.sqrt(here.largest_spread * here.relative_variance)),
+)  # fmt: skip
 def F(h, e, t):
     """F'_1324, PDLT (8.79)."""
     ssdd_1324 = e.ssdd.swapaxes(1, 2)

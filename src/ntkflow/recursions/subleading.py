@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from .cancellation import cubed
 from .contract import over_quartet
+from .tensors import Correction, tensor
 
 
 def _corr(J, Q, t):
@@ -13,11 +15,18 @@ def _corr(J, Q, t):
     return pair / 2 + over_quartet(Q, t.V) / 8
 
 
+@tensor(
+    "12", equal=("21",), made_of="GG", measured=Correction("G"), vanishes_below=3, cancels_from=("V",), powers=(3, 4),
+)  # fmt: skip
 def G1(h, e, t):
     """G1' = r C_W corr[σσ]."""
     return h.r * h.C_W * _corr(e.J_ss, e.Q_ss, t)
 
 
+@tensor(
+    "12", equal=("21",), made_of="HH", measured=Correction("H"), vanishes_below=3, cancels_from=("G1", "V", "D", "F"),
+    cancellation=cubed, powers=(1, 1),
+)  # fmt: skip
 def H1(h, e, t):
     """H1' = r {λ_W corr[σσ] + C_W (corr[σ'σ'] H + Φ' H1 + ½ Σ J[σ'σ'] D_γ1γ2 12 + Σ J[σ'σ'] F_γ1 1 γ2 2)}."""
     i = np.arange(len(t.H1))

@@ -1,37 +1,20 @@
 """The NTK's own variance: A and B."""
 
-from __future__ import annotations
-
-from typing import Any, NamedTuple
-
+from .cancellation import of_moments_twice
 from .contract import outer, over_both, over_pair, swap
+from .measured import MEASURED_B
+from .omega import Omega
+from .tensors import Covariance, Truncation, tensor
 
 
-class OmegaMoments(NamedTuple):
-    """Of Ω_12 = λ_W σ1σ2 + C_W H_12 σ'1σ'2, PDLT (8.74): ⟨Ω12⟩, J[Ω12], ⟨σ1σ2Ω34⟩ and ⟨Ω12Ω34⟩."""
-
-    mean: Any
-    J: Any
-    with_ss: Any
-    with_omega: Any
-
-
-def Omega(h, e) -> OmegaMoments:
-    """The moments of Ω that D and A share."""
-    CH_34 = h.C_W * e.H
-    CH_12 = CH_34[:, :, None, None]
-    return OmegaMoments(
-        mean=h.lambda_W * e.Phi + CH_34 * e.dPhi,
-        J=h.lambda_W * e.J_ss + CH_34 * e.J_dd,
-        with_ss=h.lambda_W * e.ssss + CH_34 * e.ssdd,
-        with_omega=h.lambda_W**2 * e.ssss
-        + h.lambda_W * (CH_34 * e.ssdd + CH_12 * swap(e.ssdd))
-        + CH_12 * CH_34 * e.dddd,
-    )
-
-
-def A(h, e, omega, t):
+@tensor(
+    "1234", equal=("2134", "1243", "3412"), made_of="HHHH", moments=("ssss", "ssdd", "dddd"), measured=Covariance("H", "H"),
+    cancels_from=("V", "D"), cancellation=of_moments_twice,
+    truncation=Truncation(lambda here, B: here.growth, of_variance=True),
+)  # fmt: skip
+def A(h, e, t):
     """A'_(12)(34), PDLT (8.97)."""
+    omega = Omega(h, e)
     mixed = e.dPhi * over_pair(omega.J, t.D)
     return (
         omega.with_omega - outer(omega.mean, omega.mean)
@@ -41,6 +24,10 @@ def A(h, e, omega, t):
     )  # fmt: skip
 
 
+@tensor(
+    "1324", equal=("3142", "2413"), made_of="HHHH", moments=("dddd",), measured=MEASURED_B,
+    truncation=Truncation(lambda here, B: 1.2 * here.relative_variance - 1.7 * here.relative(B)),
+)  # fmt: skip
 def B(h, e, t):
     """B'_1324, PDLT (8.89)."""
     dddd_1324 = e.dddd.swapaxes(1, 2)

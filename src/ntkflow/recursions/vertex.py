@@ -1,8 +1,14 @@
 """The four-point vertex V of the preactivations."""
 
+from .cancellation import where_merged
 from .contract import outer, over_both
+from .tensors import Covariance, Truncation, tensor
 
 
+@tensor(
+    "1234", equal=("2134", "1243", "3412"), made_of="GGGG", moments=("ssss",), measured=Covariance("G", "G"),
+    cancellation=where_merged, truncation=Truncation(lambda here, B: 0.64 * here.largest_spread),
+)  # fmt: skip
 def V(h, e, t):
     """V'_(12)(34), PDLT chapter 4."""
     return (

@@ -14,7 +14,7 @@ from ..finite.parameters import init
 from ..memory import check_memory
 from ..mlp import MLP
 from .draws import draw_key
-from .estimators import Sums, terms
+from .estimators import Sums, measured_expectations, terms
 from .networks import Measure, direct_means, low_noise_means
 
 # What the arrays of the networks under way may take: what fits a CPU's cache, and a part of a GPU's memory.
@@ -42,7 +42,8 @@ def block_sums(
         X: (N, n_0). sets: (S, k) sample indices. reference: (S, L, 2p).
     """
     with jax.enable_x64(True):
-        sums = _compiled(mlp, measure, dtype, batch, tuple(jax.local_devices()))(
+        expectations = tuple(measured_expectations().values())
+        sums = _compiled(mlp, measure, expectations, dtype, batch, tuple(jax.local_devices()))(
             jnp.asarray(X, dtype), sets, jnp.asarray(reference, dtype), seed, start, stop
         )
         return jax.tree.map(np.asarray, sums)
@@ -54,7 +55,8 @@ def sums_shapes(mlp: MLP, measure: Measure, sets: np.ndarray, N: int) -> list[Su
     mlp = MLP(mlp.widths, "linear")  # whatever the activation, which may not be there
     with jax.enable_x64(True):
         X, near = np.zeros((N, mlp.widths[0])), np.zeros((len(sets), mlp.depth, numbers))
-        run = functools.partial(_one_network, mlp, measure, "float64", 1, X, sets, near, 0)
+        expectations = tuple(measured_expectations().values())
+        run = functools.partial(_one_network, mlp, measure, expectations, "float64", 1, X, sets, near, 0)
         return jax.eval_shape(run, 0)
 
 
@@ -79,11 +81,12 @@ def batch_for(mlp: MLP, measure: Measure, sets: np.ndarray, dtype: str, block: i
     return Batch(max(1, min(networks, -(-block // len(devices)))), at_once)
 
 
-def _one_network(mlp, measure, dtype, at_once, X, sets, reference, seed, draw) -> list[Sums]:
+def _one_network(mlp, measure, expectations, dtype, at_once, X, sets, reference, seed, draw) -> list[Sums]:
     params = init(mlp, draw_key(seed, draw), dtype)
 
     def one_set(chosen, near):
-        return [terms(one) for one in measure(mlp, params, jnp.asarray(X)[chosen], near)]
+        measured = measure(mlp, expectations, params, jnp.asarray(X)[chosen], near)
+        return [terms(layer) for layer in measured]
 
     if len(sets) == 1:
         return jax.tree.map(lambda x: x[None], one_set(sets[0], reference[0]))
@@ -91,12 +94,14 @@ def _one_network(mlp, measure, dtype, at_once, X, sets, reference, seed, draw) -
 
 
 @functools.lru_cache
-def _compiled(mlp: MLP, measure: Measure, dtype: str, batch: Batch, devices: tuple):
+def _compiled(mlp: MLP, measure: Measure, expectations: tuple, dtype: str, batch: Batch, devices: tuple):
     mesh = Mesh(np.array(devices), ("draws",))
     stride = batch.networks * len(devices)
 
     def local(X, sets, reference, seed, start, stop):
-        network = functools.partial(_one_network, mlp, measure, dtype, batch.sets, X, sets, reference, seed)
+        network = functools.partial(
+            _one_network, mlp, measure, expectations, dtype, batch.sets, X, sets, reference, seed
+        )
         first = start + batch.networks * jax.lax.axis_index("draws")
 
         def add(i, sums):

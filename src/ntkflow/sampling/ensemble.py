@@ -12,8 +12,8 @@ from ..errors import ComponentError
 from ..flow_result import Layered
 from ..lazy import Tables
 from ..mlp import MLP
-from ..statistics import TENSORS, LayerStatistics
-from .estimators import Sums, estimates
+from ..statistics import KERNELS, LayerStatistics
+from .estimators import Sums, estimates, measured_tensors
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..picture import Picture
-
-ESTIMATED = ("G", "H", *TENSORS, "zH")
 
 
 class LayerEstimates(LayerStatistics):
@@ -33,10 +31,18 @@ class LayerEstimates(LayerStatistics):
     not asked for, it has the sets in front, and G and H are NaN on pairs that are in no set.
     """
 
-    NAMES: ClassVar = ESTIMATED
     ELSEWHERE: ClassVar = (
         "is not held by this ensemble: G1 and H1 are parts of G and H, tensors need components"
     )
+
+    @property
+    def zH(self) -> np.ndarray:
+        """E[z_{i;1} ΔĤ_{ii;34}], (N, N, N) or (S, k, k, k), axes α1, α3, α4."""
+        return self["zH"]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*KERNELS, *measured_tensors(), "zH")
 
     def ntk_mean(self) -> np.ndarray:
         """The mean NTK at the real width, (N, N)."""
@@ -122,7 +128,9 @@ def _first_layer(mlp: MLP, X: np.ndarray, sets: np.ndarray, with_tensors: bool) 
     values = {"G": mlp.C_b[0] + mlp.C_W[0] * product, "H": mlp.lambda_b[0] + mlp.lambda_W[0] * product}
     if with_tensors:
         S, k = sets.shape
-        values |= {name: np.zeros((S, k, k, k, k)) for name in TENSORS} | {"zH": np.zeros((S, k, k, k))}
+        values |= {name: np.zeros((S, k, k, k, k)) for name in measured_tensors()} | {
+            "zH": np.zeros((S, k, k, k))
+        }
     return values
 
 
@@ -143,7 +151,7 @@ def relative_errors(layers: list[LayerEstimates], names: tuple[str, ...]) -> dic
     """Of each tensor the largest relative error over layers; NaN if it vanishes in all."""
     return {
         name: max(
-            (s.relative_error(name) for s in layers if np.nanmax(np.abs(getattr(s, name))) > 0),
+            (s.relative_error(name) for s in layers if np.nanmax(np.abs(s[name])) > 0),
             default=np.nan,
         )
         for name in names

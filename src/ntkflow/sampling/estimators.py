@@ -12,9 +12,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..recursions import TENSORS
+from ..recursions.measured import pair_index
+from ..recursions.tensors import Covariance, Expectation
 from .networks import Measured
 
 
@@ -29,21 +33,34 @@ class Sums(NamedTuple):
     """yy_12 y_1: (2p, 2p)."""
     y_y: Any
     """y_1 y_2: (2p, 2p)."""
-    F: Any
-    F_squared: Any
-    B: Any
-    B_squared: Any
-    zH: Any
-    zH_squared: Any
+    expectations: Any
+    """(sum, sum of squares) of each."""
 
 
-def terms(one: Measured) -> Sums:
+def terms(measured: Measured) -> Sums:
     """What one network adds to the sums, in float64."""
-    if one.yy is None:
-        y = one.y.astype(jnp.float64)
-        return Sums(y, y**2, *[None] * 10)
-    y, yy, F, B, zH = (x.astype(jnp.float64) for x in one if x is not None)
-    return Sums(y, y**2, yy, yy**2, yy * y[:, None], jnp.outer(y, y), F, F**2, B, B**2, zH, zH**2)
+    y = measured.y.astype(jnp.float64)
+    if measured.yy is None or measured.expectations is None:
+        return Sums(y, y**2, *[None] * 5)
+    yy = measured.yy.astype(jnp.float64)
+    arrays = (array.astype(jnp.float64) for array in measured.expectations)
+    return Sums(
+        y, y**2, yy, yy**2, yy * y[:, None], jnp.outer(y, y), tuple((array, array**2) for array in arrays)
+    )
+
+
+def measured_expectations() -> dict[str, Expectation]:
+    """What ensembles measure besides covariances of y, of the tensors that are declared."""
+    return {
+        name: declared.measured for name, declared in TENSORS.items() if isinstance(declared.measured, Expectation)
+    }  # fmt: skip
+
+
+def measured_tensors() -> tuple[str, ...]:
+    """The names of all tensors that ensembles measure, of those that are declared."""
+    return tuple(
+        name for name, declared in TENSORS.items() if isinstance(declared.measured, Covariance | Expectation)
+    )
 
 
 def estimates(sums: Sums, reference: np.ndarray, draws: int, n: int, k: int) -> tuple[dict, dict]:
@@ -55,34 +72,28 @@ def estimates(sums: Sums, reference: np.ndarray, draws: int, n: int, k: int) -> 
     Returns:
         G, H (S, k, k); V, D, F, A, B (S, k, k, k, k), axes as their subscripts; zH (S, k, k, k).
     """
-    mean = Sums(*(None if x is None else np.asarray(x) / draws for x in sums))
-    p = k * (k + 1) // 2
-    pair = np.zeros((k, k), int)
-    pair[np.triu_indices(k)] = np.arange(p)
-    pair = np.maximum(pair, pair.T)
+    mean: Sums = jax.tree.map(lambda total: np.asarray(total) / draws, sums)
+    p, pair = k * (k + 1) // 2, pair_index(k)
     values, errors = {}, {}
     for table, y in ((values, mean.y + reference), (errors, _error(mean.y, mean.y_squared, draws))):
         table["G"], table["H"] = y[:, pair], y[:, p + pair]
     if mean.yy is None:
         return values, errors
-    _12, _34 = pair[:, :, None, None], pair[None, None]
-    i = np.arange(k)
-    a1, a3, a2, a4 = i[:, None, None, None], i[:, None, None], i[:, None], i
-    covariance, covariance_error = _covariance(mean, draws)
-    for table, yy, F, B, zH in (
-        (values, covariance, mean.F, mean.B, mean.zH),
-        (
-            errors, covariance_error, _error(mean.F, mean.F_squared, draws),
-            _error(mean.B, mean.B_squared, draws), _error(mean.zH, mean.zH_squared, draws),
-        ),
-    ):  # fmt: skip
-        table["V"] = n * yy[:, _12, _34]
-        table["D"] = n * yy[:, _12, p + _34]
-        table["A"] = n * yy[:, p + _12, p + _34]
-        # A pair is held once, smaller index first: the other order exchanges the neurons.
-        table["F"] = n * np.where(a3 <= a4, F[:, pair[a3, a4], a1, a2], F[:, pair[a3, a4], a2, a1])
-        table["B"] = n * B[:, ((a1 <= a2) != (a3 <= a4)).astype(int), pair[a1, a2], pair[a3, a4]]
-        table["zH"] = zH[:, :, pair]
+    rows = {"G": pair, "H": p + pair}
+    expectations = measured_expectations()
+    *arrays, zH = ((first, _error(first, second, draws)) for first, second in mean.expectations)
+    by_name = dict(zip(expectations, arrays, strict=True))
+    covariances = _covariance(mean, draws)
+    for table, kind in ((values, 0), (errors, 1)):
+        covariance = covariances[kind]
+        for name, declared in TENSORS.items():
+            match declared.measured:
+                case Covariance(first, second):
+                    block = covariance[:, rows[first][:, :, None, None], rows[second][None, None]]
+                    table[name] = n * block
+                case Expectation():
+                    table[name] = n * declared.measured.expanded(by_name[name][kind], k)
+        table["zH"] = zH[kind][:, :, pair]
     return values, errors
 
 

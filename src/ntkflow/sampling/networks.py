@@ -19,6 +19,7 @@ from ..finite.parameters import Parameters
 from ..finite.preactivations import preactivations, slopes
 from ..finite.tangent_kernel import layer_kernels, pull_back
 from ..mlp import MLP
+from ..recursions.tensors import Expectation
 
 
 class Measured(NamedTuple):
@@ -31,64 +32,65 @@ class Measured(NamedTuple):
     """(2p,): what G is the mean of, for each pair, and then what H is the mean of."""
     yy: jax.Array | None = None
     """(2p, 2p): V, D and A are n times its mean less the product of the means of y."""
-    F: jax.Array | None = None
-    """(p, k, k): F_1324 at [34, 1, 2]."""
-    B: jax.Array | None = None
-    """(2, p, p): B_1324 at [0, 12, 34], and B_1423, that is with 3 and 4 exchanged, at [1, 12, 34]."""
-    zH: jax.Array | None = None
-    """(k, p): z_{i;1} ΔĤ_{ii;34}, which vanishes on average, PDLT (8.35)."""
+    expectations: tuple[jax.Array, ...] | None = None
+    """Of the tensors that are declared as an `Expectation`, in their order; and last z_{i;1} ΔĤ_{ii;34}, (k, p), which vanishes on
+    average, PDLT (8.35)."""
 
 
-Measure = Callable[[MLP, Parameters, jax.Array, jax.Array], list[Measured]]
+Measure = Callable[[MLP, tuple[Expectation, ...], Parameters, jax.Array, jax.Array], list[Measured]]
 
 
-def low_noise(mlp: MLP, params: Parameters, X: jax.Array, reference: jax.Array) -> list[Measured]:
+def low_noise(
+    mlp: MLP, expectations: tuple[Expectation, ...], params: Parameters, X: jax.Array, reference: jax.Array
+) -> list[Measured]:
     """Layers 2 … L from averages over the layer below, the layer's own weights integrated out, PDLT (8.69), (8.83).
 
     Args:
+        expectations: what to measure besides covariances.
         X: (k, n_0).
         reference: (L, 2p), numbers near the means of y, taken off y; only the precision depends on them.
     """
-    found = []
-    for ell, below in enumerate(_layers(mlp, params, X)[:-1], start=1):
+    measured = []
+    for ell, below in enumerate(layers(mlp, params, X)[:-1], start=1):
         n, C_W = mlp.widths[ell], mlp.C_W[ell]
         y = _integrated(mlp, ell, below.s, below.inner.trace()) - reference[ell]
-        F = C_W**2 / n**2 * below.inner.between(below.s)
-        B = C_W**2 / n**2 * below.inner.products()
         # zH is odd in the weights that are integrated out.
-        found.append(Measured(y, jnp.outer(y, y), F, B, jnp.zeros((len(X), F.shape[0]), y.dtype)))
-    return found
+        zH = jnp.zeros((len(X), len(y) // 2), y.dtype)
+        arrays = (*(expectation.low_noise(C_W, n, below) for expectation in expectations), zH)
+        measured.append(Measured(y, jnp.outer(y, y), arrays))
+    return measured
 
 
-def direct(mlp: MLP, params: Parameters, X: jax.Array, reference: jax.Array) -> list[Measured]:
+def direct(
+    mlp: MLP, expectations: tuple[Expectation, ...], params: Parameters, X: jax.Array, reference: jax.Array
+) -> list[Measured]:
     """Layers 1 … L from their own neurons, by the definitions PDLT (8.67), (8.82).
 
     Averages over all neurons, and over all pairs of different ones: NaN for the tensors of a layer of one neuron.
     Arguments as of `low_noise`.
     """
-    found = []
+    measured = []
     a, b = np.triu_indices(len(X))
-    for ell, layer in enumerate(_layers(mlp, params, X)):
-        z, H = layer.z, layer.H
+    for ell, layer in enumerate(layers(mlp, params, X)):
+        z = layer.z
         n = len(z)
-        own = jnp.diagonal(H, axis1=1, axis2=2)
-        each = jnp.concatenate([(z[:, a] * z[:, b]).T, own]) - reference[ell][:, None]
+        each = jnp.concatenate([(z[:, a] * z[:, b]).T, layer.ntk.of_one_neuron()]) - reference[ell][:, None]
         total = each.sum(axis=1)
         pairs = float(n * (n - 1)) or np.nan
-        between = jnp.einsum("ia,pij,jb->pab", z, H, z, optimize=True)
-        found.append(
+        zH = (each[len(a) :] @ z).T / n
+        measured.append(
             Measured(
-                y=total / n,
-                yy=(jnp.outer(total, total) - each @ each.T) / pairs,
-                F=(between - jnp.einsum("ia,pi,ib->pab", z, own, z)) / pairs,
-                B=(_Full(H).products() - own @ own.T) / pairs,
-                zH=(each[len(a) :] @ z).T / n,
+                total / n,
+                (jnp.outer(total, total) - each @ each.T) / pairs,
+                (*(expectation.direct(layer) for expectation in expectations), zH),
             )
         )
-    return found
+    return measured
 
 
-def low_noise_means(mlp: MLP, params: Parameters, X: jax.Array, reference: jax.Array) -> list[Measured]:
+def low_noise_means(
+    mlp: MLP, expectations: tuple[Expectation, ...], params: Parameters, X: jax.Array, reference: jax.Array
+) -> list[Measured]:
     """`low_noise` for the means alone."""
     z = preactivations(mlp, params, X)
     d = slopes(mlp, z)
@@ -105,7 +107,9 @@ def low_noise_means(mlp: MLP, params: Parameters, X: jax.Array, reference: jax.A
     return found
 
 
-def direct_means(mlp: MLP, params: Parameters, X: jax.Array, reference: jax.Array) -> list[Measured]:
+def direct_means(
+    mlp: MLP, expectations: tuple[Expectation, ...], params: Parameters, X: jax.Array, reference: jax.Array
+) -> list[Measured]:
     """`direct` for the means alone."""
     z = preactivations(mlp, params, X)
     own = _own(mlp, z, X)
@@ -129,32 +133,32 @@ def _integrated(mlp: MLP, ell: int, s: jax.Array, trace: jax.Array) -> jax.Array
     return jnp.concatenate([G, H])
 
 
-class _Layer(NamedTuple):
-    """One layer's z (n, k), Ĥ (p, n, n), σ(z) (n, k), and what the layer above makes its NTK of, σ'Ĥσ'."""
+class Layer(NamedTuple):
+    """One layer of one network: z (n, k), its NTK, σ(z) (n, k), and what the layer above makes its NTK of, σ'Ĥσ'."""
 
     z: jax.Array
-    H: jax.Array
+    ntk: PairMatrices
     s: jax.Array
-    inner: _Diagonal | _Full
+    inner: PairDiagonals | PairMatrices
 
 
-def _layers(mlp: MLP, params: Parameters, X: jax.Array) -> list[_Layer]:
+def layers(mlp: MLP, params: Parameters, X: jax.Array) -> list[Layer]:
     """The forward equations, PDLT (8.9), (8.12); what is not used of them is dropped by the compiler."""
     a, b = np.triu_indices(len(X))
     z = preactivations(mlp, params, X)
     d = [*slopes(mlp, z), jnp.ones_like(z[-1])]
     s = [*(f(x) for f, x in zip(mlp.activation, z, strict=False)), z[-1]]
-    found: list[_Layer] = []
+    below: list[Layer] = []
     for ell, kernel in enumerate(_own(mlp, z, X)):
         own = kernel[a, b]
         H = own[:, None, None] * jnp.eye(mlp.widths[ell + 1], dtype=X.dtype)
         if ell == 0:
-            inner = _Diagonal(own[:, None] * d[ell][a] * d[ell][b])
+            inner = PairDiagonals(own[:, None] * d[ell][a] * d[ell][b])
         else:
-            H += found[-1].inner.pushed(jnp.asarray(params[ell].W))
-            inner = _Full(d[ell][a][:, :, None] * H * d[ell][b][:, None, :])
-        found.append(_Layer(z[ell].T, H, s[ell].T, inner))
-    return found
+            H += below[-1].inner.pushed(jnp.asarray(params[ell].W))
+            inner = PairMatrices(d[ell][a][:, :, None] * H * d[ell][b][:, None, :])
+        below.append(Layer(z[ell].T, PairMatrices(H), s[ell].T, inner))
+    return below
 
 
 def _own(mlp: MLP, z, X: jax.Array) -> list[jax.Array]:
@@ -166,7 +170,7 @@ def _vech(table: jax.Array) -> jax.Array:
     return table[np.triu_indices(len(table))]
 
 
-class _Diagonal(NamedTuple):
+class PairDiagonals(NamedTuple):
     """σ'_{j;1} σ'_{k;2} Ĥ_{jk;12} of layer 1, where it is zero unless j = k: (p, n)."""
 
     m: jax.Array
@@ -185,13 +189,17 @@ class _Diagonal(NamedTuple):
         return jnp.einsum("ij,pj,lj->pil", W, self.m, W, optimize=True)
 
 
-class _Full(NamedTuple):
-    """σ'_{j;1} σ'_{k;2} Ĥ_{jk;12} of any layer: (p, n, n)."""
+class PairMatrices(NamedTuple):
+    """Ĥ_{jk;12} or σ'_{j;1} σ'_{k;2} Ĥ_{jk;12} of any layer: (p, n, n)."""
 
     m: jax.Array
 
     def trace(self) -> jax.Array:
         return jnp.trace(self.m, axis1=1, axis2=2)
+
+    def of_one_neuron(self) -> jax.Array:
+        """m_{jj}, (p, n)."""
+        return jnp.diagonal(self.m, axis1=1, axis2=2)
 
     def between(self, s: jax.Array) -> jax.Array:
         """Σ_jk s_{j;1} s_{k;2} m_{jk;34}: (p, k, k)."""

@@ -19,13 +19,13 @@ from ..mlp import MLP
 from ..network import as_mlp
 from ..progress import Report, shows_progress
 from ..saved_networks import network_of
-from ..statistics import TENSORS
+from ..statistics import KERNELS
 from ..store import digest, exists_to_resume
 from ..version import __version__
 from . import networks
 from .block import Batch, batch_for, block_sums, sums_shapes
 from .ensemble import Ensemble, assembled, relative_errors
-from .estimators import Sums
+from .estimators import Sums, measured_tensors
 from .processes import agreed, wait_for_all
 from .store import Store
 
@@ -133,11 +133,11 @@ def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, blo
         raise DataError(f'dtype must be "float64" or "float32", not {dtype!r}')
     if until is not None and not 0 < until < 1:
         raise DataError(f"until must be a relative error between 0 and 1, not {until!r}")
-    held = ("G", "H") if components == "mean" else ("G", "H", *TENSORS)
+    measured = KERNELS if components == "mean" else (*KERNELS, *measured_tensors())
     for name in tensors:
-        if name not in held:
-            raise ComponentError(f"tensors: {name!r} is not measured; measured are {', '.join(held)}")
-    chosen = list(tensors) or (["G", "H"] if components == "mean" else list(TENSORS))
+        if name not in measured:
+            raise ComponentError(f"tensors: {name!r} is not measured; measured are {', '.join(measured)}")
+    chosen = list(tensors) or list(KERNELS if components == "mean" else measured_tensors())
     if block is None:
         block = int(np.clip(-(-draws // 128), 64, 8192))
     return Job(
@@ -262,14 +262,14 @@ class _Run:
         )  # fmt: skip
 
     def _checked(self, sums: list[Sums]) -> list[Sums]:
-        for layer, one in enumerate(sums, start=1 + self.mlp.depth - len(sums)):
+        for layer, of_layer in enumerate(sums, start=1 + self.mlp.depth - len(sums)):
             # The tensors of a layer of one neuron are NaN by definition where its own neurons are compared.
             alone = self.job.estimators == "direct" and self.mlp.widths[layer] == 1
-            for name, value in one._asdict().items():
-                if value is not None and not (alone and name[0] != "y_") and not np.all(np.isfinite(value)):
-                    raise NonFiniteError(
-                        f"layer {layer}: sums over networks overflow or are not numbers; scale X or C_W"
-                    )
+            arrays = (of_layer.y, of_layer.y_squared) if alone else jax.tree.leaves(of_layer)
+            if not all(np.all(np.isfinite(array)) for array in arrays):
+                raise NonFiniteError(
+                    f"layer {layer}: sums over networks overflow or are not numbers; scale X or C_W"
+                )
         return sums
 
     def unflatten(self, flat: np.ndarray) -> list[Sums]:

@@ -15,14 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import MemoryRequestError
-from ..recursions.symmetry import SYMMETRIES, orbits
+from ..recursions import TENSORS
 
 Tile = tuple[int, ...]
-_PACKED = sum(orbits(name, 4)[1].shape[1] for name in SYMMETRIES)
 _INTEGRAL = 16 * 8  # bytes
-_PER_SET = (
-    8 * (3 * _PACKED + 300) + 10 * _PACKED
-)  # both runs', the next layer's; indices, temporaries; errors
 _AT_LEAST = 192 * 2**20  # of compiled steps and of integrals, some at a time
 _BLOCKS = 3  # so that there are some tiles to resume between
 
@@ -71,7 +67,10 @@ def working_set(depth: int, N: int, block: int) -> int:
     kernels = 2 * (depth - 1) * (64 * 8 * N**2 + 2**14 * N)
     sets, triples = block**4, 3 * block**3
     integrals = _INTEGRAL * (sets + 4 * triples) + 4 * triples * 2 * (depth - 1) * (_INTEGRAL + 8)
-    return _AT_LEAST + kernels + _PER_SET * sets + integrals
+    packed = sum(tensor.orbits(4)[1].shape[1] for tensor in TENSORS.values())
+    # Both runs' tensors, the next layer's; indices, temporaries; errors.
+    per_set = 8 * (3 * packed + 300) + 10 * packed
+    return _AT_LEAST + kernels + per_set * sets + integrals
 
 
 def block_for(depth: int, N: int, memory: int) -> int:

@@ -19,14 +19,13 @@ from ..flow_result import Flow
 from ..gaussian import SampleSets
 from ..mlp import MLP
 from ..near_duplicates import NearDuplicates
+from ..recursions import TENSORS
 from ..runs import Kernels, both_runs, estimated, of_pairs, sets_at_once
-from ..statistics import TENSORS, LayerStatistics, natural_scales
+from ..statistics import KERNELS, LayerStatistics, natural_scales
 from ..store import digest, exists_to_resume
 from .plan import Plan, Tile, block_for, too_little, working_set
-from .store import NAMES, TileStore
+from .store import TileStore
 from .triples import SharedIntegrals
-
-_DIMS = {"G1": ("alpha1", "alpha2"), "H1": ("alpha1", "alpha2"), **TENSORS}
 
 
 def tiled_flow(
@@ -36,7 +35,9 @@ def tiled_flow(
     path, memory = Path(store), whole_number(memory, "memory", 1, 2**63 - 1, DataError)
     with ExitStack() as held, np.errstate(all="ignore"):
         found = _found(path, resume, held)
-        job = Flow(mlp, X, "all", []).attributes | {"X_sha256": digest(X), "rtol": rtol}
+        job = Flow(mlp, X, "all", []).attributes | {
+            "X_sha256": digest(X), "rtol": rtol, "tensors": list(TENSORS)
+        }  # fmt: skip
         block = _block(mlp, X, job, found, memory)
         run = _Run(mlp, X, rtol, Plan(len(X), block), memory, report)
         if found is None:
@@ -111,7 +112,7 @@ class _Run:
     def create(self, path: Path, job: dict) -> TileStore:
         """A new store that holds the kernels."""
         dataset = self.kernels.to_xarray()
-        return TileStore.create(path, job, dataset, _DIMS, self.plan.block, len(self.tiles))
+        return TileStore.create(path, job, dataset, self.plan.block, len(self.tiles))
 
     def work(self, store: TileStore) -> None:
         """Compute the tiles that are not done."""
@@ -120,7 +121,7 @@ class _Run:
             name = f"tile {number + 1} of {len(self.tiles)}"
             if not store.has(number):
                 self.report(done, total, name)
-                largest = np.empty((self.mlp.depth, len(NAMES), 2))
+                largest = np.empty((self.mlp.depth, len(TENSORS), 2))
                 for layer, top in enumerate(self._layers(store, tile), start=1):
                     largest[layer - 1] = top
                     self.report(done + layer * sets, total, f"{name}, layer {layer}")
@@ -138,12 +139,12 @@ class _Run:
         chunks = {rank: list(self._chunks(tile, asked, owner, rank)) for rank in (2, 4)}
         for fine, values, errors in estimated((runs[0], runs[1]), sets, at_once):
             values, errors = self.near.mend(fine.layer, fine.close[0], sets.sets, values, errors)
-            for name in NAMES:
-                for corner, shape, pieces in chunks[len(_DIMS[name])]:
+            for name, declared in TENSORS.items():
+                for corner, shape, pieces in chunks[declared.rank]:
                     chunk = functools.partial(_assembled, shape, pieces, layout, name)
                     error = errors[name].rearranged(chunk).floats()
                     store.write(name, fine.layer, corner, chunk(values[name]), error)
-            yield np.array([[np.abs(values[name]).max(), errors[name].max()] for name in NAMES])
+            yield np.array([[np.abs(values[name]).max(), errors[name].max()] for name in TENSORS])
 
     def _for_tile(self, run: list[Kernels], shared: list, tile: Tile) -> Iterator[Kernels]:
         for one, integrals in zip(run, shared, strict=True):
@@ -171,8 +172,8 @@ class _Run:
         top = store.array("largest")[..., 1].max(axis=0)
         names = []
         for s, errors in zip(self.kernels, top, strict=True):
-            own = dict(zip(NAMES, errors, strict=True)) | {name: s.errors[name].max() for name in "GH"}
-            for name in ("G", "H", *NAMES):
+            own = dict(zip(TENSORS, errors, strict=True)) | {name: s.errors[name].max() for name in KERNELS}
+            for name in (*KERNELS, *TENSORS):
                 names += poor_tensor(
                     name, s.layer, float(own[name]), natural_scales(s.values)[name], self.rtol
                 )

@@ -16,14 +16,12 @@ import numpy as np
 
 from .. import store
 from ..errors import FileError
-from ..recursions.symmetry import SYMMETRIES
+from ..recursions import TENSORS
 from ..store import checked
 
 if TYPE_CHECKING:
     import xarray as xr
     import zarr
-
-NAMES = tuple(SYMMETRIES)
 
 
 class TileStore(store.Store):
@@ -31,15 +29,15 @@ class TileStore(store.Store):
 
     WHAT = "a flow by tiles"
     KEY = "ntkflow_tiles"
-    FORMAT = 2
+    FORMAT = 3
     RECORDS = "largest"
     PART = "tile"
 
     @classmethod
     def create(
-        cls, path: Path, header: Mapping, kernels: xr.Dataset, dims: Mapping[str, Sequence[str]], block: int, tiles: int
+        cls, path: Path, header: Mapping, kernels: xr.Dataset, block: int, tiles: int
     ) -> TileStore:  # fmt: skip
-        """A new store, with no tile in it: of `kernels` and the tensors of these dimensions after the layer's."""
+        """A new store, with no tile in it: of `kernels` and all declared tensors."""
         from zarr.codecs import ZstdCodec
 
         layers, N = kernels.sizes["layer"], kernels.sizes["sample"]
@@ -51,14 +49,13 @@ class TileStore(store.Store):
                     str(name), data=held.values, fill_value=np.nan if held.dtype.kind == "f" else 0,
                     dimension_names=[str(dim) for dim in held.dims], **checked(),
                 )  # fmt: skip
-            for name in NAMES:
-                rank = len(dims[name])
+            for name, declared in TENSORS.items():
                 for suffix in ("", "_error"):
                     group.create_array(
-                        name + suffix, shape=(layers,) + (N,) * rank, chunks=(1,) + (block,) * rank, dtype="float64",
-                        fill_value=np.nan, dimension_names=["layer", *dims[name]], **packed,
+                        name + suffix, shape=(layers,) + (N,) * declared.rank, chunks=(1,) + (block,) * declared.rank, dtype="float64",
+                        fill_value=np.nan, dimension_names=["layer", *declared.axes], **packed,
                     )  # fmt: skip
-            shape = (layers, len(NAMES), 2)
+            shape = (layers, len(TENSORS), 2)
             group.create_array(
                 cls.RECORDS, shape=(tiles, *shape), chunks=(1, *shape), dtype="float64", fill_value=np.nan,
                 dimension_names=["tile", "layer", "tensor", "of"], **checked(),
@@ -69,7 +66,7 @@ class TileStore(store.Store):
     @property
     def block(self) -> int:
         """How many samples to a chunk."""
-        return self.member(NAMES[0]).chunks[1]
+        return self.member(next(iter(TENSORS))).chunks[1]
 
     @property
     def done(self) -> list[bool]:

@@ -1,0 +1,60 @@
+"""F and B on sampled networks, for each pair of samples, smaller index first: the other order exchanges the neurons."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from .tensors import Expectation
+
+
+def pair_index(k: int) -> np.ndarray:
+    """Which of the k(k+1)/2 pairs a ≤ b, in the order of `np.triu_indices(k)`, two samples are: (k, k)."""
+    index = np.zeros((k, k), int)
+    index[np.triu_indices(k)] = np.arange(k * (k + 1) // 2)
+    return np.maximum(index, index.T)
+
+
+def _pairs_of_neurons(layer) -> float:
+    """How many pairs of different neurons there are; NaN for none."""
+    n = len(layer.z)
+    return float(n * (n - 1)) or np.nan
+
+
+def _direct_F(layer):
+    """z_{i;1} z_{j;2} Ĥ_{ij;34} at [34, 1, 2], over i ≠ j."""
+    z, same = layer.z, layer.ntk.of_one_neuron()
+    between = layer.ntk.between(z) - jnp.einsum("ia,pi,ib->pab", z, same, z, optimize=True)
+    return between / _pairs_of_neurons(layer)
+
+
+def _expanded_F(mean: np.ndarray, k: int) -> np.ndarray:
+    """F_1324 from its [34, 1, 2]."""
+    pair, i = pair_index(k), np.arange(k)
+    a1, a3, a2, a4 = i[:, None, None, None], i[:, None, None], i[:, None], i
+    return np.where(a3 <= a4, mean[:, pair[a3, a4], a1, a2], mean[:, pair[a3, a4], a2, a1])
+
+
+def _direct_B(layer):
+    """Ĥ_{ij;12} Ĥ_{ij;34} at [0, 12, 34], and Ĥ_{ij;12} Ĥ_{ij;43} at [1, 12, 34], over i ≠ j."""
+    same = layer.ntk.of_one_neuron()
+    return (layer.ntk.products() - same @ same.T) / _pairs_of_neurons(layer)
+
+
+def _expanded_B(mean: np.ndarray, k: int) -> np.ndarray:
+    """B_1324 from its [0, 12, 34] and B_1423 at [1, 12, 34]."""
+    pair, i = pair_index(k), np.arange(k)
+    a1, a3, a2, a4 = i[:, None, None, None], i[:, None, None], i[:, None], i
+    return mean[:, ((a1 <= a2) != (a3 <= a4)).astype(int), pair[a1, a2], pair[a3, a4]]
+
+
+MEASURED_F = Expectation(
+    low_noise=lambda C_W, n, below: (C_W / n) ** 2 * below.inner.between(below.s),
+    direct=_direct_F,
+    expanded=_expanded_F,
+)
+MEASURED_B = Expectation(
+    low_noise=lambda C_W, n, below: (C_W / n) ** 2 * below.inner.products(),
+    direct=_direct_B,
+    expanded=_expanded_B,
+)
