@@ -22,8 +22,9 @@ def x64():
 
 def objective(C_b, C_W, lambda_b, lambda_W, X, components="all", mlp=MLP):
     """Something of every tensor of the last layer."""
-    last = ntkflow.traced_flow(mlp, X, components, C_b=C_b, C_W=C_W, lambda_b=lambda_b, lambda_W=lambda_W)[-1]
-    return sum(jnp.sum(jnp.cos(jnp.arange(x.size).reshape(x.shape)) * x) for x in last if x is not None)
+    mlp = mlp.replace(C_b=C_b, C_W=C_W, lambda_b=lambda_b, lambda_W=lambda_W)
+    last = ntkflow.traced_flow(mlp, X, components)[-1]
+    return sum(jnp.sum(jnp.cos(jnp.arange(x.size).reshape(x.shape)) * x) for x in last.values.values())
 
 
 FEW = [(0, 1, 3), (2, 0)]
@@ -111,14 +112,14 @@ def test_gradients_at_a_zero_input(activation, components):
 
 @pytest.mark.slow
 def test_the_whole_flow_compiles():
-    whole = jax.jit(lambda X, C_W: ntkflow.traced_flow(MLP, X, "pairs", C_W=C_W)[-1].A)
+    whole = jax.jit(lambda X, C_W: ntkflow.traced_flow(MLP.replace(C_W=C_W), X, "pairs")[-1].A)
     assert np.allclose(whole(X, 1.3), ntkflow.flow(MLP, X, "pairs")[-1].A, rtol=1e-11)
 
 
 @pytest.mark.parametrize("compiled", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_vmap_over_a_hyperparameter(compiled):
     C_W = np.array([0.8, 1.0, 1.5])
-    over = jax.vmap(lambda X, c: ntkflow.traced_flow(MLP, X, "pairs", C_W=c)[-1].A, in_axes=(None, 0))
+    over = jax.vmap(lambda X, c: ntkflow.traced_flow(MLP.replace(C_W=c), X, "pairs")[-1].A, in_axes=(None, 0))
     many = (jax.jit(over) if compiled else over)(X, C_W)
     for c, A in zip(C_W, many, strict=True):
         one = ntkflow.MLP(MLP.widths, "tanh", 0.1, float(c), 0.7, 1.2)
@@ -131,7 +132,9 @@ def test_hyperparameters_can_be_optimised():
     mlp = ntkflow.MLP((5, 10, 10), "tanh", 0.0, 1.0)
 
     def drift(c):
-        first, second = ntkflow.traced_flow(mlp, X[:1], "mean", C_W=jnp.stack([1.0 * jnp.ones(()), c]))
+        first, second = ntkflow.traced_flow(
+            mlp.replace(C_W=jnp.stack([1.0 * jnp.ones(()), c])), X[:1], "mean"
+        )
         return second.G[0, 0] - first.G[0, 0]
 
     c = 1.0
@@ -153,6 +156,18 @@ def test_equal_inputs(rows, components):
         assert np.allclose(getattr(last, name), getattr(exact, name), rtol=1e-10, equal_nan=True), name
 
 
+def test_a_network_is_a_tree_of_its_hyperparameters():
+    """Compiled once for all values; its gradient is a network of gradients, as by each hyperparameter alone."""
+    mlp = MLP.replace(activation="relu")
+    value = jax.jit(lambda mlp: jnp.sum(ntkflow.traced_flow(mlp, X, "mean")[-1].H))
+    for network in (mlp, mlp.replace(C_W=0.7)):
+        assert np.isclose(value(network), ntkflow.flow(network, X, "mean")[-1].H.sum(), rtol=1e-12)
+    gradient = jax.grad(value)(mlp)
+    assert gradient.widths == mlp.widths
+    by_C_W = jax.grad(lambda c: value(mlp.replace(C_W=c)))(1.3)
+    assert np.isclose(sum(gradient.C_W), by_C_W, rtol=1e-12)
+
+
 def test_smallest_cases():
     for widths in ((5, 2), (5, 1, 1)):
         mlp = ntkflow.MLP(widths, "tanh", 0.1, 1.3)
@@ -166,7 +181,11 @@ def test_refusals():
         ntkflow.traced_flow(MLP, X)
     with pytest.raises(ntkflow.ActivationError, match="kink"):
         ntkflow.traced_flow(ntkflow.MLP((5, 4, 2), "elu"), X)
-    with pytest.raises(ntkflow.DataError, match="C_W"):
-        ntkflow.traced_flow(MLP, X, C_W=np.ones(2))
+    with pytest.raises(ntkflow.SpecError, match="C_W: a list needs one entry per layer, 3, not 2"):
+        jax.jit(lambda C_W: ntkflow.traced_flow(MLP.replace(C_W=C_W), X))(np.ones(2))
+    with pytest.raises(ntkflow.ComponentError, match="V is not held; held are G, H"):
+        ntkflow.traced_flow(MLP, X, "mean")[2].V  # noqa: B018
+    with pytest.raises(IndexError, match="layers are 1 … 3"):
+        ntkflow.traced_flow(MLP, X, "mean")[0]
     with pytest.raises(ntkflow.DataError, match="shape"):
         ntkflow.traced_flow(MLP, X[:, :2])

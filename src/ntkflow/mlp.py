@@ -6,8 +6,11 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
+import jax
 import numpy as np
+from jax.core import Tracer
 
 from .activations import Activation, activation
 from .describe import mlp_call
@@ -15,20 +18,25 @@ from .errors import FileError, NtkflowError, SpecError
 from .spelling import did_you_mean
 
 ActivationSpec = str | Mapping | Callable | Activation
-_KEYS = ("widths", "activation", "C_b", "C_W", "lambda_b", "lambda_W")
+_HYPERPARAMETERS = ("C_b", "C_W", "lambda_b", "lambda_W")
+_KEYS = ("widths", "activation", *_HYPERPARAMETERS)
 
 
+@jax.tree_util.register_pytree_node_class
 @dataclass(frozen=True, init=False)
 class MLP:
     """A multilayer perceptron with Gaussian initialisation, PDLT (8.5), (8.9), (8.20).
 
     z^(ℓ+1) = b + W σ(z^(ℓ)), Var b = C_b, Var W = C_W / n_{ℓ-1}; learning rates λ_b and λ_W / n_{ℓ-1}.
 
+    To JAX it is a tree, of which C_b, C_W, λ_b and λ_W are the leaves: a compiled function may take it as an argument, and `jax.grad` and
+    `jax.vmap` act on it.
+
     Args:
         widths: (n_0, …, n_L), whole numbers of at least 1; n_0 is the input dimension.
         activation: a name, ``{"name": …, parameter: …}`` or a JAX callable; or a list of them, one for each
             hidden layer 1 … L-1.
-        C_b, C_W, lambda_b, lambda_W: finite numbers of at least 0, one for all layers or a list of L.
+        C_b, C_W, lambda_b, lambda_W: finite numbers of at least 0, one for all layers or a list of L; or traced by JAX.
 
     Raises:
         SpecError, ActivationError: an argument is not of this form; the message names it.
@@ -53,8 +61,34 @@ class MLP:
         set_field = object.__setattr__.__get__(self)
         set_field("widths", _widths(widths))
         set_field("activation", _activations(activation, self.depth))
-        for name, value in zip(_KEYS[2:], (C_b, C_W, lambda_b, lambda_W), strict=True):
+        for name, value in zip(_HYPERPARAMETERS, (C_b, C_W, lambda_b, lambda_W), strict=True):
             set_field(name, _per_layer(name, value, self.depth))
+
+    def tree_flatten(self):
+        return tuple(getattr(self, name) for name in _HYPERPARAMETERS), (self.widths, self.activation)
+
+    @classmethod
+    def tree_unflatten(cls, architecture, hyperparameters) -> MLP:
+        # Nothing is checked: JAX puts all kinds of things in the leaves' places.
+        mlp = object.__new__(cls)
+        for name, value in zip(_KEYS, (*architecture, *hyperparameters), strict=True):
+            object.__setattr__(mlp, name, value)
+        return mlp
+
+    def replace(self, **changes: Any) -> MLP:
+        """The MLP with other arguments in the place of some; raises as MLP itself.
+
+        Example:
+            >>> ntkflow.MLP((64, 128, 10), "relu").replace(C_W=2.0).C_W
+            (2.0, 2.0)
+        """
+        unknown = [name for name in changes if name not in _KEYS]
+        if unknown:
+            raise SpecError(
+                f"an MLP has no {unknown[0]!r}{did_you_mean(unknown[0], _KEYS)}; it has {', '.join(_KEYS)}"
+            )
+        arguments = {name: getattr(self, name) for name in _KEYS} | changes
+        return MLP(**arguments)
 
     @property
     def depth(self) -> int:
@@ -96,7 +130,7 @@ class MLP:
     def to_spec(self) -> dict:
         """The table that `from_spec` reads, fit for JSON; a callable activation is named only."""
         spec: dict = {"widths": list(self.widths), "activation": [a.to_spec() for a in self.activation]}
-        return spec | {name: list(getattr(self, name)) for name in _KEYS[2:]}
+        return spec | {name: list(getattr(self, name)) for name in _HYPERPARAMETERS}
 
 
 def _widths(widths) -> tuple[int, ...]:
@@ -122,11 +156,17 @@ def _per_layer(name: str, value, depth: int) -> tuple[float, ...]:
     values = list(value) if isinstance(value, list | tuple) or np.ndim(value) else [value] * depth
     if len(values) != depth:
         raise SpecError(f"{name}: a list needs one entry per layer, {depth}, not {len(values)}")
-    for x in values:
-        if (
-            isinstance(x, bool | str)
-            or not isinstance(x, int | float | np.integer | np.floating)
-            or not 0 <= x <= 1e300
-        ):
-            raise SpecError(f"{name} must be a finite number of at least 0, not {x!r}")
-    return tuple(float(x) for x in values)
+    return tuple(_number(name, x) for x in values)
+
+
+def _number(name: str, x) -> float:
+    if isinstance(x, Tracer) and x.ndim == 0:
+        return cast(float, x)
+    x = np.asarray(x)[()] if isinstance(x, jax.Array) else x
+    if (
+        isinstance(x, bool | str)
+        or not isinstance(x, int | float | np.integer | np.floating)
+        or not 0 <= x <= 1e300
+    ):
+        raise SpecError(f"{name} must be a finite number of at least 0, not {x!r}")
+    return float(x)

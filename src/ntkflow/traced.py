@@ -43,18 +43,17 @@ class TracedFlow(Layers[TracedLayer]):
 
 
 def traced_flow(
-    network: Any, X, components: str | Sequence[Sequence[int]] = "all", *, C_b=None, C_W=None, lambda_b=None, lambda_W=None
+    network: Any, X, components: str | Sequence[Sequence[int]] = "all"
 ) -> TracedFlow:  # fmt: skip
-    """`flow` under `jax.jit`, `vmap` and `grad`: X and the hyperparameters may be traced.
+    """`flow` under `jax.jit`, `vmap` and `grad`: X and the network's hyperparameters may be traced.
 
     The integrals' rules are fixed, not chosen by the metric, and there are no error estimates: compare with `flow` where it matters.
     Inputs that coincide need not be told apart; kinked activations that are not piecewise linear are refused.
 
     Args:
-        network: as of `flow`.
+        network: as of `flow`; an MLP may be an argument of the compiled function, or made in it, as by `mlp.replace(C_W=…)`.
         X: (N, n_0).
         components: as of `flow`; known beforehand.
-        C_b, C_W, lambda_b, lambda_W: in the place of the network's: numbers, or arrays (L,).
 
     Returns:
         The layers, `traced[1]` … `traced[L]`: a tree of arrays, which a compiled function may return.
@@ -71,36 +70,25 @@ def traced_flow(
     X = jnp.asarray(X, jnp.float64)
     if X.ndim != 2 or X.shape[1] != mlp.widths[0]:
         raise DataError(f"X must have shape (N, {mlp.widths[0]}), not {X.shape}")
-    C_b, C_W, lambda_b, lambda_W = (
-        _per_layer(name, getattr(mlp, name) if given is None else given, mlp.depth)
-        for name, given in (("C_b", C_b), ("C_W", C_W), ("lambda_b", lambda_b), ("lambda_W", lambda_W))
-    )
     N = len(X)
     asked = sample_sets(components, N)
     if asked is None:
-        G, H = kernels(mlp, X, C_b=C_b, C_W=C_W, lambda_b=lambda_b, lambda_W=lambda_W)
+        G, H = kernels(mlp, X)
         return TracedFlow([TracedLayer({"G": g, "H": h}) for g, h in zip(G, H, strict=True)])
     layout = Layout(asked, np.arange(N))
     sets = SampleSets(layout.closed, N)
     product = X @ X.T / mlp.widths[0]
-    G, H = C_b[0] + C_W[0] * product, lambda_b[0] + lambda_W[0] * product
+    G, H = mlp.C_b[0] + mlp.C_W[0] * product, mlp.lambda_b[0] + mlp.lambda_W[0] * product
     tensors = first_layer(*sets.sets.shape)
     layers = [_layer(G, H, tensors, layout)]
     for below in range(1, mlp.depth):
         r = mlp.widths[below] / mlp.widths[below - 1]
-        h = Hyperparameters(C_b[below], C_W[below], lambda_b[below], lambda_W[below], r)
+        h = Hyperparameters(mlp.C_b[below], mlp.C_W[below], mlp.lambda_b[below], mlp.lambda_W[below], r)
         e = traced_expectations(mlp.activation[below - 1], G, sets)
         tensors = packed_step(h, e, H, sets.sets, sets.rows, tensors, k=sets.k)
         G, H = means.G(h, e), means.H(h, e, H)
         layers.append(_layer(G, H, tensors, layout))
     return TracedFlow(layers)
-
-
-def _per_layer(name: str, value, depth: int):
-    value = jnp.asarray(value, jnp.float64)
-    if value.shape not in ((), (depth,)):
-        raise DataError(f"{name} must be a number or have shape ({depth},), not {value.shape}")
-    return jnp.broadcast_to(value, (depth,))
 
 
 def _layer(G, H, tensors: Tensors, layout: Layout) -> TracedLayer:

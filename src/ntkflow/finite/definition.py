@@ -56,7 +56,7 @@ def ntk_by_definition(
     return jnp.sum(jnp.stack(terms), axis=0)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=1)
 def _rows(mlp: MLP, top: int, params: Parameters, X) -> list:
     """dz/dθ of layer `top`, (N, n_ℓ, P) by each layer's parameters."""
     derivatives = jax.jacrev(lambda p: preactivations(mlp, p, X)[top - 1])(params)

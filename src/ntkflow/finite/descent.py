@@ -95,7 +95,7 @@ class _OfOutput:
         return self.loss(z[-1], y)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=1)
 def _change(mlp: MLP, observable: Callable, params: Parameters, velocity: Parameters, X, *targets):
     return jax.jvp(lambda p: observable(preactivations(mlp, p, X), *targets), (params,), (velocity,))[1]
 
@@ -114,14 +114,14 @@ def checked_function(function: Callable, name: str) -> Callable:
     return function
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=2)
 def stepped(mlp: MLP, rates: LearningRates, loss: Loss, params: Parameters, X, y, eta) -> Parameters:
     """`gradient_step` without checks."""
     velocity = _velocity(mlp, rates, loss, params, X, y)
     return jax.tree.map(lambda p, v: p + jnp.asarray(eta, p.dtype) * v, params, velocity)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=2)
 def _velocity(mlp: MLP, rates: LearningRates, loss: Loss, params, X, y) -> Parameters:
     """dθ/dη = -Σ_ν λ_μν dL/dθ_ν."""
     gradient = jax.grad(lambda p: loss(preactivations(mlp, p, X)[-1], y))(params)

@@ -6,10 +6,14 @@ import math
 from dataclasses import dataclass
 from numbers import Real
 
+import jax
+from jax.core import Tracer
+
 from ..errors import ParameterError
 from ..mlp import MLP
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LearningRates:
     """λ_bb and λ_WW of each layer 1 … L: the factors that multiply η for each bias and each weight."""
@@ -25,7 +29,9 @@ def checked_rates(mlp: MLP, rates: LearningRates | None) -> LearningRates:
     if not isinstance(rates, LearningRates) or not len(rates.bias) == len(rates.weight) == mlp.depth:
         raise ParameterError(f"rates must be LearningRates of {mlp.depth} layers, not {rates!r}")
     values = (*rates.bias, *rates.weight)
-    if not all(isinstance(rate, Real) and 0 <= rate < math.inf for rate in values):
+    if not all(
+        isinstance(rate, Tracer) or isinstance(rate, Real) and 0 <= rate < math.inf for rate in values
+    ):
         raise ParameterError(f"rates must be finite and not negative, not {rates!r}")
     return rates
 

@@ -71,10 +71,15 @@ def init(mlp: MLP, key, dtype=np.float64) -> Parameters:
     keys = jax.random.split(key_of(key), 2 * mlp.depth)
     layers = []
     for ell, (fan_in, width) in enumerate(zip(mlp.widths, mlp.widths[1:], strict=False)):
-        W = np.sqrt(mlp.C_W[ell] / fan_in) * normals(keys[2 * ell], (width, fan_in), dtype)
-        b = np.sqrt(mlp.C_b[ell]) * normals(keys[2 * ell + 1], (width,), dtype)
+        W = _root(mlp.C_W[ell] / fan_in) * normals(keys[2 * ell], (width, fan_in), dtype)
+        b = _root(mlp.C_b[ell]) * normals(keys[2 * ell + 1], (width,), dtype)
         layers.append(LayerParameters(W.astype(dtype), b.astype(dtype)))
     return tuple(layers)
+
+
+def _root(variance):
+    """The standard deviation, with the same digits whether the variance is traced or not."""
+    return jnp.sqrt(jnp.asarray(variance, float)) if isinstance(variance, Tracer) else np.sqrt(variance)
 
 
 def normals(key: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:

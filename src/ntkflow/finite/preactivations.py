@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
@@ -29,7 +27,7 @@ def slopes(mlp: MLP, z: tuple[jax.Array, ...]) -> list[jax.Array]:
     ]
 
 
-_compiled = functools.partial(jax.jit, static_argnums=0)(preactivations)
+_compiled = jax.jit(preactivations)
 
 
 @in_their_precision

@@ -214,7 +214,7 @@ def _gram(J: jax.Array, J2: jax.Array) -> jax.Array:
     return product.reshape(*J.shape[:2], *J2.shape[:2]).swapaxes(1, 2)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=1)
 def _backward_ntk(mlp: MLP, top: int, rates, params, X, X2, chosen):
     z = preactivations(mlp, params[:top], X)
     J = pull_back(mlp, params, z, top, chosen)
@@ -240,7 +240,7 @@ def _symmetric_sum(kernels, J) -> jax.Array:
     return jnp.concatenate(rows)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=1)
 def _paired_ntk(mlp: MLP, top: int, rates, params, X, X2, chosen, pairs):
     z, z2 = (preactivations(mlp, params[:top], x) for x in (X, X2))
     paired = functools.partial(_product_of_pairs, pairs)
@@ -258,7 +258,7 @@ def _product_of_pairs(pairs, s: jax.Array, s2: jax.Array) -> jax.Array:
     return jnp.einsum("pn,pn->p", s[pairs[:, 0]], s2[pairs[:, 1]])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=1)
 def _trace(mlp: MLP, top: int, rates, params, X, X2):
     z, z2 = (preactivations(mlp, params[:top], x) for x in (X, X2))
     *below, own = (b + w for b, w in layer_kernels(mlp, rates, z, z2, X, X2)[:top])
@@ -268,7 +268,7 @@ def _trace(mlp: MLP, top: int, rates, params, X, X2):
     return own + sum(k * p for k, p in zip(below, products, strict=True)) / mlp.widths[top]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=1)
 def _contributions(mlp: MLP, top: int, rates, params, X, X2, chosen):
     z, z2 = (preactivations(mlp, params[:top], x) for x in (X, X2))
     kernels = layer_kernels(mlp, rates, z, z2, X, X2)[:top]
@@ -281,7 +281,7 @@ def _contributions(mlp: MLP, top: int, rates, params, X, X2, chosen):
     return jnp.stack(bias), jnp.stack(weight)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@jax.jit
 def _forward_ntk(mlp: MLP, rates, params, X, X2):
     z, z2 = (preactivations(mlp, params, x) for x in (X, X2))
     d, d2 = slopes(mlp, z), slopes(mlp, z2)
@@ -296,7 +296,7 @@ def _forward_ntk(mlp: MLP, rates, params, X, X2):
     return tuple(found)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def _jacobian(mlp: MLP, top: int, bottom: int, params, X, chosen):
     if top == bottom:
         return jnp.broadcast_to(
@@ -306,7 +306,7 @@ def _jacobian(mlp: MLP, top: int, bottom: int, params, X, chosen):
     return pull_back(mlp, params, z, top, chosen)[bottom - 1].swapaxes(0, 1)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def _interlayer(mlp: MLP, first: int, second: int, rates, params, X, X2):
     z, z2 = preactivations(mlp, params[:first], X), preactivations(mlp, params[:second], X2)
     shared = min(first, second)

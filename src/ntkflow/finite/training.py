@@ -71,13 +71,14 @@ def train(
     eta = float(checked_eta(eta))
     if "loss" in (metrics or {}):
         raise DataError("metrics: the name 'loss' is taken by the loss itself")
-    rates = checked_rates(mlp, rates)
+    # To the device once, not at every step.
+    rates, on_device = jax.tree.map(jnp.asarray, (checked_rates(mlp, rates), mlp))
     measures = {name: checked_function(m, name) for name, m in {"loss": loss, **(metrics or {})}.items()}
     history = History(metrics={name: [] for name in metrics or {}})
     batches = _batches(len(X), size, np.random.default_rng(seed))
     for step in range(steps + 1):
         if step % record_every == 0 or step == steps:
-            values = {name: float(_measure(mlp, m, params, X, y)) for name, m in measures.items()}
+            values = {name: float(_measure(on_device, m, params, X, y)) for name, m in measures.items()}
             history.step.append(step)
             history.loss.append(values.pop("loss"))
             for name, value in values.items():
@@ -88,7 +89,7 @@ def train(
                 break
         if step < steps:
             rows = next(batches)
-            params = stepped(mlp, rates, loss, params, X[rows], y[rows], eta)
+            params = stepped(on_device, rates, loss, params, X[rows], y[rows], eta)
     return params, history
 
 
@@ -99,6 +100,6 @@ def _batches(N: int, size: int, rng: np.random.Generator):
             yield order[start : start + size]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=1)
 def _measure(mlp: MLP, measure: Metric, params, X, y):
     return measure(preactivations(mlp, params, X)[-1], y)

@@ -15,7 +15,7 @@ from .core import Expectations, Hyperparameters, first_layer, integrate, own_exp
 from .flow import has_tiles
 
 
-def kernels(network: Any, X, X2=None, **hyperparameters) -> tuple[jax.Array, jax.Array]:
+def kernels(network: Any, X, X2=None) -> tuple[jax.Array, jax.Array]:
     """G and H of every layer, PDLT (8.22), (8.63), as JAX arrays (L, N, N2) in float64.
 
     Everything but the network's depth and activations may be traced. Of a σ without a closed form 192 terms of its
@@ -23,12 +23,11 @@ def kernels(network: Any, X, X2=None, **hyperparameters) -> tuple[jax.Array, jax
     on the scale of z.
 
     Args:
-        network: as of `flow`.
+        network: as of `traced_flow`.
         X, X2: (N, n_0) and (N2, n_0); X2 is X unless given.
-        hyperparameters: `C_b`, `C_W`, `lambda_b` or `lambda_W` instead of the network's own, a scalar or (L,) each.
 
     Raises:
-        DataError: JAX's 64-bit mode is off, or a keyword is not a hyperparameter.
+        DataError: JAX's 64-bit mode is off.
         ActivationError: an activation with a kink is not piecewise linear.
     """
     if not jax.config.read("jax_enable_x64"):
@@ -36,16 +35,9 @@ def kernels(network: Any, X, X2=None, **hyperparameters) -> tuple[jax.Array, jax
     mlp = as_mlp(network)
     if not has_tiles(mlp):
         raise ActivationError("kernels: an activation with a kink must be piecewise linear; use ntkflow.flow")
-    unknown = hyperparameters.keys() - set(Hyperparameters._fields)
-    if unknown:
-        raise DataError(
-            f"unknown hyperparameter {min(unknown)!r}; allowed are {', '.join(Hyperparameters._fields)}"
-        )
-    values = [
-        jnp.broadcast_to(jnp.asarray(hyperparameters.get(name, getattr(mlp, name)), float), (mlp.depth,))
-        for name in Hyperparameters._fields
+    h = [
+        Hyperparameters(*values) for values in zip(mlp.C_b, mlp.C_W, mlp.lambda_b, mlp.lambda_W, strict=True)
     ]
-    h = [Hyperparameters(*(value[ell] for value in values)) for ell in range(mlp.depth)]
     X = jnp.asarray(X, float)
     other = X if X2 is None else jnp.asarray(X2, float)
     # Without X2 the diagonal is known to be at ρ = 1.

@@ -43,8 +43,8 @@ def block_sums(
     """
     with jax.enable_x64(True):
         expectations = tuple(measured_expectations().values())
-        sums = _compiled(mlp, measure, expectations, dtype, batch, tuple(jax.local_devices()))(
-            jnp.asarray(X, dtype), sets, jnp.asarray(reference, dtype), seed, start, stop
+        sums = _compiled(measure, expectations, dtype, batch, tuple(jax.local_devices()))(
+            mlp, jnp.asarray(X, dtype), sets, jnp.asarray(reference, dtype), seed, start, stop
         )
         return jax.tree.map(np.asarray, sums)
 
@@ -94,11 +94,11 @@ def _one_network(mlp, measure, expectations, dtype, at_once, X, sets, reference,
 
 
 @functools.lru_cache
-def _compiled(mlp: MLP, measure: Measure, expectations: tuple, dtype: str, batch: Batch, devices: tuple):
+def _compiled(measure: Measure, expectations: tuple, dtype: str, batch: Batch, devices: tuple):
     mesh = Mesh(np.array(devices), ("draws",))
     stride = batch.networks * len(devices)
 
-    def local(X, sets, reference, seed, start, stop):
+    def local(mlp, X, sets, reference, seed, start, stop):
         network = functools.partial(
             _one_network, mlp, measure, expectations, dtype, batch.sets, X, sets, reference, seed
         )
@@ -122,4 +122,4 @@ def _compiled(mlp: MLP, measure: Measure, expectations: tuple, dtype: str, batch
         return jax.lax.psum(sums, "draws")
 
     everywhere = PartitionSpec()
-    return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=(everywhere,) * 6, out_specs=everywhere))
+    return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=(everywhere,) * 7, out_specs=everywhere))

@@ -83,7 +83,7 @@ def output_ntk(network: Any, X, draws: int = 10_000, seed: int = 0, dtype: str =
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def _moments(mlp: MLP, dtype: str, batch: int, X, reference, seed, draws):
     """Sums over draws of the first four powers of Ĥ less the reference."""
     X = jnp.asarray(X, dtype)
