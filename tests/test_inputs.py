@@ -89,7 +89,7 @@ def test_a_warning_is_said_once():
     images = np.arange(8).reshape(2, 2, 2) * 30
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
-        ntkflow.verify(MLP, images, widths=(4, 8), draws=2)
+        ntkflow.verify(MLP, images, widths=(4, 8), draws=3)
     ours = [w for w in caught if "samples of 4" in str(w.message) or "raw images" in str(w.message)]
     assert len(ours) == 2, [str(w.message) for w in ours]
 

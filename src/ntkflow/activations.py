@@ -7,6 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import jax
@@ -121,7 +122,7 @@ def _smooth(name: str, function: Callable, exponentials=()) -> Callable[[], Acti
 
 
 def _check_finite(name: str, key: str, value) -> None:
-    if isinstance(value, bool) or not np.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(value):
         raise ActivationError(f"{name}: {key} must be a finite number, not {value!r}")
 
 

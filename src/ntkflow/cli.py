@@ -16,10 +16,12 @@ import typer
 
 import ntkflow
 from ntkflow.cli_arguments import (
+    ActivationName,
     Data,
     Picture,
     ReplacePicture,
     Spec,
+    activation,
     check_output,
     check_picture,
     fraction,
@@ -280,7 +282,7 @@ def verify_command(
     widths: Annotated[
         str, typer.Option(help="Of the first hidden layer; the others keep their ratio to it.")
     ] = "32,64,128",
-    draws: Annotated[int, typer.Option(help="Networks at each width.")] = 20_000,
+    draws: Annotated[int, typer.Option(help="Networks at each width, at least 3.")] = 20_000,
     seed: Annotated[int, typer.Option(min=0, max=2**62, help="Of the networks.")] = 0,
     plot: Picture = None,
     force: ReplacePicture = False,
@@ -341,10 +343,11 @@ def first_step_command(
         y = load_inputs(targets, "targets")
         if loss is Losses.cross_entropy:
             y = _column(y)
+        predicted = ntkflow.Flow.load(flow)
         found = ntkflow.predict_first_step(
-            ntkflow.Flow.load(flow), getattr(ntkflow, loss.value), y, eta, draws=draws, key=seed
+            predicted, getattr(ntkflow, loss.value), y, eta, draws=draws, key=seed
         )
-        _print(first_step_table(found))
+        _print(first_step_table(found, predicted))
 
 
 @app.command("diagnose")
@@ -368,12 +371,10 @@ def diagnose_command(
 
 
 @app.command("critical")
-def critical_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="An activation, such as gelu.")],
-) -> None:
+def critical_command(name: ActivationName) -> None:
     """Print the critical initialisation of an activation."""
     with _one_sentence_errors():
-        typer.echo(ntkflow.critical(name))
+        typer.echo(ntkflow.critical(activation(name)))
 
 
 @app.command("show")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import sys
+import tomllib
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import ntkflow
-from ntkflow.errors import DataError, FileError
+from ntkflow.errors import ActivationError, DataError, FileError
+from ntkflow.spelling import did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +28,7 @@ _UNITS = {"": 1} | {
     for power, prefix in enumerate("KMGT", start=1)
     for binary, base in (("", 1000), ("i", 1024))
 }
-
+_TABLE = '{name = "elu", alpha = 0.5}'
 
 Spec = Annotated[
     Path, typer.Argument(metavar="SPEC.toml", help="The network; or module:function that makes it.")
@@ -30,6 +36,12 @@ Spec = Annotated[
 Data = Annotated[
     Path,
     typer.Option("--data", metavar="X", help="The inputs, one sample per row: .npy, .npz, .csv or .parquet."),
+]
+ActivationName = Annotated[
+    str,
+    typer.Argument(
+        metavar="ACTIVATION", help=f"A name such as gelu, a table such as '{_TABLE}', or module:function."
+    ),
 ]
 Picture = Annotated[Path | None, typer.Option(metavar="PICTURE.png", help="Where to save a picture.")]
 ReplacePicture = Annotated[bool, typer.Option("--force", help="Replace a picture that exists.")]
@@ -86,24 +98,67 @@ def check_picture(path: Path, force: bool) -> None:
 
 
 def network(spec: Path) -> ntkflow.MLP:
-    """The network of a TOML file, or that `module:name` makes or is; modules of the working folder are found too."""
-    module, _, name = str(spec).partition(":")
-    if spec.suffix == ".toml" or not name.isidentifier():
+    """The network of a TOML file, or that `module:name` makes or is."""
+    name = str(spec)
+    if spec.suffix == ".toml" or not _is_imported(name):
         return ntkflow.MLP.from_toml(spec)
-    sys.path.insert(0, "")
-    try:
-        network = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise FileError(f"cannot find the network {spec}: {error}") from error
+    network = _imported(name)
     if inspect.isroutine(network) or inspect.isclass(network):
-        try:
-            inspect.signature(network).bind()
-        except TypeError as error:
-            raise FileError(
-                f"{spec} must be a function that makes the network without arguments: {error}"
-            ) from error
-        network = network()
+        network = _made(name, network)
     return ntkflow.as_mlp(network)
+
+
+def activation(text: str) -> str | dict | Callable:
+    """The activation of that name, of a table as in a specification, or that `module:name` is; a class is called to make it."""
+    if text.lstrip().startswith("{"):
+        try:
+            return tomllib.loads(f"activation = {text}")["activation"]
+        except tomllib.TOMLDecodeError as error:
+            raise ActivationError(f"{text} is not a table such as {_TABLE}") from error
+    if _is_imported(text):
+        found = _imported(text)
+        return _made(text, found) if inspect.isclass(found) else found
+    if not text.isidentifier():
+        raise ActivationError(
+            f"{text!r} is not an activation's name; one with parameters is written {_TABLE}, a function of yours module:function"
+        )
+    return text
+
+
+def _is_imported(text: str) -> bool:
+    module, _, name = text.partition(":")
+    return bool(module) and name.isidentifier()
+
+
+def _imported(text: str) -> Any:
+    """What `module:name` is; modules of the working folder are found too."""
+    module, _, name = text.partition(":")
+    sys.path.insert(0, "")
+    with _told_in_a_sentence(f"cannot import {text}"):
+        imported = importlib.import_module(module)
+    if not hasattr(imported, name):
+        raise FileError(f"cannot import {text}: {module} has no {name!r}{did_you_mean(name, vars(imported))}")
+    return getattr(imported, name)
+
+
+def _made(text: str, function: Callable) -> Any:
+    """What a function or a class of the user's makes without arguments."""
+    with _told_in_a_sentence(f"{text} failed"):
+        return function()
+
+
+@contextmanager
+def _told_in_a_sentence(what: str) -> Iterator[None]:
+    """Whatever a user's module raises as a FileError that says at which line of it."""
+    try:
+        yield
+    except Exception as error:
+        elsewhere = ("<", str(Path(__file__).parent), contextlib.__file__, sys.prefix, sys.base_prefix)
+        theirs = [
+            f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(elsewhere)
+        ]
+        place = f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
+        raise FileError(f"{what}: {type(error).__name__}: {error}{place}") from error
 
 
 def load_inputs(path: Path, what: str = "inputs") -> np.ndarray | pd.DataFrame:

@@ -171,8 +171,8 @@ def checked(*compressors) -> dict[str, Any]:
     return {"serializer": BytesCodec(), "compressors": [*compressors, Crc32cCodec()]}
 
 
-def exists_to_resume(path: Path, resume: bool) -> bool:
-    """Whether there is something at `path` to go on with; FileError if it is not to be resumed, or none can be made there."""
+def exists_to_resume(kind: type[Store], path: Path, resume: bool) -> bool:
+    """Whether there is a store to go on with at `path`; FileError if it is not to be resumed, or none can be made there."""
     if path.suffix != ".zarr":
         raise FileError(f"cannot write {path}: its name must end in .zarr")
     try:
@@ -182,7 +182,10 @@ def exists_to_resume(path: Path, resume: bool) -> bool:
     except OSError as error:
         raise not_written(path, error) from error
     if found and not resume:
-        raise FileError(f"{path} exists already; resume it, or choose another name")
+        ways_out = "go on with it by --resume, in Python resume=True, or delete it"
+        if not kind.is_at(path):
+            ways_out = f"it is not {kind.WHAT}: choose another name"
+        raise FileError(f"{path} exists already; {ways_out}")
     return found
 
 

@@ -18,58 +18,70 @@ if TYPE_CHECKING:
     from ntkflow import Comparison, Ensemble, Flow, Verification
 
 _LEAST_WIDTH = 72
+_LARGE_Z = 1000.0  # whose digits say no more
+_INFINITE_WIDTH = "Mean NTK at infinite width: the average over samples, of one neuron's H_αα."
+_FINITE_WIDTH = (
+    "Mean NTK, its 1/n correction and sd over seeds: averages over samples, of one neuron's Ĥ_αα. Worst pair: largest |H1_αβ| / n over "
+    "√(H_αα H_ββ). In brackets what cutting the expansion at 1/n may do to the last digits: 28.7(9) is 28.7 ± 0.9."
+)
 _VERDICTS = {"noise": "noise", "1/n": "noise + O(1/n)", "differs": "NEITHER"}
 
 
 def flow_table(flow: Flow, accuracy: bool = False) -> Table:
-    """One row per layer: width, mean NTK, its 1/n correction and its spread over seeds; with `accuracy` the integration's digits too."""
-    caption = (
-        "Mean NTK, its 1/n correction and sd over seeds: averages over samples, of one neuron's Ĥ_αα. Worst pair: largest |H1_αβ| / n over "
-        "√(H_αα H_ββ). In brackets what cutting the expansion at 1/n may do to the last digits: 28.7(9) is 28.7 ± 0.9."
-    )
+    """One row per layer: width, mean NTK, its 1/n correction and its spread over seeds; with `accuracy` the integration's digits too.
+
+    Of a flow of means there are width and mean NTK alone.
+    """
+    means_alone = flow.components == "mean"
+    caption = _INFINITE_WIDTH if means_alone else _FINITE_WIDTH
+    effects = () if means_alone else ("1/n\n%", "worst\npair %", "sd\n%")
     if accuracy:
         caption += " Digits of the integration in each tensor; - where it is zero."
-    table = titled_table(
-        _title(flow), caption, ("layer", "width", "mean NTK", "1/n\n%", "worst\npair %", "sd\n%")
-    )
+    table = titled_table(_title(flow), caption, ("layer", "width", "mean NTK", *effects))
+    columns = {name: max(len(name) + 1, 3) for name in (*KERNELS, *TENSORS) if name in flow[1].values}
     if accuracy:
         table.add_column(
-            "digits of the integration\n"
-            + "".join(f"{name:>{max(len(name) + 1, 3)}}" for name in (*KERNELS, *TENSORS)),
+            "digits of the integration\n" + "".join(f"{name:>{width}}" for name, width in columns.items()),
             no_wrap=True,
         )
     for row in layer_summary(flow):
-        cells = [
-            str(row.layer),
-            str(row.width),
-            uncertain(row.ntk_mean, row.ntk_mean_truncation),
-            _number(100 * row.relative_correction, ".2g"),
-            _number(100 * row.worst_correction, ".2g"),
-            uncertain(100 * row.relative_std, 100 * row.relative_std_truncation),
-        ]
+        cells = [str(row.layer), str(row.width), uncertain(row.ntk_mean, row.ntk_mean_truncation)]
+        if not means_alone:
+            cells += [
+                _number(100 * row.relative_correction, ".2g"),
+                _number(100 * row.worst_correction, ".2g"),
+                uncertain(100 * row.relative_std, 100 * row.relative_std_truncation),
+            ]
         if accuracy:
-            digits = (
-                f"{'-' if count is None else count:>{max(len(name) + 1, 3)}}"
-                for name, count in row.digits.items()
-            )
-            cells.append("".join(digits))
+            digits = {name: "-" if row.digits[name] is None else row.digits[name] for name in columns}
+            cells.append("".join(f"{digits[name]:>{width}}" for name, width in columns.items()))
         table.add_row(*cells)
     return table
 
 
 def ensemble_table(ensemble: Ensemble) -> Table:
-    """One row per layer and tensor: the largest component and its error."""
+    """One row per layer and tensor: the component of one sample alone, and its error.
+
+    The largest component would be one that noise has made large; the sample with the largest |x| does not depend on noise.
+    """
+    sets = ensemble[1].sets
+    held = np.arange(len(ensemble.X)) if sets is None else np.unique(sets)
+    sample = int(held[np.argmax(np.sum(ensemble.X[held] ** 2, axis=1))])
     table = titled_table(
         _title(ensemble),
-        f"{ensemble.draws} networks, seed {ensemble.seed}, {ensemble.estimators} estimators: the largest component of each "
-        "tensor, the standard error of its last digits in brackets, and the largest error in percent of that component. "
-        "G and H at the real width.",
+        f"{ensemble.draws} networks, seed {ensemble.seed}, {ensemble.estimators} estimators: of each tensor the component of sample "
+        f"{sample} alone, whose |x| is largest, with the standard error of its last digits in brackets; and the largest error of all "
+        "components in percent of the largest component. G and H at the real width.",
         ("layer", "width", "", "measured", "error %"),
     )
     for s in ensemble:
         for name in (name for name in s.values if name != "zH"):
             if not _vanishes(s.values[name]):
-                cells = _measured(s.values[name], s.errors[name]), f"{100 * s.relative_error(name):.2g}"
+                at = _of_one_sample(s.values[name], sets, sample)
+                cells = (
+                    _measured(s.values[name], s.errors[name], at),
+                    _number(100 * s.relative_error(name), ".2g"),
+                )
                 table.add_row(str(s.layer), str(s.width), name, *cells)
     return table
 
@@ -88,7 +100,7 @@ def comparison_table(comparison: Comparison) -> Table:
         at = _largest(d.predicted)
         table.add_row(
             str(d.layer), d.name, f"{d.predicted[at]:#.5g}", _measured(d.measured, d.error, at),
-            f"{np.nanmax(np.abs(d.z)):.2f}", _number(100 * d.relative, ".2g"), _number(100 * d.allowed, ".2g"),
+            _z_score(float(np.nanmax(np.abs(d.z)))), _number(100 * d.relative, ".2g"), _number(100 * d.allowed, ".2g"),
             _VERDICTS[d.verdict],
         )  # fmt: skip
     return table
@@ -110,7 +122,7 @@ def verification_table(verification: Verification) -> Table:
         at = _largest(one.predicted)
         table.add_row(
             str(one.layer), one.name, f"{one.predicted[at]:#.5g}", _measured(one.a, one.a_error, at),
-            _measured(one.b, one.b_error, at, one.scale), f"{one.z:.2f}", f"{one.z_b:.2f}" if one.exact else "-",
+            _measured(one.b, one.b_error, at, one.scale), _z_score(one.z), _z_score(one.z_b) if one.exact else "-",
             "agrees" if one.agrees else "DISAGREES",
         )  # fmt: skip
     return table
@@ -148,24 +160,32 @@ def _largest(values: np.ndarray) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(flat, values.shape))
 
 
+def _of_one_sample(values: np.ndarray, sets: np.ndarray | None, sample: int) -> tuple[int, ...]:
+    """The index of the component all of whose samples are `sample`."""
+    if sets is None or values.ndim < 5:
+        return (sample,) * values.ndim
+    row = int(np.argmax(np.any(sets == sample, axis=1)))
+    return row, *[int(np.argmax(sets[row] == sample))] * 4
+
+
 def _vanishes(values: np.ndarray) -> bool:
     return not np.any(np.nan_to_num(values))
 
 
-def _measured(
-    values: np.ndarray, errors: np.ndarray, at: tuple[int, ...] | None = None, scale: float = 0.0
-) -> str:
-    """A component, by default the largest, with two digits of its error in brackets: 0.8495(47) is 0.8495 ± 0.0047.
+def _measured(values: np.ndarray, errors: np.ndarray, at: tuple[int, ...], scale: float = 0.0) -> str:
+    """A component with two digits of its error in brackets: 0.8495(47) is 0.8495 ± 0.0047, 0.85(?) has an error that is not known.
 
-    Of numbers of size `scale`, by default the component's own, errors below 1e-9 are round-off and left out.
+    Of numbers of size `scale`, by default the component's own, errors below 1e-6 are left out, with the digits that they leave.
     """
-    at = _largest(values) if at is None else at
     value, error = float(values[at]), float(errors[at])
-    least = 1e-9 * max(scale, abs(value))
+    least = 1e-6 * max(scale, abs(value))
+    if math.isinf(error):
+        return f"{value:.2g}(?)"
     if not error > least:
         return f"{value:#.5g}" if abs(value) > least else "0"
-    decimals = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{decimals}f}({error * 10**decimals:.0f})"
+    # An error of 0.0996 would be 100 in units of 0.001.
+    unit = math.floor(math.log10(error / 0.995)) - 1
+    return _bracketed(value, error, unit, math.floor(math.log10(max(abs(value), error))))
 
 
 def uncertain(value: float, error: float) -> str:
@@ -177,10 +197,14 @@ def uncertain(value: float, error: float) -> str:
     if error > 10 * abs(value):
         return f"{value:.1g} ± {error:.1g}"
     magnitude = math.floor(math.log10(abs(value)))
-    exponent = 0 if -3 <= magnitude < 5 else magnitude
-    value, error = value / 10.0**exponent, error / 10.0**exponent
     # An error of 0.96 would be 10 in units of 0.1.
-    unit = min(math.floor(math.log10(error / 0.95)), magnitude - exponent)
+    return _bracketed(value, error, min(math.floor(math.log10(error / 0.95)), magnitude), magnitude)
+
+
+def _bracketed(value: float, error: float, unit: int, magnitude: int) -> str:
+    """Both to the digit of 10^unit, the error in brackets, and a power of ten behind them where 10^magnitude is small or large."""
+    exponent = 0 if -3 <= magnitude < 5 else magnitude
+    value, error, unit = value / 10.0**exponent, error / 10.0**exponent, unit - exponent
     digits = f"{round(value, -unit):.{max(0, -unit)}f}({error * 10 ** max(0, -unit):.0f})"
     if unit > 0:
         digits = f"{round(value, -unit):.0f}({round(error, -unit):.0f})"
@@ -188,4 +212,10 @@ def uncertain(value: float, error: float) -> str:
 
 
 def _number(value: float, form: str) -> str:
+    if math.isinf(value):
+        return "?"
     return "-" if math.isnan(value) else format(value, form)
+
+
+def _z_score(value: float) -> str:
+    return f"{value:.2f}" if value < _LARGE_Z else f"{value:.0e}"

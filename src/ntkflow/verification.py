@@ -22,6 +22,7 @@ from .propagate import flow as predict
 from .recursions import TENSORS
 from .recursions.tensors import Correction
 from .sampling import Ensemble, ensemble
+from .sampling.estimators import LEAST_FOR_ERRORS
 from .statistics import KERNELS
 
 if TYPE_CHECKING:
@@ -167,16 +168,17 @@ def verify(
         network: as of `flow`.
         X: (N, n_0) finite inputs.
         widths: of the first hidden layer, at least two different ones; the others keep their ratio to it.
-        draws: networks at each width.
+        draws: networks at each width, at least 3: two don't say how far they are off.
         seed: of width number k it is seed + k.
         progress: as of `flow`.
 
     Raises:
-        DataError: widths are too few, or don't keep the ratios.
+        DataError: widths are too few, or don't keep the ratios; or there are too few draws.
         Others as of `flow` and `ensemble`.
     """
     mlp = as_mlp(network)
     networks, X = scaled(mlp, widths), checked_inputs(mlp, X)
+    draws = whole_number(draws, "draws", LEAST_FOR_ERRORS, 2**53, DataError)
     report = progress or silent
     total = draws * len(networks)
     ensembles = [
@@ -262,11 +264,19 @@ def _fitted(flow: Flow, ensembles: Sequence[Ensemble], layer: int, name: str) ->
 def _line(x: np.ndarray, m: np.ndarray, error: np.ndarray):
     """Weighted least squares m = a + b x over the first axis: (a, b), their errors, and m ↦ a as a function."""
     w = error**-2
-    s0, s1, s2 = (np.sum(w * x**k, axis=0) for k in (0, 1, 2))
-    determinant = s0 * s2 - s1**2
+    total = np.sum(w, axis=0)
+
+    def mean(y):
+        return np.sum(w * y, axis=0) / total
+
+    # About the means: Σ w x² Σ w - (Σ w x)² would cancel where one width is known far better than the others.
+    x0 = mean(x)
+    spread = np.sum(w * (x - x0) ** 2, axis=0)
+
+    def slope(y):
+        return np.sum(w * (x - x0) * (y - mean(y)), axis=0) / spread
 
     def intercept(y):
-        return (s2 * np.sum(w * y, axis=0) - s1 * np.sum(w * x * y, axis=0)) / determinant
+        return mean(y) - slope(y) * x0
 
-    slope = (s0 * np.sum(w * x * m, axis=0) - s1 * np.sum(w * m, axis=0)) / determinant
-    return (intercept(m), slope), (np.sqrt(s2 / determinant), np.sqrt(s0 / determinant)), intercept
+    return (intercept(m), slope(m)), (np.sqrt(1 / total + x0**2 / spread), np.sqrt(1 / spread)), intercept

@@ -1,14 +1,19 @@
 """The first step of gradient descent over seeds, predicted and really done."""
 
+import io
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy_networks import assert_to_order
+from rich.console import Console
 from sklearn.datasets import load_diabetes, load_digits
 
 import ntkflow
 from ntkflow import finite, predict_first_step
+from ntkflow.observables.first_step import FirstStep
+from ntkflow.observables.report import first_step_table
 
 ETA = 1e-4  # so small that the next order in η is far below the noise
 
@@ -135,3 +140,30 @@ def test_loss_of_ones_own_and_untrained_samples():
     assert np.all(np.abs(found.output_mean[:, 0] + last.ntk_mean()[:, 1]) < 4 * found.output_mean_err[:, 0])
     assert np.allclose(found.output_std[:, 0], last.ntk_std()[:, 1], rtol=0.02)
     assert np.allclose(found.output_std[:, 1], last.ntk_std("different")[1, :], rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("samples", "outputs", "rows"),
+    [(2, 3, 6), (1, 1, 1), (8, 10, 10), (30, 2, 2), (3, 40, 3), (26, 30, 1)],
+)
+def test_what_is_printed_fits_on_a_page(rng, samples, outputs, rows):
+    """Every output on every sample where they are few; else root mean squares over what there are many of."""
+    flow = ntkflow.flow(ntkflow.MLP((4, 8, outputs)), rng.normal(size=(samples, 4)), "mean")
+    mean, std, mean_err, std_err = rng.uniform(1, 2, size=(4, samples, outputs))
+    for draws in (0, 100):
+        step = FirstStep(-1.0, 0.5, mean, std, 0.01, 0.02, mean_err, std_err, draws)
+        table = first_step_table(step, flow)
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(table)
+        said = " ".join(console.export_text().split())
+        assert "…" not in said and ("Monte-Carlo" in said) == (draws > 0)
+        labels, means, spreads = ([str(cell) for cell in column.cells] for column in table.columns[:3])
+        assert labels[0] == "loss" and len(labels) == 1 + rows <= 25
+        assert ("root mean square" in said.lower()) == (rows != samples * outputs)
+        # Whatever is averaged, the sum of squares is the same.
+        for cells, values in ((means, mean), (spreads, std)):
+            each = values.size / rows
+            assert sum(float(x) ** 2 * each for x in cells[1:]) == pytest.approx(np.sum(values**2), rel=1e-3)
+    if rows == samples * outputs:
+        last = labels.index(f"output {outputs - 1} on sample {samples - 1}")
+        assert float(means[last]) == pytest.approx(mean[-1, -1], rel=1e-5)

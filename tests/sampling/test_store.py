@@ -232,6 +232,15 @@ def test_an_existing_store_is_not_replaced(small):
         ntkflow.ensemble(MLP, X, 50, block=10, store=path)
 
 
+def test_ways_out_where_something_is_there_already(folder, finished):
+    shutil.copytree(finished[0], folder / "run.zarr")
+    said = failed(folder)
+    assert "run.zarr exists already" in said and "--resume" in said and "delete it" in said
+    (folder / "notes.zarr").mkdir()
+    said = failed(folder, output="notes.zarr")
+    assert "not an ensemble" in said and "another name" in said and "delete" not in said
+
+
 def test_a_second_run_is_refused(folder):
     first = subprocess.Popen(command(draws=10**6), cwd=folder, stdout=subprocess.DEVNULL)
     try:

@@ -1,5 +1,6 @@
 """Random activations with their derivatives and kinks by hand, and their averages by scipy's adaptive quadrature."""
 
+import functools
 import itertools
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,11 @@ class RandomFunction:
     centred: bool = True
 
     def value(self, xp, z):
-        return self._raw(xp, z) - (self._raw(np, np.float64(0.0)) if self.centred else 0.0)
+        return self._raw(xp, z) - (self._at_zero if self.centred else 0.0)
+
+    @functools.cached_property
+    def _at_zero(self) -> float:
+        return self._raw(np, np.float64(0.0))
 
     def _raw(self, xp, z):
         total = 0.0 * z

@@ -239,3 +239,42 @@ def test_what_is_printed_is_short(tmp_path):
     assert status == 0 and "C_W = 1.983058257" in out
     status, _, err = within(tmp_path, "critical", "gelo")
     assert status == 2 and "activation 'gelo' is unknown" in err
+
+
+def test_activations_with_parameters_on_the_command_line(tmp_path):
+    """As a specification writes them, and as a module holds them."""
+    status, out, _ = within(tmp_path, "critical", '{name = "leaky_relu", slope = 0.3}')
+    assert status == 0 and "leaky_relu (slope = 0.3): scale-invariant" in out and "C_W = 1.834862385" in out
+    (tmp_path / "shapes_of_mine.py").write_text(
+        "import jax.numpy as jnp\nimport ntkflow\n"
+        "def arctan(z):\n    return jnp.arctan(z)\n"
+        "class Arctan:\n    def __call__(self, z):\n        return jnp.arctan(z)\n"
+        'leaky = {"name": "leaky_relu", "slope": 0.3}\nnumber = 3\n'
+        "def step(z):\n    return jnp.sign(z)\n"
+    )
+    for name, word in (("arctan", "C_W = 1 "), ("Arctan", "C_W = 1 "), ("leaky", "C_W = 1.834862385")):
+        status, out, _ = within(tmp_path, "critical", f"shapes_of_mine:{name}")
+        assert status == 0 and word in out, name
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ('{name = "elu", alfa = 0.5}', "did you mean 'alpha'?"),
+        ('{name = "elu", alpha = "x"}', "alpha must be a finite number, not 'x'"),
+        ("{name: elu}", '{name = "elu", alpha = 0.5}'),
+        ("leaky_relu(0.3)", '{name = "elu", alpha = 0.5}'),
+        ("no_such_module:sigma", "No module named 'no_such_module'"),
+        ("shapes_of_yours:stepp", "did you mean 'step'?"),
+        ("shapes_of_yours:step", "jumps"),
+        ("shapes_of_yours:number", "not 3"),
+        ("shapes_of_yours:Needs", "missing 1 required positional argument"),
+    ],
+)
+def test_what_is_no_activation_on_the_command_line(tmp_path, text, word):
+    (tmp_path / "shapes_of_yours.py").write_text(
+        "import jax.numpy as jnp\nnumber = 3\ndef step(z):\n    return jnp.sign(z)\n"
+        "class Needs:\n    def __init__(self, slope):\n        pass\n"
+    )
+    status, _, err = within(tmp_path, "critical", text)
+    assert status == 2 and err.startswith("ntkflow: ") and err.count("\n") == 1 and word in err

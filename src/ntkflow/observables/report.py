@@ -8,10 +8,13 @@ from rich.table import Table
 
 from ..describe import network
 from ..flow_result import Flow
+from ..table import titled_table
 from .expansion import Expanded
 from .expressions import parse
 from .first_step import FirstStep
 from .joint import joint
+
+_PAGE = 24  # rows
 
 
 def observe(flow: Flow, layer: int, f: str, g: str | None = None, neurons: str = "same") -> Table:
@@ -70,18 +73,43 @@ def observe(flow: Flow, layer: int, f: str, g: str | None = None, neurons: str =
     return table
 
 
-def first_step_table(found: FirstStep) -> Table:
-    """The loss's and each output's change as a table."""
-    table = Table("", "mean", "sd over seeds", "Monte-Carlo errors")
-    table.add_row(
-        "loss",
-        f"{found.loss_mean:.6g}",
-        f"{found.loss_std:.4g}",
-        f"{found.loss_mean_err:.1g}, {found.loss_std_err:.1g}",
+def first_step_table(found: FirstStep, flow: Flow) -> Table:
+    """The loss's and each output's change as a table; of more outputs and samples than fit on a page, root mean squares."""
+    outputs = np.stack([found.output_mean, found.output_std, found.output_mean_err, found.output_std_err])
+    rows, words = _outputs_on_a_page(outputs)
+    rows = [
+        ("loss", np.array([found.loss_mean, found.loss_std, found.loss_mean_err, found.loss_std_err])),
+        *rows,
+    ]
+    table = titled_table(
+        network(flow.mlp, len(flow.X)),
+        f"Changes in the first step of gradient descent.{words}",
+        ("change of", "mean", "sd over seeds", *(["Monte-Carlo errors"] if found.draws else [])),
     )
-    for a, i in np.ndindex(found.output_mean.shape):
-        table.add_row(
-            f"output {i} on sample {a}", f"{found.output_mean[a, i]:.6g}", f"{found.output_std[a, i]:.4g}",
-            f"{found.output_mean_err[a, i]:.1g}, {found.output_std_err[a, i]:.1g}",
-        )  # fmt: skip
+    for what, (mean, std, *errors) in rows:
+        cells = [", ".join(f"{error:.1g}" for error in errors)] if found.draws else []
+        table.add_row(what, f"{mean:.6g}", f"{std:.4g}", *cells)
     return table
+
+
+def _outputs_on_a_page(outputs: np.ndarray) -> tuple[list[tuple[str, np.ndarray]], str]:
+    """Rows of a table, and what they are of in words, from numbers (4, N, n_L)."""
+    _, N, m = outputs.shape
+    if N * m <= _PAGE:
+        return [(f"output {i} on sample {a}", outputs[:, a, i]) for a, i in np.ndindex(N, m)], ""
+    elsewhere = "predict_first_step in Python has those of every output on every sample."
+    if m <= _PAGE:
+        rows = [(f"output {i}, rms", numbers) for i, numbers in enumerate(_root_mean_square(outputs, 1).T)]
+        return rows, f" Of an output: root mean squares over {N} samples; {elsewhere}"
+    if N <= _PAGE:
+        rows = [
+            (f"outputs on sample {a}, rms", numbers)
+            for a, numbers in enumerate(_root_mean_square(outputs, 2).T)
+        ]
+        return rows, f" Of a sample: root mean squares over {m} outputs; {elsewhere}"
+    rows = [("outputs, rms", _root_mean_square(outputs, (1, 2)))]
+    return rows, f" Root mean squares over {m} outputs and {N} samples; {elsewhere}"
+
+
+def _root_mean_square(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
+    return np.sqrt(np.mean(values**2, axis=axis))

@@ -21,6 +21,9 @@ from ..recursions.measured import pair_index
 from ..recursions.tensors import Covariance, Expectation
 from .networks import Measured
 
+LEAST_FOR_ERRORS = 3
+"""Draws: of two, both differ from their mean by as much, so that the covariances' standard errors are not known."""
+
 
 class Sums(NamedTuple):
     """Sums over draws, of what `Measured` names; `_squared` of its squares. None for what was not asked."""
@@ -102,10 +105,12 @@ def _error(mean: np.ndarray, mean_of_squares: np.ndarray, draws: int) -> np.ndar
 
 
 def _covariance(mean: Sums, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cov[y, y] (S, 2p, 2p) and its standard error."""
+    """Cov[y, y] (S, 2p, 2p) and its standard error, infinite where there are too few draws to know it."""
     s, t = mean.y[:, :, None], mean.y[:, None, :]
     ss, tt = mean.y_squared[:, :, None], mean.y_squared[:, None, :]
     value = mean.yy - (m * s * t - mean.y_y) / (m - 1)
+    if m < LEAST_FOR_ERRORS:
+        return value, np.where(value == 0, 0.0, np.inf)
     second = (
         mean.yy_squared
         - 2 * (t * mean.yy_y + s * mean.yy_y.swapaxes(1, 2))

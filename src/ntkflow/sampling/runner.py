@@ -73,7 +73,7 @@ def ensemble(
     Args:
         network: as of `flow`: networks are drawn with its C_b and C_W, Gaussian.
         X: (N, n_0) finite inputs.
-        draws: networks, at least 2; with `until`, at most.
+        draws: networks, at least 2, of which the errors of V, D and A are infinite; with `until`, at most.
         components: as of `flow`.
         estimators: "low-noise" integrates the last layer's weights out by hand, PDLT (8.69), (8.83); "direct" takes the
             definitions, PDLT (8.67), (8.82), over the layer's own neurons, of which the tensors need two. Both are unbiased
@@ -176,7 +176,7 @@ class _Run:
         """The store, made or found, and its lock, which process 0 alone holds."""
         if jax.process_index() > 0:
             return Store(path), None
-        if exists_to_resume(path, resume):
+        if exists_to_resume(Store, path, resume):
             store = Store(path)
             lock = store.lock()
             try:

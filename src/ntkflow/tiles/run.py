@@ -51,7 +51,7 @@ def tiled_flow(
 
 def _found(path: Path, resume: bool, held: ExitStack) -> TileStore | None:
     """The store to go on with, locked."""
-    if not exists_to_resume(path, resume):
+    if not exists_to_resume(TileStore, path, resume):
         return None
     found = TileStore(path)
     held.callback(found.lock().release)

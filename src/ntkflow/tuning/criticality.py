@@ -162,7 +162,10 @@ class Criticality:
         ]
         if self.kind == "scale-invariant":
             numbers.append("any K")
-        lines = [f"Criticality of {self.activation.name}: {self.kind}"]
+        parameters = ", ".join(f"{name} = {value}" for name, value in self.activation.parameters)
+        lines = [
+            f"Criticality of {self.activation.name}{f' ({parameters})' if parameters else ''}: {self.kind}"
+        ]
         if numbers:
             lines.append("  " + "   ".join(numbers))
         return "\n".join([*lines, textwrap.fill(self.words, 78, initial_indent="  ", subsequent_indent="  ")])
