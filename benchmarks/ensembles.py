@@ -143,7 +143,11 @@ def throughput() -> None:
                 with np.load(Path(folder) / f"{method}.npz") as found:
                     errors = (1 + reference.draws / times["draws"]) ** 0.5
                     for name in ("mean", "variance"):
-                        z = (found[name] - getattr(reference, name)) / reference.error(name) / errors
+                        z = (
+                            (found[name] - getattr(reference, name))
+                            / getattr(reference, f"{name}_err")
+                            / errors
+                        )
                         assert not np.any(np.abs(z) > 6), (label, name, np.max(np.abs(z)))
                 rates[label] = times["rate"]
                 print(

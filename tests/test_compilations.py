@@ -9,7 +9,7 @@ from ntkflow import finite
 
 LOWERED = []  # one for each program that was made
 jax.monitoring.register_event_duration_secs_listener(
-    lambda event, seconds, **_: (
+    lambda event, duration_secs, **kwargs: (
         LOWERED.append(event) if event.endswith("jaxpr_to_mlir_module_duration") else None
     )
 )

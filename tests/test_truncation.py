@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ntkflow
-from ntkflow.table import uncertain
+from ntkflow.digits import uncertain
 from ntkflow.truncation import estimated
 
 SLOPES = {"relu": (0.0, 1.0), "abs": (-1.0, 1.0), "linear": (1.0, 1.0)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -122,7 +123,7 @@ def _smooth(name: str, function: Callable, exponentials=()) -> Callable[[], Acti
 
 
 def _check_finite(name: str, key: str, value) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise ActivationError(f"{name}: {key} must be a finite number, not {value!r}")
 
 

@@ -337,7 +337,6 @@ def first_step_command(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the draws.")] = 0,
 ) -> None:
     """Predict the first step of gradient descent: mean and sd over seeds of the loss's and the outputs' change."""
-    from ntkflow.observables.report import first_step_table
 
     with _one_sentence_errors():
         y = load_inputs(targets, "targets")
@@ -347,7 +346,7 @@ def first_step_command(
         found = ntkflow.predict_first_step(
             predicted, getattr(ntkflow, loss.value), y, eta, draws=draws, key=seed
         )
-        _print(first_step_table(found, predicted))
+        _print(found.table())
 
 
 @app.command("diagnose")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _MANY = 6  # entries of a list
 _SMALL = 2**20  # numbers, at which a look at all of them takes no time
 _WIDTH = 100  # characters of a table in a notebook
+_VALUES = 4  # of a hyperparameter that are listed; of more the range is said
 _SYMBOLS = {"C_b": "C_b", "C_W": "C_W", "lambda_b": "λ_b", "lambda_W": "λ_W"}
 
 
@@ -30,12 +31,15 @@ class InNotebooks:
     def _repr_html_(self) -> str:
         from html import escape
 
-        from .errors import ComponentError
+        from .errors import ActivationError, ComponentError
 
         said = f"<pre>{escape(repr(self))}</pre>"
         try:
             return said + _as_html(self.table())
-        except ComponentError:  # such as kernels between two sets of inputs, which have no table
+        except (
+            ActivationError,
+            ComponentError,
+        ):  # such as kernels between two sets of inputs, which have no table
             return said
 
 
@@ -52,15 +56,15 @@ def _as_html(table: Table) -> str:
 def mlp_call(mlp: MLP) -> str:
     """The call that makes an MLP, without what is the default; a callable is named only."""
     activation = [_activation(a) for a in mlp.activation]
-    arguments = [f"widths=({_runs(mlp.widths, '*[{}] * {}', ', ')})"]
+    arguments = [f"widths=({listed(_runs(mlp.widths, '*[{}] * {}'), ', ', 4 * _MANY)})"]
     if activation:
         arguments.append(
-            f"activation={activation[0] if len(set(activation)) == 1 else f'[{_shortened(activation)}]'}"
+            f"activation={activation[0] if len(set(activation)) == 1 else f'[{listed(activation)}]'}"
         )
     for name in _SYMBOLS:
         values = getattr(mlp, name)
         if len(set(values)) > 1:
-            arguments.append(f"{name}=[{_shortened([f'{value:g}' for value in values])}]")
+            arguments.append(f"{name}=[{listed([f'{value:g}' for value in values])}]")
         elif values[0] != 1.0 or name in ("C_b", "C_W"):
             arguments.append(f"{name}={values[0]:g}")
     return f"MLP({', '.join(arguments)})"
@@ -68,16 +72,33 @@ def mlp_call(mlp: MLP) -> str:
 
 def network(mlp: MLP, N: int | None = None, N2: int | None = None) -> str:
     """One line for titles: widths, activation, hyperparameters and the number of samples."""
-    names = list(dict.fromkeys(_activation(a).strip("'\"") for a in mlp.activation))
-    parts = [_runs(mlp.widths, "{}×{}", "-"), *([_shortened(names)] if names else [])]
-    for name, symbol in _SYMBOLS.items():
-        values = getattr(mlp, name)
-        same = len(set(values)) == 1
-        parts.append(
-            f"{symbol} {f'{values[0]:g}' if same else _shortened([f'{value:g}' for value in values])}"
-        )
+    names = list(dict.fromkeys(map(_short_activation, mlp.activation)))
+    widths = _runs(mlp.widths, "{}×{}")
+    if len(widths) > 2 * _MANY:
+        first, *hidden, last = mlp.widths
+        widths = [str(first), f"{min(hidden)}…{max(hidden)}×{len(hidden)}", str(last)]
+    parts = ["-".join(widths), *([listed(names)] if names else [])]
+    parts += [f"{symbol} {_by_layer(getattr(mlp, name))}" for name, symbol in _SYMBOLS.items()]
     samples = [] if N is None else [f"N = {N}" if N2 is None else f"N = {N} and {N2}"]
     return ", ".join(parts + samples)
+
+
+def _by_layer(values: Sequence[float]) -> str:
+    """A hyperparameter of every layer: the one that all have, a few in their order, or the range of many."""
+    numbers = [f"{value:.4g}" for value in values]
+    runs = _runs(numbers, "{}×{}")
+    return ", ".join(runs) if len(set(numbers)) > 1 and len(runs) <= _VALUES else span(values)
+
+
+def span(values: Sequence[float], between: str = "…") -> str:
+    """The least and the largest, or what they all are."""
+    low, high = f"{min(values):.4g}", f"{max(values):.4g}"
+    return low if low == high else f"{low}{between}{high}"
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most so many of the indices 0 … count - 1, evenly spread, the first and the last among them."""
+    return sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
 
 
 def _activation(activation) -> str:
@@ -86,16 +107,25 @@ def _activation(activation) -> str:
     return repr(activation.to_spec())
 
 
-def _runs(values: Sequence[int], form: str, separator: str) -> str:
+def _short_activation(activation) -> str:
+    """Its name and parameters, or of a callable its name."""
+    spec = activation.to_spec() if activation.registered else _activation(activation)
+    if isinstance(spec, str):
+        return spec
+    parameters = (f"{name}={value}" for name, value in spec.items() if name != "name")
+    return f"{spec['name']}({', '.join(parameters)})"
+
+
+def _runs(values: Sequence[int] | Sequence[str], form: str) -> list[str]:
     """Numbers with runs of three or more equal ones abbreviated."""
     parts = []
     for value, run in itertools.groupby(values):
         length = len(list(run))
         parts += [form.format(value, length)] if length > 2 else [str(value)] * length
-    return _shortened(parts, separator, 4 * _MANY)
+    return parts
 
 
-def _shortened(parts: Sequence[str], separator: str = ", ", most: int = _MANY) -> str:
+def listed(parts: Sequence[str], separator: str = ", ", most: int = _MANY) -> str:
     if len(parts) <= most:
         return separator.join(parts)
     return separator.join([*parts[: most - 1], "…", parts[-1]])
@@ -106,16 +136,17 @@ def components(asked: str | list) -> str:
     if isinstance(asked, str):
         return f'components "{asked}"'
     sets = [str(tuple(samples)) for samples in asked]
-    return f"components on {len(sets)} sets of samples, {_shortened(sets)}"
+    return f"components on {len(sets)} sets of samples, {listed(sets)}"
 
 
 def samples(X: np.ndarray, X2: np.ndarray | None = None) -> str:
-    others = "" if X2 is None else f" and {len(X2)}"
-    return (
-        f"{len(X)}{others} samples of {X.shape[1]} numbers"
-        if len(X) > 1 or others
-        else f"1 sample of {X.shape[1]} numbers"
-    )
+    both = counted(len(X), "sample") if X2 is None else f"{len(X)} and {len(X2)} samples"
+    return f"{both} of {counted(X.shape[1], 'number')}"
+
+
+def counted(count: int, what: str) -> str:
+    """So many of something: 1 neuron, 2 neurons."""
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def flow(of: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from .lazy import OnDisk, Tables
 from .mlp import MLP
 from .recursions import TENSORS
 from .saved_networks import network_of
-from .statistics import KERNELS, SPLIT, LayerStatistics
+from .statistics import KERNELS, SPLIT, ZH, LayerStatistics
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -36,6 +36,50 @@ class Layered(Layers[Statistics], InNotebooks):
     mlp: MLP
     X: np.ndarray
     components: str | list
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The whole specification, as it stands in files."""
+        return {
+            "mlp": json.dumps(self.mlp.to_spec()),
+            "components": json.dumps(self.components, default=int),
+            "callable_activations": json.dumps([a.name for a in self.mlp.activation if not a.registered]),
+            "ntkflow_version": __version__,
+        }
+
+    def to_xarray(self) -> xr.Dataset:
+        """Every array with named dimensions, stacked over `layer`, and its errors as `…_error`; the specification in the attributes."""
+        import xarray as xr
+
+        L = len(self)
+        data: dict[str, tuple] = {"X": (("sample", "input"), self.X)}
+        coords = {"layer": np.arange(1, L + 1)}
+        for name in self.layers[0].values:
+            for suffix, tables in (("", [s.values for s in self]), ("_error", [s.errors for s in self])):
+                arrays = [table[name] for table in tables]
+                if name in SPLIT:
+                    full = np.zeros((L, L, *arrays[0].shape[1:]))
+                    for ell, array in enumerate(arrays):
+                        full[ell, : ell + 1] = array
+                    dims = ("layer", "source_layer", "alpha1", "alpha2")
+                    coords["source_layer"] = coords["layer"]
+                else:
+                    full = np.stack(arrays)
+                    axes = (
+                        TENSORS[name].axes
+                        if name in TENSORS
+                        else ZH
+                        if name == "zH"
+                        else ("alpha1", "alpha2")
+                    )
+                    dims = ("layer", *axes)
+                    if full.ndim > len(dims):
+                        dims = ("layer", "set", *(d.replace("alpha", "slot") for d in dims[1:]))
+                data[name + suffix] = (dims, full)
+        sets = self.layers[0].sets
+        if sets is not None:
+            data["sets"] = (("set", "slot"), sets)
+        return xr.Dataset(data, coords, self.attributes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,42 +130,9 @@ class Flow(Layered[LayerStatistics]):
         )
 
     def to_xarray(self) -> xr.Dataset:
-        """Every array with named dimensions, stacked over `layer`; the specification in the attributes."""
-        import xarray as xr
-
-        data: dict[str, tuple] = {"X": (("sample", "input"), self.X)}
-        if self.X2 is not None:
-            data["X2"] = (("sample2", "input"), self.X2)
-        L = len(self)
-        for name in self.layers[0].values:
-            for suffix, tables in (("", [s.values for s in self]), ("_error", [s.errors for s in self])):
-                arrays = [table[name] for table in tables]
-                if name in SPLIT:
-                    full = np.zeros((L, L, *arrays[0].shape[1:]))
-                    for ell, array in enumerate(arrays):
-                        full[ell, : ell + 1] = array
-                    dims = ("layer", "source_layer", "alpha1", "alpha2")
-                else:
-                    full = np.stack(arrays)
-                    dims = ("layer", *(TENSORS[name].axes if name in TENSORS else ("alpha1", "alpha2")))
-                    if full.ndim == 6:
-                        dims = ("layer", "set", *(d.replace("alpha", "slot") for d in dims[1:]))
-                data[name + suffix] = (dims, full)
-        coords = {"layer": np.arange(1, L + 1), "source_layer": np.arange(1, L + 1)}
-        sets = self.layers[0].sets
-        if sets is not None:
-            data["sets"] = (("set", "slot"), sets)
-        return xr.Dataset(data, coords, self.attributes)
-
-    @property
-    def attributes(self) -> dict[str, str]:
-        """The whole specification, as it stands in files."""
-        return {
-            "mlp": json.dumps(self.mlp.to_spec()),
-            "components": json.dumps(self.components, default=int),
-            "callable_activations": json.dumps([a.name for a in self.mlp.activation if not a.registered]),
-            "ntkflow_version": __version__,
-        }
+        """Every array with named dimensions, stacked over `layer`, and its errors as `…_error`; the specification in the attributes."""
+        dataset = super().to_xarray()
+        return dataset if self.X2 is None else dataset.assign(X2=(("sample2", "input"), self.X2))
 
     @classmethod
     def from_xarray(cls, dataset: xr.Dataset, activation=None) -> Flow:

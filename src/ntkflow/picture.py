@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+_PER_INCH = 12  # characters of a title
+
+
 class Picture(Figure):
     """A figure that notebooks show, whether or not pyplot is in use."""
 
@@ -25,11 +29,12 @@ class Picture(Figure):
         return drawn.getvalue()
 
 
-def new_picture(title: str, size: tuple[float, float], fontsize: str = "medium") -> Picture:
-    """An empty figure with a title; `size` in inches."""
+def new_picture(title: str, size: tuple[float, float]) -> Picture:
+    """An empty figure with a title, of as many lines as its width takes; `size` in inches."""
     figure = Picture(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=fontsize, wrap=True)
+    lines = (textwrap.fill(line, int(_PER_INCH * size[0])) for line in title.splitlines())
+    figure.suptitle("\n".join(lines), fontsize="medium")
     return figure
 
 

@@ -41,15 +41,35 @@ def shows_progress(function: Callable[P, R]) -> Callable[P, R]:
     return shown
 
 
+def shows_bar(doing: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: while the function runs, which reports nothing, a bar tells what it is doing."""
+
+    def with_bar(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def shown(*args: P.args, **kwargs: P.kwargs) -> R:
+            with progress_bar(doing):
+                return function(*args, **kwargs)
+
+        return shown
+
+    return with_bar
+
+
 @contextmanager
-def progress_bar() -> Iterator[Report]:
-    """While the block runs show what is reported, if stderr is a terminal or a notebook; no second bar within the block."""
+def progress_bar(doing: str = "compiling") -> Iterator[Report]:
+    """While the block runs show what is reported, if stderr is a terminal or a notebook; no second bar within the block.
+
+    Until the first report the bar says what `doing` says.
+    """
+    if getattr(_shown, "active", False):
+        yield silent
+        return
     from rich.console import Console
 
     console = Console(stderr=True)
     with _alone():
         if console.is_terminal or console.is_jupyter:
-            with _late_bar(console) as report:
+            with _late_bar(console, doing) as report:
                 yield report
         else:
             yield silent
@@ -66,7 +86,7 @@ def _alone() -> Iterator[None]:
 
 
 @contextmanager
-def _late_bar(console: Console) -> Iterator[Report]:
+def _late_bar(console: Console, doing: str) -> Iterator[Report]:
     """A bar that appears after a while, also during a compilation, which reports nothing."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -74,7 +94,7 @@ def _late_bar(console: Console) -> Iterator[Report]:
         TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn(),
         console=console, transient=True,
     )  # fmt: skip
-    task = bar.add_task("compiling", total=None)
+    task = bar.add_task(doing, total=None)
     timer = threading.Timer(_PATIENCE, bar.start)
     timer.daemon = True
     timer.start()

@@ -21,6 +21,8 @@ from .truncation import Expansion, estimate, estimated, expanded, fluctuations
 
 KERNELS = ("G", "H")
 """The infinite-width means; what else there is of a layer are the declared tensors."""
+ZH = ("alpha1", "alpha3", "alpha4")
+"""The axes of zH, which ensembles measure besides."""
 _PAIRWISE = ("ntk_mean", "mean_correction", "ntk_variance", "ntk_std", "ntk_preactivation_correlation")
 SPLIT = ("bias_contributions", "weight_contributions")
 

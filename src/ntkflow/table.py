@@ -1,21 +1,23 @@
-"""Flows, ensembles, comparisons and verifications as tables for the terminal."""
+"""Results as tables for the terminal."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
-from ntkflow.describe import network
+from ntkflow.describe import evenly, network
+from ntkflow.digits import measured, number, uncertain
 from ntkflow.recursions import TENSORS
 from ntkflow.statistics import KERNELS
 from ntkflow.summary import layer_summary
 
 if TYPE_CHECKING:
-    from ntkflow import Comparison, Ensemble, Flow, Verification
+    from ntkflow import Comparison, Criticality, Ensemble, Flow, History, OutputNTK, Verification
+    from ntkflow.tuning import Exponents
 
 _LEAST_WIDTH = 72
 _LARGE_Z = 1000.0  # whose digits say no more
@@ -24,6 +26,8 @@ _FINITE_WIDTH = (
     "Mean NTK, its 1/n correction and sd over seeds: averages over samples, of one neuron's Ĥ_αα. Worst pair: largest |H1_αβ| / n over "
     "√(H_αα H_ββ). In brackets what cutting the expansion at 1/n may do to the last digits: 28.7(9) is 28.7 ± 0.9."
 )
+MOST_ROWS = 12  # of samples, steps and the like
+_ABOUT = (0.01, 0.1, 0.3, 0.6, 0.9, 1.0, 1.1, 1.5, 3.0, 10.0)  # factors on K*
 _VERDICTS = {"noise": "noise", "1/n": "noise + O(1/n)", "differs": "NEITHER"}
 
 
@@ -48,8 +52,8 @@ def flow_table(flow: Flow, accuracy: bool = False) -> Table:
         cells = [str(row.layer), str(row.width), uncertain(row.ntk_mean, row.ntk_mean_truncation)]
         if not means_alone:
             cells += [
-                _number(100 * row.relative_correction, ".2g"),
-                _number(100 * row.worst_correction, ".2g"),
+                number(100 * row.relative_correction, ".2g"),
+                number(100 * row.worst_correction, ".2g"),
                 uncertain(100 * row.relative_std, 100 * row.relative_std_truncation),
             ]
         if accuracy:
@@ -79,8 +83,8 @@ def ensemble_table(ensemble: Ensemble) -> Table:
             if not _vanishes(s.values[name]):
                 at = _of_one_sample(s.values[name], sets, sample)
                 cells = (
-                    _measured(s.values[name], s.errors[name], at),
-                    _number(100 * s.relative_error(name), ".2g"),
+                    _component(s.values[name], s.errors[name], at),
+                    number(100 * s.relative_error(name), ".2g"),
                 )
                 table.add_row(str(s.layer), str(s.width), name, *cells)
     return table
@@ -99,8 +103,8 @@ def comparison_table(comparison: Comparison) -> Table:
             continue
         at = _largest(d.predicted)
         table.add_row(
-            str(d.layer), d.name, f"{d.predicted[at]:#.5g}", _measured(d.measured, d.error, at),
-            _z_score(float(np.nanmax(np.abs(d.z)))), _number(100 * d.relative, ".2g"), _number(100 * d.allowed, ".2g"),
+            str(d.layer), d.name, f"{d.predicted[at]:#.5g}", _component(d.measured, d.error, at),
+            _z_score(float(np.nanmax(np.abs(d.z)))), number(100 * d.relative, ".2g"), number(100 * d.allowed, ".2g"),
             _VERDICTS[d.verdict],
         )  # fmt: skip
     return table
@@ -121,17 +125,79 @@ def verification_table(verification: Verification) -> Table:
             continue
         at = _largest(one.predicted)
         table.add_row(
-            str(one.layer), one.name, f"{one.predicted[at]:#.5g}", _measured(one.a, one.a_error, at),
-            _measured(one.b, one.b_error, at, one.scale), _z_score(one.z), _z_score(one.z_b) if one.exact else "-",
+            str(one.layer), one.name, f"{one.predicted[at]:#.5g}", _component(one.a, one.a_error, at),
+            _component(one.b, one.b_error, at, one.scale), _z_score(one.z), _z_score(one.z_b) if one.exact else "-",
             "agrees" if one.agrees else "DISAGREES",
         )  # fmt: skip
     return table
 
 
+def output_ntk_table(ntk: OutputNTK) -> Table:
+    """One row per sample, of some of them."""
+    table = titled_table(
+        _title(ntk),
+        f"{ntk.draws} networks, seed {ntk.seed}: one output neuron's Ĥ_αα, the standard error of the last digits in brackets."
+        + of_many(len(ntk.X), "samples"),
+        ("sample", "mean", "sd over seeds", "sd\n%"),
+    )
+    columns = ntk.diagonal()
+    for a in evenly(len(ntk.X), MOST_ROWS):
+        mean, mean_err, std, std_err = (float(column[a]) for column in columns)
+        percent = f"{100 * std / mean:.3g}" if mean > 0 else "-"
+        table.add_row(str(a), measured(mean, mean_err), measured(std, std_err), percent)
+    return table
+
+
+def history_table(history: History) -> Table:
+    """One row per record, of some of them."""
+    table = titled_table(
+        network(history.mlp, history.samples),
+        f"On all samples, after so many steps.{of_many(len(history.step), 'records')}",
+        ("step", "loss", *history.metrics),
+    )
+    for k in evenly(len(history.step), MOST_ROWS):
+        values = (history.loss[k], *(values[k] for values in history.metrics.values()))
+        table.add_row(str(history.step[k]), *map(number, values))
+    return table
+
+
+def criticality_table(criticality: Criticality) -> Table:
+    """The susceptibilities about K*, or where there is none about 1; ActivationError without a critical point."""
+    table = titled_table(
+        f"{criticality.activation.name}: {criticality.kind}, C_W {criticality.C_W:.10g}, C_b {criticality.C_b:.10g}"
+        if criticality.C_W is not None
+        else f"{criticality.activation.name}: {criticality.kind}",
+        "Susceptibilities at the critical C_W: of a change of one input's K, and of the distance of two inputs, in one layer.",
+        ("K", "chi_parallel", "chi_perpendicular"),
+    )
+    K = (criticality.K_star or 1.0) * np.array(_ABOUT)
+    for row in zip(K, criticality.chi_parallel(K), criticality.chi_perpendicular(K), strict=True):
+        table.add_row(*(number(float(value), ".7g") for value in row))
+    return table
+
+
+def exponents_table(exponents: Exponents) -> Table:
+    """The local exponents at each depth."""
+    table = titled_table(
+        f"p_0 {exponents.p_0:.4g}, p_perp {exponents.p_perp:.4g}",
+        "K falls as depth^(-p_0), the product of chi_perpendicular as depth^(-p_perp), measured between half the depth and the depth."
+        + ("" if exponents.settled else " They have not settled: it falls by no power of depth."),
+        ("depth", "p_0", "p_perp"),
+    )
+    for depth, *slopes in zip(exponents.depths, exponents.slopes_0, exponents.slopes_perp, strict=True):
+        table.add_row(str(depth), *(f"{slope + 0.0:.4f}" for slope in slopes))
+    return table
+
+
+def of_many(count: int, what: str, most: int = MOST_ROWS) -> str:
+    """A sentence for the caption of a table that shows some rows only."""
+    return f" {most} of {count} {what}." if count > most else ""
+
+
 def titled_table(title: str, caption: str, headings: tuple[str, ...]) -> Table:
     """An empty table with a line above that says what it is of, and a caption that says what its numbers are."""
     table = Table(
-        title=title,
+        title=escape(title),
         title_justify="left",
         title_style="",
         caption_justify="left",
@@ -146,7 +212,7 @@ def titled_table(title: str, caption: str, headings: tuple[str, ...]) -> Table:
     return table
 
 
-def _title(of: Flow | Ensemble) -> str:
+def _title(of: Flow | Ensemble | OutputNTK) -> str:
     X2 = getattr(of, "X2", None)
     return network(of.mlp, len(of.X), None if X2 is None else len(X2))
 
@@ -172,49 +238,9 @@ def _vanishes(values: np.ndarray) -> bool:
     return not np.any(np.nan_to_num(values))
 
 
-def _measured(values: np.ndarray, errors: np.ndarray, at: tuple[int, ...], scale: float = 0.0) -> str:
-    """A component with two digits of its error in brackets: 0.8495(47) is 0.8495 ± 0.0047, 0.85(?) has an error that is not known.
-
-    Of numbers of size `scale`, by default the component's own, errors below 1e-6 are left out, with the digits that they leave.
-    """
-    value, error = float(values[at]), float(errors[at])
-    least = 1e-6 * max(scale, abs(value))
-    if math.isinf(error):
-        return f"{value:.2g}(?)"
-    if not error > least:
-        return f"{value:#.5g}" if abs(value) > least else "0"
-    # An error of 0.0996 would be 100 in units of 0.001.
-    unit = math.floor(math.log10(error / 0.995)) - 1
-    return _bracketed(value, error, unit, math.floor(math.log10(max(abs(value), error))))
-
-
-def uncertain(value: float, error: float) -> str:
-    """A number to its uncertain digit, whose error stands in brackets: 28.7(9) is 28.7 ± 0.9, 260(80) is 260 ± 80; five digits at most."""
-    if math.isnan(value):
-        return "-"
-    if not error > 1e-5 * abs(value):
-        return f"{value:#.5g}" if value else "0"
-    if error > 10 * abs(value):
-        return f"{value:.1g} ± {error:.1g}"
-    magnitude = math.floor(math.log10(abs(value)))
-    # An error of 0.96 would be 10 in units of 0.1.
-    return _bracketed(value, error, min(math.floor(math.log10(error / 0.95)), magnitude), magnitude)
-
-
-def _bracketed(value: float, error: float, unit: int, magnitude: int) -> str:
-    """Both to the digit of 10^unit, the error in brackets, and a power of ten behind them where 10^magnitude is small or large."""
-    exponent = 0 if -3 <= magnitude < 5 else magnitude
-    value, error, unit = value / 10.0**exponent, error / 10.0**exponent, unit - exponent
-    digits = f"{round(value, -unit):.{max(0, -unit)}f}({error * 10 ** max(0, -unit):.0f})"
-    if unit > 0:
-        digits = f"{round(value, -unit):.0f}({round(error, -unit):.0f})"
-    return digits + (f"e{exponent:+03d}" if exponent else "")
-
-
-def _number(value: float, form: str) -> str:
-    if math.isinf(value):
-        return "?"
-    return "-" if math.isnan(value) else format(value, form)
+def _component(values: np.ndarray, errors: np.ndarray, at: tuple[int, ...], scale: float = 0.0) -> str:
+    """A component with its error; `scale` as of `measured`."""
+    return measured(float(values[at]), float(errors[at]), scale)
 
 
 def _z_score(value: float) -> str:

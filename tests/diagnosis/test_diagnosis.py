@@ -122,10 +122,11 @@ def test_many_inputs_are_sampled_by_the_seed():
         (ntkflow.MLP((3, 1), "relu", 0.0, 2.0), np.eye(3), True, "alive"),
         (ntkflow.MLP((3, 1, 1), "tanh", 0.0, 1.0), np.eye(3), True, "alive"),
         (ntkflow.MLP((3, 64, 64, 1), "relu", 0.0, 2.0), np.zeros((3, 3)), False, "vanishing"),
+        (ntkflow.MLP((3, 64, 64, 1), "relu", 0.0, 2.0), np.zeros((1, 3)), False, "vanishing"),
         (ntkflow.MLP((3, *[64] * 600, 1), "relu", 0.0, 20.0), np.eye(3), False, "exploding"),
         (ntkflow.MLP((3, *[64] * 3, 1), "exp", 0.0, 20.0), np.eye(3), False, "exploding"),
     ],
-    ids=["one input", "one input, dead", "equal inputs", "no rates", "depth 1", "width 1", "zero", "overflow", "exp"],
+    ids=["one input", "one input, dead", "equal inputs", "no rates", "depth 1", "width 1", "zero", "one input, zero", "overflow", "exp"],
 )  # fmt: skip
 def test_strange_networks(mlp, X, trainable, cause, tmp_path):
     found = ntkflow.diagnose(mlp, X)
@@ -133,6 +134,35 @@ def test_strange_networks(mlp, X, trainable, cause, tmp_path):
     assert "nan" not in found.report() and "inf" not in found.words
     found.plot(tmp_path / "picture.png")
     found.to_xarray().to_netcdf(tmp_path / "numbers.nc")
+
+
+@pytest.mark.parametrize(
+    ("activation", "C_b", "words"),
+    [
+        ("relu", 0.0, "C_b = 0 its G is 0 in every layer: 1 - rho is of the other inputs"),
+        ("sigmoid", 0.0, "C_b = 0 its G is 0 in layer 1: "),
+        ("tanh", [0.0, 0.0, 0.1], "C_b = 0 its G is 0 in layers 1 to 2: "),
+        ("tanh", 0.1, "; biases alone reach the network"),
+    ],
+)
+def test_inputs_of_zeros_are_named(activation, C_b, words, rng, tmp_path):
+    mlp, X = ntkflow.MLP((3, 16, 16, 1), activation, C_b, 1.5), rng.normal(size=(4, 3))
+    X[2] = 0.0
+    found, without = ntkflow.diagnose(mlp, X), ntkflow.diagnose(mlp, np.delete(X, 2, axis=0))
+    assert f"Note: input 2 is zero in every entry{words}" in " ".join(found.report().split())
+    assert "zero in every entry" not in without.report() and "nan" not in found.report()
+    if C_b == 0.0:
+        # In layer 1, of the others alone.
+        assert np.isclose(found.measurements.apart[0], without.measurements.apart[0], rtol=1e-12)
+    found.plot(tmp_path / "picture.png")
+    found.to_xarray().to_netcdf(tmp_path / "numbers.nc")
+
+
+def test_many_inputs_of_zeros_are_counted(rng):
+    X = rng.normal(size=(30, 3))
+    X[::3] = 0.0
+    report = " ".join(ntkflow.diagnose(ntkflow.MLP((3, 8, 1), "relu", 0.0, 2.0), X).report().split())
+    assert "Note: 10 of 30 inputs are zero in every entry: rows 0, 3, 6, 9, 12, …, 27; with C_b = 0" in report
 
 
 def test_scale_of_inputs_is_named():

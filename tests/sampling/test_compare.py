@@ -52,7 +52,7 @@ def test_one_sample_one_layer_width_one():
 
 def test_errors_in_theory_are_seen(ensemble):
     wrong = dict(planted.errors())
-    for label in ("variance.A: omega.with_omega", "means.H: h.lambda_b", "variance.Omega: CH_34 * e.ssdd"):
+    for label in ("variance.A: omega.with_omega", "means.H: h.lambda_b", "omega.Omega: CH_34 * e.ssdd"):
         with wrong[label]:
             found = ntkflow.compare(ntkflow.flow(MLP, X), ensemble)
         assert not found.agrees and "differ" in found.words

@@ -20,6 +20,7 @@ from ..network import as_mlp
 from ..version import __version__
 from .measurements import Measurements, measure
 from .report import report
+from .silent_inputs import about_silent
 from .verdict import Verdict, judge
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Diagnosis:
         mlp: the network.
         inputs: how many inputs were given.
         measurements: the numbers.
-        notes: what reading the network's weights warned of, such as that it is trained.
+        notes: what reading the network's weights warned of, such as that it is trained; and which inputs are all zeros.
     """
 
     mlp: MLP
@@ -138,4 +139,4 @@ def diagnose(network: Any, X, seed: int = 0, optimizer: Any = None) -> Diagnosis
         warn(note)
     X = checked_inputs(mlp, X)
     seed = whole_number(seed, "seed", 0, 2**63 - 1, DataError)
-    return Diagnosis(mlp, len(X), measure(mlp, X, seed), notes)
+    return Diagnosis(mlp, len(X), measure(mlp, X, seed), (*notes, *about_silent(mlp, X)))

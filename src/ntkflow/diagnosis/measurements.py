@@ -31,7 +31,8 @@ class Measurements:
     Attributes:
         metric, metric_least, metric_most: G_αα, its mean and range over samples.
         correlation: mean of G_αβ / √(G_αα G_ββ) over pairs of different inputs.
-        apart, apart_least: mean and least of 1 - that, which rounding does not spoil next to 0.
+        apart, apart_least: mean and least of 1 - that, which rounding does not spoil next to 0. Pairs with an input of G = 0 are
+            left out.
         chi_parallel, chi_perpendicular: χ_∥ and χ_⊥ of the step from layer ℓ to ℓ + 1 at the mean G_αα; NaN at L.
         weight_share, bias_share: shares of the layer's weights and biases in the mean diagonal of the output's NTK.
         eigenvalues: of the output's infinite-width NTK, ascending, (N,).
@@ -125,14 +126,13 @@ def _first_layers(mlp: MLP, depth: int) -> MLP:
 
 def _signal(mlp: MLP, layers: list[LayerStatistics]) -> dict:
     metrics = np.array([np.diag(layer.G) for layer in layers])
-    apart = np.array([_apart(layer.G) for layer in layers])
+    apart = [_apart(layer.G) for layer in layers]
     chi = np.full((2, len(layers)), np.nan)
     for ell, (K, sigma) in enumerate(zip(metrics.mean(axis=1), mlp.activation, strict=False)):
         with contextlib.suppress(ActivationError, DataError):
             averages = single_input(sigma, K)
             chi[:, ell] = mlp.C_W[ell + 1] * averages.g_prime, mlp.C_W[ell + 1] * averages.slope_squared
-    some = apart.shape[1] > 0
-    mean, least = (apart.mean(axis=1), apart.min(axis=1)) if some else np.full((2, len(layers)), np.nan)
+    mean, least = (np.array([of(row) if len(row) else np.nan for row in apart]) for of in (np.mean, np.min))
     return {
         "metric": metrics.mean(axis=1),
         "metric_least": metrics.min(axis=1),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..describe import network
 from ..picture import Picture, by_layer, new_picture, saved
-from .report import network_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,9 +25,7 @@ def draw(diagnosis: Diagnosis, path: str | PathLike | None) -> Picture:
     """The figure, saved to `path` if that is given; FileError if it cannot be."""
     m = diagnosis.measurements
     state = "trainable" if diagnosis.trainable else f"not trainable: {diagnosis.verdict.cause}"
-    title = f"{state}\n{network_line(diagnosis.mlp)}, N = {len(m.samples)}"
-    wrapped = "\n".join(textwrap.wrap(title, 110, replace_whitespace=False))
-    figure = new_picture(wrapped, (11, 7.5), "large")
+    figure = new_picture(f"{state}\n{network(diagnosis.mlp, len(m.samples))}", (11, 7.5))
     (signal, apart), (shares, spread) = figure.subplots(2, 2)
     _draw_signal(signal, m)
     _draw_apart(apart, m)

@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..mlp import MLP
-from ..table import uncertain
+from ..describe import evenly, network
+from ..digits import number, uncertain
 
 if TYPE_CHECKING:
     from .diagnose import Diagnosis
 
 _WIDTH = 96
 _MOST_ROWS = 7
-_MOST_WIDTHS = 4
 
 
 def report(diagnosis: Diagnosis) -> str:
     """The verdict, what to do, and a table of some layers."""
     verdict = diagnosis.verdict
     heading = "TRAINABLE" if verdict.trainable else f"NOT TRAINABLE: {verdict.cause}"
-    paragraphs = [f"{heading}   {network_line(diagnosis.mlp)}", verdict.words]
+    paragraphs = [heading, network(diagnosis.mlp), verdict.words]
     paragraphs += [f"What to do: {sentence}" for sentence in verdict.advice]
     paragraphs += verdict.remarks
     lines = [line for text in paragraphs for line in _wrapped(text)]
@@ -36,49 +35,25 @@ def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, subsequent_indent="  ")
 
 
-def network_line(mlp: MLP) -> str:
-    """The network in a line: activation, widths, C_b and C_W."""
-    names = list(dict.fromkeys(sigma.name for sigma in mlp.activation)) or ["no activation"]
-    hidden = mlp.widths[1:-1]
-    if len(hidden) > _MOST_WIDTHS and len(set(hidden)) == 1:
-        widths = f"{mlp.widths[0]}-{hidden[0]}x{len(hidden)}-{mlp.widths[-1]}"
-    elif len(hidden) > _MOST_WIDTHS:
-        widths = f"{mlp.widths[0]}-{min(hidden)}..{max(hidden)}x{len(hidden)}-{mlp.widths[-1]}"
-    else:
-        widths = "-".join(map(str, mlp.widths))
-    return f"{'/'.join(names)} {widths}, C_W {span(mlp.C_W)}, C_b {span(mlp.C_b)}"
-
-
-def span(values: tuple[float, ...], between: str = "..") -> str:
-    """The least and the largest, or what they all are."""
-    low, high = min(values), max(values)
-    return f"{low:.3g}" if low == high else f"{low:.3g}{between}{high:.3g}"
-
-
 def _table(diagnosis: Diagnosis) -> list[str]:
     m = diagnosis.measurements
     header = ("layer", "G", "1-rho", "chi_par", "chi_perp", "NTK share %", "of biases %", "sd over seeds %")
     rows: list[tuple[str, ...]] = [header]
-    for ell in shown_layers(len(m.metric)):
+    for ell in evenly(len(m.metric), _MOST_ROWS):
         rows.append(
             (
                 str(ell + 1),
-                _number(m.metric[ell], ".3g"),
-                _number(m.apart[ell], ".2g"),
-                _number(m.chi_parallel[ell], ".4g"),
-                _number(m.chi_perpendicular[ell], ".4g"),
-                _number(100 * m.weight_share[ell], ".2g"),
-                _number(100 * m.bias_share[ell], ".2g"),
+                number(m.metric[ell], ".3g"),
+                number(m.apart[ell], ".2g"),
+                number(m.chi_parallel[ell], ".4g"),
+                number(m.chi_perpendicular[ell], ".4g"),
+                number(100 * m.weight_share[ell], ".2g"),
+                number(100 * m.bias_share[ell], ".2g"),
                 uncertain(100 * m.ntk_std[ell], 100 * m.ntk_std_truncation[ell]),
             )
         )
     sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.rjust(size) for cell, size in zip(row, sizes, strict=True)) for row in rows]
-
-
-def shown_layers(depth: int) -> list[int]:
-    """Some layers, evenly spread, the first and the last among them; from 0."""
-    return sorted(set(np.linspace(0, depth - 1, min(depth, _MOST_ROWS)).round().astype(int).tolist()))
 
 
 def _eigenvalue_lines(diagnosis: Diagnosis) -> list[str]:
@@ -90,7 +65,7 @@ def _eigenvalue_lines(diagnosis: Diagnosis) -> list[str]:
     line = (
         f"Mean NTK of the output on {_inputs(N)}: eigenvalues {_scientific(least, largest)} to {largest:.3g}"
     )
-    lines = [f"{line}; contrast {_number(m.contrast, '.2g')}."]
+    lines = [f"{line}; contrast {number(m.contrast, '.2g')}."]
     if np.any(np.isfinite(m.eigenvalue_std)) and N > 1:
         parts = []
         for name, value, shift, spread in zip(
@@ -122,7 +97,3 @@ def _sample_line(diagnosis: Diagnosis) -> str:
 
 def _inputs(count: int) -> str:
     return "one input" if count == 1 else f"{count} inputs"
-
-
-def _number(value: float, form: str) -> str:
-    return "-" if np.isnan(value) else format(value + 0.0, form)

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..describe import span
 from ..errors import NtkflowError
 from ..mlp import MLP
 from ..tuning import Criticality, critical
 from .measurements import LARGE_SPREAD, Measurements
-from .report import span
 
 # Of 53 networks of three depths and four activations, trained on digits at the best of eight learning rates.
 _DEAD_CONTRAST = 4e-4  # below it none passed 26 %
@@ -69,7 +69,7 @@ def _cause(m: Measurements) -> str:
     if m.ntk_std_leading[-1] > _TOO_NARROW:
         return "too narrow"
     if np.isnan(m.contrast):
-        dead = _chi_product(m) < _DEAD_PRODUCT
+        dead = _chi_product(m) < _DEAD_PRODUCT or m.metric[-1] == 0
         return ("vanishing" if m.metric[-1] < _DEAD_PRODUCT else "merging") if dead else "alive"
     if m.contrast < _DEAD_CONTRAST:
         return "merging" if _apart_below_output(m) < _MERGED else "vanishing"

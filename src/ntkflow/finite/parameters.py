@@ -24,6 +24,14 @@ class LayerParameters(NamedTuple):
     W: jax.Array | np.ndarray
     b: jax.Array | np.ndarray
 
+    def __repr__(self) -> str:
+        return f"LayerParameters(W {_array(self.W)}, b {_array(self.b)})"
+
+
+def _array(value) -> str:
+    """Shape and type of an array; what else JAX may put into its place as it is."""
+    return f"{value.shape} {value.dtype}" if hasattr(value, "dtype") else repr(value)
+
 
 Parameters = tuple[LayerParameters, ...]
 _FEWEST = 2**12  # normal numbers, drawn in no time

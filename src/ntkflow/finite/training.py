@@ -6,36 +6,61 @@ import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import describe
+from ..describe import InNotebooks
 from ..errors import DataError
 from ..mlp import MLP
+from ..progress import Report, shows_progress
 from .descent import Loss, checked_eta, checked_function, stepped
 from .learning_rates import LearningRates, checked_rates
 from .parameters import Parameters, checked, in_their_precision, inputs, whole_number
 from .preactivations import preactivations
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 Metric = Callable[[jax.Array, jax.Array], jax.Array]
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
-class History:
-    """What was recorded: the number of steps done, and the loss and each metric on all of X at that moment."""
+class History(InNotebooks):
+    """What was recorded: the number of steps done, and the loss and each metric on all of X, `samples` of them, at that moment."""
 
+    mlp: MLP
+    samples: int
     step: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
     metrics: dict[str, list[float]] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        measures = {"loss": self.loss, **self.metrics}
+        changes = [
+            f"{name} {values[0]:.5g} → {values[-1]:.5g}" for name, values in measures.items() if values
+        ]
+        return (
+            f"History of {self.step[-1] if self.step else 0} steps of {describe.mlp_call(self.mlp)}\n"
+            f"{describe.counted(self.samples, 'sample')}; {describe.counted(len(self.step), 'record')}: {', '.join(changes) or 'none'}"
+        )
 
+    def table(self) -> Table:
+        """Loss and metrics at some of the steps that were recorded."""
+        from ..table import history_table
+
+        return history_table(self)
+
+
+@shows_progress
 @in_their_precision
 def train(
     mlp: MLP, params: Parameters, X, y, loss: Loss, eta: float, steps: int, *, batch_size: int | None = None,
     seed: int = 0, rates: LearningRates | None = None, record_every: int = 10,
-    metrics: dict[str, Metric] | None = None, progress: Progress | None = None,
+    metrics: dict[str, Metric] | None = None, progress: Report | None = None,
 ) -> tuple[Parameters, History]:  # fmt: skip
     """Train by θ_μ → θ_μ - η Σ_ν λ_μν dL/dθ_ν.
 
@@ -51,7 +76,7 @@ def train(
         rates: the learning-rate tensor; by default that of `mlp`, or `plain(mlp)`.
         record_every: record the loss and metrics on all of X before the first step, every so many steps, and last.
         metrics: functions m(z, y) to record beside the loss.
-        progress: called as progress(done, total, message).
+        progress: called as progress(done, total, message); by default a bar is shown, as of `flow`.
 
     Returns:
         The trained parameters and the history. Training that diverges ends early, with an infinite or NaN loss as the
@@ -74,7 +99,7 @@ def train(
     # To the device once, not at every step.
     rates, on_device = jax.tree.map(jnp.asarray, (checked_rates(mlp, rates), mlp))
     measures = {name: checked_function(m, name) for name, m in {"loss": loss, **(metrics or {})}.items()}
-    history = History(metrics={name: [] for name in metrics or {}})
+    history = History(mlp, len(X), metrics={name: [] for name in metrics or {}})
     batches = _batches(len(X), size, np.random.default_rng(seed))
     for step in range(steps + 1):
         if step % record_every == 0 or step == steps:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import ObservableError
+from ..errors import ObservableError, warn
 from .nested import Nested
 from .rules import wedges
 
@@ -124,9 +123,8 @@ def expectation(function: Callable, variables: Variables, how: Integration) -> E
         tried.append(_by_sobol(run, r))
     best, scale = min(tried, key=lambda found: _worst(*found))
     if _worst(best, scale) > _POOR:
-        warnings.warn(
-            "errors above 0.1 % are estimated for a function's expectation: it varies fast, or has kinks or jumps away from 0",
-            stacklevel=3,
+        warn(
+            "errors above 0.1 % are estimated for a function's expectation: it varies fast, or has kinks or jumps away from 0"
         )
     return best
 

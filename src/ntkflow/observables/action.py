@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .. import describe
+from ..describe import InNotebooks
 from ..errors import ComponentError, DataError
 from ..statistics import LayerStatistics
 from .entries import components
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _SINGULAR = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class QuarticAction:
+class QuarticAction(InNotebooks):
     """p(z) ∝ exp(-S), S = ½ Σ_i g^12 z_{i;1} z_{i;2} - ⅛ Σ_{i1 i2} v^(12)(34) z_{i1;1} z_{i1;2} z_{i2;3} z_{i2;4}, to order 1/n.
 
     Attributes:
@@ -23,6 +29,7 @@ class QuarticAction:
         neurons: how many neurons z holds; g depends on it.
         metric: (k, k), the infinite-width metric.
         constant: what log p(z) is at z = 0.
+        layer, samples: the layer's statistics, and on which samples z is.
     """
 
     g: np.ndarray
@@ -30,6 +37,22 @@ class QuarticAction:
     neurons: int
     metric: np.ndarray
     constant: float
+    layer: LayerStatistics
+    samples: np.ndarray
+
+    def __repr__(self) -> str:
+        layer = self.layer
+        return (
+            f"QuarticAction of {describe.counted(self.neurons, 'neuron')} in layer {layer.layer} of {layer.mlp.depth} on "
+            f"{len(self.samples)} of {len(layer.X)} samples, to order 1/n, n = {layer.fan_in}\n{describe.mlp_call(layer.mlp)}\n"
+            f"g {self.g.shape} up to {np.abs(self.g).max():.4g}, v {self.v.shape} up to {np.abs(self.v).max():.4g}"
+        )
+
+    def table(self) -> Table:
+        """Metric and couplings of some of the samples."""
+        from .report import action_table
+
+        return action_table(self)
 
     def __call__(self, z) -> np.ndarray:
         """S(z) of z (…, neurons, k)."""
@@ -82,4 +105,6 @@ def quartic_action(layer: LayerStatistics, neurons: int, samples: np.ndarray) ->
         -neurons / 2 * np.sum(raised * G1)
         + (neurons**2 * np.sum(inner * G) + 2 * neurons * np.sum(crossed * G)) / 8
     )
-    return QuarticAction(g, V_up / n, neurons, G, _gaussian_constant(G, neurons) + float(first) / n)
+    return QuarticAction(
+        g, V_up / n, neurons, G, _gaussian_constant(G, neurons) + float(first) / n, layer, samples
+    )

@@ -32,6 +32,12 @@ class Expanded:
     fan_in: int
     error: float
 
+    def __repr__(self) -> str:
+        return (
+            f"Expanded {self.value:.10g}, error {self.error:.1g}: {self.leading:.10g} at infinite width and "
+            f"{self.correction / self.fan_in:.5g} of order 1/n, n = {self.fan_in}"
+        )
+
     @property
     def value(self) -> float:
         """To order 1/n at the network's real width."""

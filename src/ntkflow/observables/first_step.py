@@ -12,26 +12,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import describe
+from ..describe import InNotebooks
+from ..digits import measured
 from ..errors import DataError, MemoryRequestError, ObservableError
 from ..finite.descent import checked_eta
 from ..finite.losses import about_mse_targets, mse
 from ..finite.parameters import key_of, whole_number
 from ..flow_result import Flow
 from ..inputs import as_array
+from ..progress import Report, shows_progress, silent
 from .joint import JointDistribution, joint, warn_of_width
 from .mse_step import mse_moments
 from .sampler import draw, metric_spread
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..statistics import LayerStatistics
 
 _AT_ONCE = 2**23  # numbers of Ĥ under way
 
 
 @dataclass(frozen=True, eq=False)
-class FirstStep:
+class FirstStep(InNotebooks):
     """Mean and standard deviation over seeds of the changes in the first step.
 
     Attributes:
@@ -39,6 +49,7 @@ class FirstStep:
         output_mean, output_std: (N, n_L), of Δz of every output on every sample.
         loss_mean_err, …: Monte-Carlo standard errors of these; 0 where the result is analytic.
         draws: how many were drawn; 0 where the result is analytic.
+        layer: the output's statistics. train: the training samples. loss, eta: the loss's name and the learning rate.
     """
 
     loss_mean: float
@@ -50,8 +61,39 @@ class FirstStep:
     output_mean_err: np.ndarray
     output_std_err: np.ndarray
     draws: int
+    layer: LayerStatistics
+    train: np.ndarray
+    loss: str
+    eta: float
+
+    def __repr__(self) -> str:
+        N, m = self.output_mean.shape
+        trained = f"{len(self.train)} of them" if len(self.train) < N else "all"
+        changes = f"{self.output_mean.min():.3g} … {self.output_mean.max():.3g}"
+        return (
+            f"FirstStep of {describe.mlp_call(self.layer.mlp)}\n{describe.samples(self.layer.X)}, {trained} trained on with "
+            f"{self.loss}, eta = {self.eta:g}; {self.how}\n"
+            f"loss: mean change {self.text(self.loss_mean, self.loss_mean_err)}, sd over seeds {self.text(self.loss_std, self.loss_std_err)}\n"
+            f"{describe.counted(m, 'output')} on {describe.counted(N, 'sample')}: mean changes {changes}, sd over seeds up to {self.output_std.max():.3g}"
+        )
+
+    @property
+    def how(self) -> str:
+        """How the averages were taken."""
+        return f"{self.draws} draws of z and Ĥ" if self.draws else "analytic"
+
+    def text(self, value: float, error: float) -> str:
+        """A number with its Monte-Carlo error in brackets, if it was drawn."""
+        return measured(value, error) if self.draws else f"{value + 0.0:.6g}"
+
+    def table(self) -> Table:
+        """Mean and standard deviation over seeds of the loss's and of each output's change; of many outputs and samples, root mean squares."""
+        from .report import first_step_table
+
+        return first_step_table(self)
 
 
+@shows_progress
 def predict_first_step(
     flow: Flow,
     loss: Callable,
@@ -61,6 +103,7 @@ def predict_first_step(
     train: Sequence[int] | None = None,
     draws: int = 10_000,
     key=0,
+    progress: Report | None = None,
 ) -> FirstStep:
     """The first step of tensorial gradient descent on all training samples at once, at the network's real width.
 
@@ -73,11 +116,13 @@ def predict_first_step(
         eta: the global learning rate η.
         train: which samples of the flow are trained on, by default all.
         key: of the draws, a JAX key or an integer seed.
+        progress: as of `flow`.
 
     Raises:
         ComponentError: `train` is out of range, or the flow does not hold the tensors on these samples.
         DataError, ParameterError, ObservableError: y, eta, draws or the loss are not of this form.
     """
+    progress = progress or silent
     last = joint(flow)
     checked_eta(eta)
     draws = whole_number(draws, "draws", 2, 2**53, DataError)
@@ -88,13 +133,16 @@ def predict_first_step(
     if y.dtype.kind == "f" and not np.all(np.isfinite(y)):
         raise DataError("y must be finite")
     if loss is mse:
+        progress(0, 1, "sums over outputs and samples")
         warn_of_width(last.layer, metric_spread(last.layer, chosen))
         return _analytic(last, y, float(eta), chosen)
     if not callable(loss):
         raise ObservableError(f"loss must be a function, not {loss!r}")
+    progress(0, draws, "setting up the draws")
     made = last.sampler()
     warn_of_width(last.layer, made.spread, made.missing)
-    return _sampled(last, loss, y, float(eta), chosen, draws, key)
+    progress(0, draws, "compiling")
+    return _sampled(last, loss, y, float(eta), chosen, draws, key, progress)
 
 
 def _analytic(last: JointDistribution, y: np.ndarray, eta: float, train: np.ndarray) -> FirstStep:
@@ -107,13 +155,13 @@ def _analytic(last: JointDistribution, y: np.ndarray, eta: float, train: np.ndar
     return FirstStep(
         -scale / len(train) * moments.loss_mean, abs(scale) / len(train) * np.sqrt(max(moments.loss_variance, 0.0)),
         -scale * moments.output_mean, abs(scale) * np.sqrt(np.maximum(moments.output_variance, 0.0)),
-        0.0, 0.0, zeros, zeros, 0,
+        0.0, 0.0, zeros, zeros, 0, layer, train, "mse", eta,
     )  # fmt: skip
 
 
 def _sampled(
-    last: JointDistribution, loss: Callable, y: np.ndarray, eta: float, train: np.ndarray, draws: int, key
-) -> FirstStep:
+    last: JointDistribution, loss: Callable, y: np.ndarray, eta: float, train: np.ndarray, draws: int, key, progress: Report
+) -> FirstStep:  # fmt: skip
     m, N = last.layer.width, len(last.layer.G)
     each = (m * N) ** 2
     if each > _AT_ONCE * 16:
@@ -134,8 +182,12 @@ def _sampled(
             loss_change = -eta * jnp.einsum("nai,nai->n", velocity[:, train], error)
             return jnp.where(jnp.isfinite(value), loss_change, jnp.nan), -eta * velocity
 
+        found = []
         try:
-            found = [tuple(map(np.asarray, changes(one))) for one in keys]
+            for one in keys:
+                found.append(tuple(map(np.asarray, changes(one))))
+                drawn = min(len(found) * batch, draws)
+                progress(drawn, draws, f"{drawn} of {draws} draws")
         except (TypeError, jax.errors.JAXTypeError) as error:
             raise ObservableError(
                 f"loss can't be differentiated by JAX: {str(error).splitlines()[0]}"
@@ -144,7 +196,10 @@ def _sampled(
     if not (np.all(np.isfinite(loss_change)) and np.all(np.isfinite(output_change))):
         raise ObservableError("the loss or its gradient is not finite on some draws")
     (a, da, b, db), (c, dc, d, dd) = (_mean_and_std(x) for x in (loss_change, output_change))
-    return FirstStep(float(a), float(b), c, d, float(da), float(db), dc, dd, draws)
+    name = getattr(loss, "__name__", type(loss).__name__)
+    return FirstStep(
+        float(a), float(b), c, d, float(da), float(db), dc, dd, draws, last.layer, train, name, eta
+    )
 
 
 def _mean_and_std(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

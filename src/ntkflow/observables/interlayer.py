@@ -25,6 +25,7 @@ from ..errors import ComponentError
 from ..finite.parameters import as_int, layer_number
 from ..flow_result import Flow
 from ..gaussian.functions import TOLERANCE, Estimate, Integration, Variables, expectation
+from ..progress import shows_bar
 from ..statistics import LayerStatistics
 from . import cumulants
 from .entries import NTK, At, Z, ntk_at, preactivations_at
@@ -45,6 +46,12 @@ class Interlayer:
     fluctuation: float
     below: float
     error: float
+
+    def __repr__(self) -> str:
+        return (
+            f"Interlayer {self.value:.10g}, error {self.error:.1g}: leading {self.leading:.10g}, fluctuation {self.fluctuation:.5g}, "
+            f"below {self.below:.5g}"
+        )
 
     @property
     def value(self) -> float:
@@ -67,6 +74,7 @@ def matchings(weights: Sequence[tuple[int, int]]) -> Counter:
     return found
 
 
+@shows_bar("compiling and integrating")
 def interlayer(
     flow: Flow, layer: int, O: Callable, at: At, weights: Sequence[tuple[int, int]] = (), Q: Callable | None = None,
     below: At = (), ntk: Sequence = (), tolerance: float = TOLERANCE,

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
-from ..errors import ComponentError, DataError
+from .. import describe
+from ..describe import InNotebooks
+from ..errors import ComponentError, DataError, warn
 from ..finite.parameters import key_of, layer_number, whole_number
 from ..flow_result import Flow
 from ..gaussian.functions import TOLERANCE, Integration
 from ..memory import check_memory
+from ..progress import shows_bar
 from ..statistics import LayerStatistics
 from . import cumulants, expansion, intralayer
 from .action import QuarticAction, quartic_action
@@ -22,6 +25,9 @@ from .entries import NTK, ZZ, At, Z, checked_entry, ntk_at, preactivations_at
 from .expansion import Expanded
 from .functions import checked_function
 from .sampler import Sampler, draw, sampler
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _WIDE = 0.7
 _MISSING = 1e-2
@@ -55,6 +61,9 @@ class Validity:
     spread: float
     missing: float
 
+    def __repr__(self) -> str:
+        return f"Validity: {self.words}"
+
     @property
     def words(self) -> str:
         """One sentence."""
@@ -68,7 +77,7 @@ class Validity:
 
 
 @dataclass(frozen=True, eq=False)
-class JointDistribution:
+class JointDistribution(InNotebooks):
     """p(z, Ĥ | D) of one layer to order 1/n; in layer 1 a Gaussian and a constant, PDLT (8.21), (8.23).
 
     Functions are JAX functions of the preactivations that `at` lists, z[k] = z_{i_k;α_k}: pairs (neuron, sample), or samples alone
@@ -78,6 +87,29 @@ class JointDistribution:
 
     layer: LayerStatistics
     kinks: tuple[float, ...]
+
+    def __repr__(self) -> str:
+        layer, sets = self.layer, self.layer.sets
+        held = "means alone, no cumulants"
+        if sets is not None:
+            held = (
+                "all cumulants" if sets.size == len(layer.X) else f"cumulants on {len(sets)} sets of samples"
+            )
+        return (
+            f"JointDistribution of preactivations and NTK in layer {layer.layer} of {layer.mlp.depth}, to order 1/n, n = {layer.fan_in}\n"
+            f"{describe.mlp_call(layer.mlp)}\n{describe.samples(layer.X)}, {describe.counted(layer.width, 'neuron')}; {held}\n"
+            f"functions may have kinks at {', '.join(f'{kink:g}' for kink in self.kinks)}"
+        )
+
+    def table(self) -> Table:
+        """Of one neuron, for some of the samples: mean square and kurtosis of z, mean, sd and correlation with z² of the NTK.
+
+        Raises:
+            ComponentError: the flow holds means alone.
+        """
+        from .report import joint_table
+
+        return joint_table(self)
 
     def cumulant(self, *entries: Z | NTK) -> float:
         """The connected expectation of some z_{i;α} and Ĥ_{i1i2;α1α2}, in any order.
@@ -125,6 +157,7 @@ class JointDistribution:
             raise ComponentError("a covariance is one of ZZ's and NTK's; that of two z's is cumulant(z1, z2)")
         return checked_entry(self.layer, entry)
 
+    @shows_bar("compiling and integrating")
     def expect(self, f: Callable, at: At, ntk: Sequence = (), tolerance: float = TOLERANCE) -> Expanded:
         """E[f(z)], or E[f(z, Ĥ)], to order 1/n.
 
@@ -145,6 +178,7 @@ class JointDistribution:
             return expansion.expect_z(self.layer, checked_function(f, d), z, how)
         return expansion.expect_joint(self.layer, checked_function(f, d, K), z, elements, how)
 
+    @shows_bar("compiling and integrating")
     def expect_with_ntk(
         self, f: Callable, at: At, ntk: tuple[int, int, int, int], tolerance: float = TOLERANCE
     ) -> Expanded:
@@ -156,6 +190,7 @@ class JointDistribution:
         n = self.layer.fan_in
         return Expanded(0.0, float(found[0, 0]), n, float(found[1, 0]) / n)
 
+    @shows_bar("compiling and integrating")
     def covariance_of(
         self, f: Callable, f_at: At, g: Callable, g_at: At, tolerance: float = TOLERANCE
     ) -> Expanded:
@@ -169,6 +204,7 @@ class JointDistribution:
         """The log-density of z of some neurons on some samples, by default all: a quartic action, PDLT (4.80)-(4.82)."""
         return quartic_action(self.layer, self._neurons(neurons), self.samples(samples))
 
+    @shows_bar("compiling and drawing")
     def sample(
         self, key, neurons: int, draws: int, samples: Sequence[int] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -238,8 +274,7 @@ def warn_of_width(layer: LayerStatistics, spread: float, missing: float = 0.0) -
             if missing > _MISSING
             else []
         )
-        warnings.warn(
+        warn(
             f"layer {layer.layer}: 1/n is too large for the truncated expansion ({', '.join(signs)}): take the numbers for a rough guide,"
-            " or a wider network",
-            stacklevel=3,
+            " or a wider network"
         )

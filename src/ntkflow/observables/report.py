@@ -1,4 +1,4 @@
-"""What `ntkflow observe` and `ntkflow first-step` print."""
+"""Observables as tables: what `ntkflow observe` and `ntkflow first-step` print, and what notebooks show."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from ..describe import network
+from ..describe import counted, evenly, network
+from ..digits import number
 from ..flow_result import Flow
-from ..table import titled_table
+from ..table import MOST_ROWS, of_many, titled_table
+from .action import QuarticAction
 from .expansion import Expanded
 from .expressions import parse
 from .first_step import FirstStep
-from .joint import joint
+from .joint import JointDistribution, joint
 
 _PAGE = 24  # rows
 
@@ -73,22 +75,61 @@ def observe(flow: Flow, layer: int, f: str, g: str | None = None, neurons: str =
     return table
 
 
-def first_step_table(found: FirstStep, flow: Flow) -> Table:
+def first_step_table(found: FirstStep) -> Table:
     """The loss's and each output's change as a table; of more outputs and samples than fit on a page, root mean squares."""
-    outputs = np.stack([found.output_mean, found.output_std, found.output_mean_err, found.output_std_err])
+    outputs = np.stack([found.output_mean, found.output_mean_err, found.output_std, found.output_std_err])
     rows, words = _outputs_on_a_page(outputs)
-    rows = [
-        ("loss", np.array([found.loss_mean, found.loss_std, found.loss_mean_err, found.loss_std_err])),
-        *rows,
-    ]
+    loss = np.array([found.loss_mean, found.loss_mean_err, found.loss_std, found.loss_std_err])
+    errors = ", standard errors of the last digits in brackets" if found.draws else ""
     table = titled_table(
-        network(flow.mlp, len(flow.X)),
-        f"Changes in the first step of gradient descent.{words}",
-        ("change of", "mean", "sd over seeds", *(["Monte-Carlo errors"] if found.draws else [])),
+        network(found.layer.mlp, len(found.layer.X)),
+        f"Changes in the first step with {found.loss}, eta = {found.eta:g}, on {counted(len(found.train), 'training sample')}: mean and standard deviation "
+        f"over seeds, {found.how}{errors}.{words}",
+        ("change of", "mean", "sd over seeds"),
     )
-    for what, (mean, std, *errors) in rows:
-        cells = [", ".join(f"{error:.1g}" for error in errors)] if found.draws else []
-        table.add_row(what, f"{mean:.6g}", f"{std:.4g}", *cells)
+    for what, (mean, mean_err, std, std_err) in [("loss", loss), *rows]:
+        table.add_row(what, found.text(mean, mean_err), found.text(std, std_err))
+    return table
+
+
+def joint_table(p: JointDistribution) -> Table:
+    """Of one neuron, for some of the samples: moments of z and of the NTK."""
+    layer, n, N = p.layer, p.layer.fan_in, len(p.layer.X)
+    # Asked first: what means alone lack.
+    V = layer.on_pairs("V", "aaaa", diagonal=True)
+    G = np.diag(layer.G)
+    kurtosis = np.divide(3 * V, n * G**2, out=np.zeros_like(V), where=G != 0)
+    H = np.diag(layer.ntk_mean())
+    columns = (
+        G + np.diag(layer.G1) / n,
+        kurtosis,
+        H,
+        np.diag(layer.ntk_std(order=1)),
+        np.diag(layer.ntk_preactivation_correlation()),
+    )
+    table = titled_table(
+        network(layer.mlp, N),
+        f"Layer {layer.layer}, one neuron, to order 1/n: z its preactivation, Ĥ its NTK with itself on the same sample; excess kurtosis of z, sd over "
+        f"seeds of Ĥ.{of_many(N, 'samples')}",
+        ("sample", "mean z²", "kurtosis", "mean Ĥ", "sd of Ĥ", "Corr(z², Ĥ)"),
+    )
+    for a in evenly(N, MOST_ROWS):
+        table.add_row(str(a), *(number(float(column[a]), ".4g") for column in columns))
+    return table
+
+
+def action_table(action: QuarticAction) -> Table:
+    """Metric and couplings of some of the samples."""
+    k = len(action.samples)
+    table = titled_table(
+        network(action.layer.mlp, len(action.layer.X)),
+        f"The action of {counted(action.neurons, 'neuron')} in layer {action.layer.layer}: of each sample the metric at infinite width, the quadratic coupling "
+        f"and the quartic one, their diagonal components.{of_many(k, 'samples')}",
+        ("sample", "metric", "g", "v"),
+    )
+    for place in evenly(k, MOST_ROWS):
+        values = action.metric[place, place], action.g[place, place], action.v[(place,) * 4]
+        table.add_row(str(action.samples[place]), *(number(float(value)) for value in values))
     return table
 
 

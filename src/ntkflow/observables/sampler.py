@@ -113,7 +113,7 @@ def draw(arrays: tuple, key: jax.Array, neurons: int, draws: int) -> tuple[jax.A
     products = xi[:, i, :, None] * xi[:, j, None] - same * jnp.eye(r)
     Q = (jax.random.normal(keys[2], (draws, len(i), own.shape[1])) @ own.T).reshape(draws, -1, k, k)
     Q = jnp.where(same, (Q + Q.swapaxes(2, 3)) / jnp.sqrt(2.0), Q)
-    pairs = Q + (products.reshape(draws, -1, r * r) @ K.reshape(k * k, r * r).T).reshape(Q.shape)
+    pairs = Q + (products.reshape(draws, len(i), r * r) @ K.reshape(k * k, r * r).T).reshape(Q.shape)
     pairs += same * (H + Omega)[:, None]
     # The pairs below the diagonal are those above it with their samples exchanged.
     turned = jnp.where(

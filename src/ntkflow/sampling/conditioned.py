@@ -13,38 +13,75 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import describe
+from ..describe import InNotebooks
+from ..digits import measured, number
 from ..errors import DataError
 from ..finite.parameters import whole_number
 from ..finite.preactivations import slopes
 from ..inputs import checked_inputs
 from ..mlp import MLP
 from ..network import as_mlp
+from ..progress import Report, shows_progress, silent
 from .draws import draw_key
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # Of the diagonal, added where a metric is factorised, for dependent samples have a singular one: the networks are those whose
 # preactivations have independent noise of this variance.
 _JITTER = {"float64": 1e-13, "float32": 1e-6}
 _AT_ONCE = 2**20  # numbers in the largest array under way
+_REPORTS = 200
 
 
-@dataclass(frozen=True)
-class OutputNTK:
-    """Ĥ_{ii;αβ} of one output neuron over `draws` networks; all (N, N)."""
+@dataclass(frozen=True, eq=False)
+class OutputNTK(InNotebooks):
+    """Ĥ_{ii;αβ} of one output neuron over `draws` networks of `seed`; arrays are (N, N)."""
 
     mean: np.ndarray
     mean_err: np.ndarray
     variance: np.ndarray
     variance_err: np.ndarray
     draws: int
+    seed: int
+    mlp: MLP
+    X: np.ndarray
+
+    def __repr__(self) -> str:
+        mean, mean_err, std, std_err = (float(x.mean()) for x in self.diagonal())
+        percent = f" ({number(100 * std / mean, '.3g')} %)" if mean > 0 else ""
+        return (
+            f"OutputNTK of {self.draws} networks, seed {self.seed}, of {describe.mlp_call(self.mlp)}\n{describe.samples(self.X)}\n"
+            f"mean {measured(mean, mean_err)}, sd over seeds {measured(std, std_err)}{percent}: of one output neuron and sample, averages "
+            f"over samples\nmean, variance {self.mean.shape}, each with its standard error"
+        )
+
+    def table(self) -> Table:
+        """Mean and standard deviation over seeds of one neuron's NTK, for some of the samples."""
+        from ..table import output_ntk_table
+
+        return output_ntk_table(self)
+
+    def diagonal(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Of Ĥ_{ii;αα} the mean, its standard error, the standard deviation, its standard error: (N,)."""
+        mean, mean_err, variance, variance_err = map(
+            np.diag, (self.mean, self.mean_err, self.variance, self.variance_err)
+        )
+        std = np.sqrt(np.maximum(variance, 0.0))
+        return mean, mean_err, std, np.divide(variance_err, 2 * std, out=np.zeros_like(std), where=std > 0)
 
 
-def output_ntk(network: Any, X, draws: int = 10_000, seed: int = 0, dtype: str = "float64") -> OutputNTK:
+@shows_progress
+def output_ntk(
+    network: Any, X, draws: int = 10_000, seed: int = 0, dtype: str = "float64", *, progress: Report | None = None
+) -> OutputNTK:  # fmt: skip
     """Mean and variance over networks of an output neuron's NTK, with standard errors, at the rate of 10⁴ networks a second.
 
     Networks are not those of `ensemble`: their weights are never made. The same seed gives the same result.
@@ -54,6 +91,7 @@ def output_ntk(network: Any, X, draws: int = 10_000, seed: int = 0, dtype: str =
         X: (N, n_0) finite inputs.
         draws: networks, at least 2.
         dtype: "float64" or "float32". Equal samples come out equal up to 3e-7 and 1e-3.
+        progress: as of `flow`.
 
     Raises:
         DataError: an argument is out of range.
@@ -67,10 +105,18 @@ def output_ntk(network: Any, X, draws: int = 10_000, seed: int = 0, dtype: str =
     # Fixed by the job alone: which numbers a network gets depends on it.
     batch = max(1, min(256, _AT_ONCE // (len(X) * max(mlp.widths[1:]))))
     with jax.enable_x64(True):
-        reference = (
-            np.asarray(_moments(mlp, dtype, batch, X, np.zeros((len(X),) * 2), seed, batch)[0]) / batch
-        )
-        sums = [np.asarray(s) / draws for s in _moments(mlp, dtype, batch, X, reference, seed, draws)]
+        nothing = np.zeros((len(X),) * 2)
+        one_batch = _moments(mlp, dtype, batch, X, nothing, seed, batch, 0, 1, [nothing] * 4)
+        reference, sums = np.asarray(one_batch[0]) / batch, [nothing] * 4
+        batches = -(-draws // batch)
+        for done in range(0, batches, step := -(-batches // _REPORTS)):
+            sums = _moments(
+                mlp, dtype, batch, X, reference, seed, draws, done, min(done + step, batches), sums
+            )
+            drawn = min((done + step) * batch, draws)
+            jax.block_until_ready(sums)
+            (progress or silent)(drawn, draws, f"{drawn} of {draws} networks")
+    sums = [np.asarray(s) / draws for s in sums]
     mean, second, third, fourth = sums
     variance = second - mean**2
     central = fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4
@@ -79,13 +125,13 @@ def output_ntk(network: Any, X, draws: int = 10_000, seed: int = 0, dtype: str =
         np.sqrt(np.maximum(variance, 0.0) / (draws - 1)),
         variance * draws / (draws - 1),
         np.sqrt(np.maximum(central - variance**2, 0.0) / (draws - 1)),
-        draws,
-    )
+        draws, seed, mlp, X,
+    )  # fmt: skip
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def _moments(mlp: MLP, dtype: str, batch: int, X, reference, seed, draws):
-    """Sums over draws of the first four powers of Ĥ less the reference."""
+def _moments(mlp: MLP, dtype: str, batch: int, X, reference, seed, draws, first, last, sums):
+    """Sums over draws of the first four powers of Ĥ less the reference: `sums`, and what the batches from `first` to `last` add."""
     X = jnp.asarray(X, dtype)
 
     def add(i, sums):
@@ -94,7 +140,7 @@ def _moments(mlp: MLP, dtype: str, batch: int, X, reference, seed, draws):
         counted = (i * batch + jnp.arange(batch) < draws)[:, None, None]
         return [s + jnp.sum(jnp.where(counted, H**k, 0.0), axis=0) for k, s in enumerate(sums, start=1)]
 
-    return jax.lax.fori_loop(0, -(-draws // batch), add, [jnp.zeros(reference.shape)] * 4)
+    return jax.lax.fori_loop(first, last, add, sums)
 
 
 def _one_network(mlp: MLP, X: jax.Array, key: jax.Array) -> jax.Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -88,6 +88,15 @@ class Ensemble(Layered[LayerEstimates]):
         from ..plot import plot_ensemble
 
         return plot_ensemble(self, path)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The whole specification, draws, seed and estimators."""
+        return super().attributes | {
+            "draws": self.draws,
+            "seed": self.seed,
+            "estimators": self.estimators,
+        }
 
     @classmethod
     def load(cls, path, activation=None) -> Ensemble:

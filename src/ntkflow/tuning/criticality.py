@@ -7,21 +7,25 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..activations import Activation
 from ..activations import activation as activation_of
+from ..describe import InNotebooks
 from ..errors import ActivationError
 from .critical_point import CriticalPoint, Kind, Side, critical_point, straight_point
 from .exponents import Exponents, constant_exponents, measured_exponents
 from .line_rule import line_rule
 from .single_input import averages_of, single_input
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Criticality:
+class Criticality(InNotebooks):
     """What `critical` returns: where χ_∥ = χ_⊥ = 1 at a fixed point of K' = C_b + C_W g(K), PDLT chapter 5.
 
     Attributes:
@@ -120,6 +124,12 @@ class Criticality:
             "" if self.point.basin == np.inf else f" from below K = {self.point.basin:.3g}, not from above"
         )
         return f"{name} is critical at K* = 0: with C_W = {self.C_W:.10g} and C_b = 0 K falls to 0{start}. {self._fall()}"
+
+    def table(self) -> Table:
+        """Susceptibilities about K*; ActivationError for "none"."""
+        from ..table import criticality_table
+
+        return criticality_table(self)
 
     def _fall(self) -> str:
         exponents = self.exponents

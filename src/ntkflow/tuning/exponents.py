@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..describe import InNotebooks
 from .single_input import SingleInput
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _DOUBLINGS = 11
 _SETTLED = 0.01  # relatively
 
 
 @dataclass(frozen=True, eq=False)
-class Exponents:
+class Exponents(InNotebooks):
     """Exponents of K and of Π χ_⊥, PDLT chapter 5.
 
     Attributes:
@@ -30,6 +35,16 @@ class Exponents:
     p_0: float
     p_perp: float
     settled: bool
+
+    def __repr__(self) -> str:
+        state = "settled" if self.settled else "not settled: those of the last doubling"
+        return f"Exponents p_0 {self.p_0:.4g}, p_perp {self.p_perp:.4g}, {state}\nmeasured at depths {self.depths[0]} … {self.depths[-1]}"
+
+    def table(self) -> Table:
+        """How the exponents drift with depth."""
+        from ..table import exponents_table
+
+        return exponents_table(self)
 
 
 def constant_exponents() -> Exponents:
