@@ -111,7 +111,7 @@ def test_damaged_flows(tmp_path):
     }
     for name, one in damaged.items():
         one.to_netcdf(tmp_path / f"{name}.nc", engine="h5netcdf")
-        with pytest.raises(ntkflow.FileError):
+        with pytest.raises(ntkflow.errors.FileError):
             ntkflow.Flow.load(tmp_path / f"{name}.nc")
 
 
@@ -124,7 +124,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(xr.Dataset, "to_netcdf", full)
-    with pytest.raises(ntkflow.FileError, match="No space"):
+    with pytest.raises(ntkflow.errors.FileError, match="No space"):
         flow.save(tmp_path / "flow.nc", overwrite=True)
     assert (tmp_path / "flow.nc").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
@@ -139,7 +139,7 @@ def test_callables_that_are_not_activations():
         (lambda z: jnp.sqrt(jnp.abs(z)), "derivative at 0"),
         (jnp.sign, "continuous"),
     ):
-        with pytest.raises(ntkflow.ActivationError, match=word):
+        with pytest.raises(ntkflow.errors.ActivationError, match=word):
             ntkflow.MLP((4, 8, 2), function)
 
 
@@ -158,7 +158,7 @@ def test_components_that_are_not_held():
         lambda: ntkflow.flow(MLP, X, 3),  # pyright: ignore[reportArgumentType]
         lambda: ntkflow.flow(MLP, X, (0, 1)),  # pyright: ignore[reportArgumentType]
     ):
-        with pytest.raises(ntkflow.ComponentError):
+        with pytest.raises(ntkflow.errors.ComponentError):
             call()
 
 

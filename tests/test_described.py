@@ -122,7 +122,7 @@ def test_a_mean_without_its_correction_may_be_off_by_it():
 
 
 def test_nothing_in_common_is_refused():
-    with pytest.raises(ntkflow.DataError, match="C_b are"):
+    with pytest.raises(ntkflow.errors.DataError, match="C_b are"):
         ntkflow.compare(
             ntkflow.flow(MLP, X, "mean"), ntkflow.ensemble(ntkflow.MLP((4, 8, 8, 2)), X, 2, components="mean")
         )

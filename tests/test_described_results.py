@@ -34,7 +34,9 @@ def loss(z, y):
 
 
 def trained(mlp, X, y, **options):
-    return ntkflow.train(mlp, ntkflow.init(mlp, 0), X, y, loss, 0.1, 40, record_every=2, **options)
+    return ntkflow.finite.train(
+        mlp, ntkflow.finite.init(mlp, 0), X, y, loss, 0.1, 40, record_every=2, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +107,7 @@ def test_table_of_a_joint_distribution(flow):
         assert any(row[:5] == [str(a), *(f"{value:.4g}" for value in numbers)] for row in rows)
     alone = ntkflow.joint(ntkflow.flow(MLP, X, "mean"))
     assert "means alone" in repr(alone) and "<pre>" in alone._repr_html_()
-    with pytest.raises(ntkflow.ComponentError):
+    with pytest.raises(ntkflow.errors.ComponentError):
         alone.table()
 
 
@@ -115,7 +117,7 @@ def test_expectations_are_a_line(flow):
 
 
 def test_parameters_are_not_printed_number_by_number():
-    assert repr(ntkflow.init(MLP, 0)[1]) == "LayerParameters(W (8, 8) float64, b (8,) float64)"
+    assert repr(ntkflow.finite.init(MLP, 0)[1]) == "LayerParameters(W (8, 8) float64, b (8,) float64)"
 
 
 def test_criticality_has_tables():
@@ -210,7 +212,7 @@ def test_ensembles_as_datasets(components, tmp_path):
     if components != "mean":
         assert found.F.dims == ("layer", *axes[components])
         assert found.zH.dims == tuple(dim for dim in found.F.dims if dim[-1] != "2")
-    with pytest.raises(ntkflow.FileError, match="not a flow"):
+    with pytest.raises(ntkflow.errors.FileError, match="not a flow"):
         ntkflow.Flow.from_xarray(found)
 
 

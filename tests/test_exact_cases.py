@@ -106,7 +106,7 @@ def test_marginalisation_and_component_choices(activation, rng):
         assert some.component(name, 0, 2, 3, 0) == pytest.approx(full[0, 2, 3, 0], rel=1e-11)
     assert worst(pairs.ntk_std(), whole[-1].ntk_std()) < 1e-11
     assert pairs.trace_std() == pytest.approx(whole[-1].trace_std(), rel=1e-11)
-    with pytest.raises(ntkflow.ComponentError, match=r"\(0, 1\)"):
+    with pytest.raises(ntkflow.errors.ComponentError, match=r"\(0, 1\)"):
         some.component("A", 0, 1, 0, 1)
 
 

@@ -60,9 +60,9 @@ def test_torch_tensors():
         list(tensor.requires_grad_()), torch.nn.Parameter(tensor.detach()), tensor.T.contiguous().T,
     ):  # fmt: skip
         same(given)
-    with pytest.raises(ntkflow.DataError, match="real"):
+    with pytest.raises(ntkflow.errors.DataError, match="real"):
         checked_inputs(MLP, tensor + 0j)
-    with pytest.raises(ntkflow.DataError, match="numbers"):
+    with pytest.raises(ntkflow.errors.DataError, match="numbers"):
         checked_inputs(MLP, torch.zeros(3, 4, device="meta"))
 
 
@@ -71,10 +71,10 @@ def test_every_entrance_takes_them():
     frame = pd.DataFrame(X)
     assert np.array_equal(ntkflow.flow(MLP, frame, "mean", X2=X.tolist()).X, X)
     assert np.array_equal(ntkflow.ensemble(MLP, frame, 2, components="mean").X, X)
-    params = ntkflow.init(MLP, 0)
-    assert np.array_equal(ntkflow.ntk(MLP, params, frame), ntkflow.ntk(MLP, params, X))
-    with pytest.raises(ntkflow.DataError, match=r"X2 .* was X2\.T meant"):
-        ntkflow.ntk(MLP, params, X, X.T[:, :3])
+    params = ntkflow.finite.init(MLP, 0)
+    assert np.array_equal(ntkflow.finite.ntk(MLP, params, frame), ntkflow.finite.ntk(MLP, params, X))
+    with pytest.raises(ntkflow.errors.DataError, match=r"X2 .* was X2\.T meant"):
+        ntkflow.finite.ntk(MLP, params, X, X.T[:, :3])
 
 
 def test_images_are_flattened_and_it_is_said():
@@ -125,12 +125,12 @@ def test_a_warning_is_said_once():
     ],
 )  # fmt: skip
 def test_mistakes(bad, word):
-    with pytest.raises(ntkflow.DataError, match=word):
+    with pytest.raises(ntkflow.errors.DataError, match=word):
         checked_inputs(MLP, bad)
 
 
 def test_one_number_a_sample():
-    with pytest.raises(ntkflow.DataError, match=r"3 samples of one number write X\[:, None\]"):
+    with pytest.raises(ntkflow.errors.DataError, match=r"3 samples of one number write X\[:, None\]"):
         checked_inputs(ntkflow.MLP((1, 8, 2)), np.ones(3))
     same(X[:, :1], ntkflow.MLP((1, 8, 2)), X[:, :1])
 
@@ -139,14 +139,14 @@ def test_one_number_a_sample():
 def test_entries_that_are_not_finite(value):
     bad = X.copy()
     bad[1, 2] = value
-    with pytest.raises(ntkflow.DataError, match=rf"X\[1, 2\] is {value}: drop row 1"):
+    with pytest.raises(ntkflow.errors.DataError, match=rf"X\[1, 2\] is {value}: drop row 1"):
         checked_inputs(MLP, bad)
     bad[2] = value
-    with pytest.raises(ntkflow.DataError, match=r"2 of 3 rows"):
+    with pytest.raises(ntkflow.errors.DataError, match=r"2 of 3 rows"):
         checked_inputs(MLP, bad)
     frame = pd.DataFrame(X).convert_dtypes()
     frame.iloc[2, 0] = pd.NA
-    with pytest.raises(ntkflow.DataError, match=r"X\[2, 0\] is nan"):
+    with pytest.raises(ntkflow.errors.DataError, match=r"X\[2, 0\] is nan"):
         checked_inputs(MLP, frame)
 
 
@@ -161,7 +161,7 @@ def test_raw_images_are_noticed():
 
 
 def test_traced_inputs_are_told_where_to_go():
-    with pytest.raises(ntkflow.DataError, match="traced_flow"):
+    with pytest.raises(ntkflow.errors.DataError, match="traced_flow"):
         jax.jit(lambda x: ntkflow.flow(MLP, x, "mean")[-1].H)(X)
 
 
@@ -178,12 +178,12 @@ def test_traced_inputs_are_told_where_to_go():
     ],
 )
 def test_misspelt_names(call, word):
-    with pytest.raises(ntkflow.NtkflowError, match=word):
+    with pytest.raises(ntkflow.errors.NtkflowError, match=word):
         call()
 
 
 def test_names_like_no_other_are_not_guessed():
-    with pytest.raises(ntkflow.ActivationError) as caught:
+    with pytest.raises(ntkflow.errors.ActivationError) as caught:
         ntkflow.MLP((4, 8, 2), "xyz")
     assert "did you mean" not in str(caught.value)
 
@@ -195,19 +195,19 @@ def test_targets_of_the_other_loss():
         (ntkflow.cross_entropy, np.eye(2)[[0, 1, 1]], r"argmax"),
         (ntkflow.cross_entropy, np.array([0.0, 1.0, 1.0]), r"astype\(int\)"),
     ):
-        with pytest.raises(ntkflow.DataError, match=word):
+        with pytest.raises(ntkflow.errors.DataError, match=word):
             loss(z, y)
-    with pytest.raises(ntkflow.DataError, match=r"y\[:, None\]"):
+    with pytest.raises(ntkflow.errors.DataError, match=r"y\[:, None\]"):
         ntkflow.mse(z[:, :1], np.zeros(3))
-    with pytest.raises(ntkflow.DataError, match=r"numpy\.eye\(2\)\[y\]"):
+    with pytest.raises(ntkflow.errors.DataError, match=r"numpy\.eye\(2\)\[y\]"):
         ntkflow.predict_first_step(ntkflow.flow(MLP, X), ntkflow.mse, [0, 1, 1], 0.1)
 
 
 def test_compare_in_the_other_order():
     flow, ensemble = ntkflow.flow(MLP, X, "mean"), ntkflow.ensemble(MLP, X, 2, components="mean")
-    with pytest.raises(ntkflow.DataError, match="flow comes first"):
+    with pytest.raises(ntkflow.errors.DataError, match="flow comes first"):
         ntkflow.compare(ensemble, flow)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ntkflow.DataError, match="ensemble must be of the type Ensemble, not Flow"):
+    with pytest.raises(ntkflow.errors.DataError, match="ensemble must be of the type Ensemble, not Flow"):
         ntkflow.compare(flow, flow)  # pyright: ignore[reportArgumentType]
 
 
@@ -222,7 +222,9 @@ def test_a_missing_extra(monkeypatch, library):
 
     monkeypatch.setattr(builtins, "__import__", without)
     monkeypatch.delitem(sys.modules, f"ntkflow.interop.{library}", raising=False)
-    with pytest.raises(ntkflow.MissingExtraError, match=rf"pip install 'ntkflow\[{library}\]'") as caught:
+    with pytest.raises(
+        ntkflow.errors.MissingExtraError, match=rf"pip install 'ntkflow\[{library}\]'"
+    ) as caught:
         importlib.import_module(f"ntkflow.interop.{library}")
     assert isinstance(caught.value, ImportError)
 
@@ -328,7 +330,7 @@ def test_files(folder, name):
 def test_files_with_mistakes(folder, name, word):
     if name.endswith(".parquet"):
         pytest.importorskip("fastparquet")
-    with pytest.raises(ntkflow.NtkflowError) as caught:
+    with pytest.raises(ntkflow.errors.NtkflowError) as caught:
         read(folder, name)
     assert word in str(caught.value) and "\n" not in str(caught.value)
 
@@ -342,7 +344,7 @@ def test_parquet(folder, monkeypatch):
         raise ImportError("Unable to find a usable engine")
 
     monkeypatch.setattr(pd, "read_parquet", no_engine)
-    with pytest.raises(ntkflow.MissingExtraError, match=r"pip install 'ntkflow\[parquet\]'"):
+    with pytest.raises(ntkflow.errors.MissingExtraError, match=r"pip install 'ntkflow\[parquet\]'"):
         read(folder, "X.parquet")
 
 

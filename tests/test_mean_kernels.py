@@ -110,11 +110,11 @@ def test_train_test_block(activation):
             assert np.allclose(t.values[name], s.values[name][..., :3, 1:], rtol=1e-13, atol=1e-14), name
             assert t.error(name).shape == t.values[name].shape
     assert block[-1].component("H", 0, 5) == block[-1].H[0, 5]
-    with pytest.raises(ntkflow.ComponentError, match="samples"):
+    with pytest.raises(ntkflow.errors.ComponentError, match="samples"):
         block[-1].component("H", 4, 0)
-    with pytest.raises(ntkflow.ComponentError, match="X2"):
+    with pytest.raises(ntkflow.errors.ComponentError, match="X2"):
         ntkflow.flow(mlp, X, "pairs", X2=X)
-    with pytest.raises(ntkflow.DataError, match="X2 has 4 columns"):
+    with pytest.raises(ntkflow.errors.DataError, match="X2 has 4 columns"):
         ntkflow.flow(mlp, X, "mean", X2=X[:, :4])
 
 
@@ -235,7 +235,7 @@ def test_traced_kernels(activation, depth):
             assert np.isclose((shifted[0] - shifted[1]) / 2e-5, jnp.sum(gradient * direction), rtol=1e-7)
         many = jax.vmap(lambda c: ntkflow.kernels(mlp.replace(C_b=c), X[:2])[1])(jnp.array([0.1, 0.2]))
         assert np.allclose(many[0, -1], flow[-1].H[:2, :2], rtol=1e-12)
-    with pytest.raises(ntkflow.DataError, match="float64"):
+    with pytest.raises(ntkflow.errors.DataError, match="float64"):
         ntkflow.kernels(mlp, X)
 
 
@@ -256,7 +256,7 @@ def test_store(tmp_path, monkeypatch, activation, test):
         scale = np.sqrt(np.multiply.outer(one.G_variance.values, one.G_variance2.values))
         assert np.allclose(float(one.G_relative_error) * scale, layer.error("G"), rtol=1e-6)
     assert isinstance(stored.G.variable._data, ExplicitlyIndexed)  # not read until asked for
-    with pytest.raises(ntkflow.FileError, match="exists"):
+    with pytest.raises(ntkflow.errors.FileError, match="exists"):
         ntkflow.store_kernels(mlp, X, path)
     last = ntkflow.store_kernels(mlp, X, path, X2, layers="last", overwrite=True)
     assert last.sizes["layer"] == 1 and np.allclose(last.H[0], flow[-1].H, rtol=1e-13)
@@ -265,11 +265,11 @@ def test_store(tmp_path, monkeypatch, activation, test):
 
 def test_stores_that_are_refused(tmp_path):
     for bad, error in (
-        ({"path": tmp_path / "kernels.nc"}, ntkflow.FileError),
-        ({"layers": "first"}, ntkflow.ComponentError),
-        ({"tile": 0}, ntkflow.ComponentError),
-        ({"network": network("elu")}, ntkflow.ActivationError),
-        ({"network": ntkflow.MLP((5, 4, 2), "exp", C_W=1e9)}, ntkflow.NonFiniteError),
+        ({"path": tmp_path / "kernels.nc"}, ntkflow.errors.FileError),
+        ({"layers": "first"}, ntkflow.errors.ComponentError),
+        ({"tile": 0}, ntkflow.errors.ComponentError),
+        ({"network": network("elu")}, ntkflow.errors.ActivationError),
+        ({"network": ntkflow.MLP((5, 4, 2), "exp", C_W=1e9)}, ntkflow.errors.NonFiniteError),
     ):
         arguments: dict[str, Any] = {"network": network("relu"), "X": X, "path": tmp_path / "k.zarr"} | bad
         with pytest.raises(error):
@@ -277,7 +277,7 @@ def test_stores_that_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
     ntkflow.flow(network("relu"), X, "mean").save(tmp_path / "flow.zarr")
     for path in ("flow.zarr", "none.zarr"):
-        with pytest.raises(ntkflow.FileError, match=path):
+        with pytest.raises(ntkflow.errors.FileError, match=path):
             ntkflow.open_kernels(tmp_path / path)
 
 

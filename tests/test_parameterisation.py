@@ -53,13 +53,13 @@ def test_round_trips(there, back):
 
 
 def test_a_trained_bias_of_no_variance_has_no_ntk_parameterisation():
-    with pytest.raises(ntkflow.SpecError, match="layer 1: C_b"):
+    with pytest.raises(ntkflow.errors.SpecError, match="layer 1: C_b"):
         parameterisation.ntk_parameterisation(ntkflow.MLP((4, 5, 2), C_b=0.0))
 
 
 def test_no_learning_rate_has_no_parameterisation():
     for convert in (parameterisation.standard, parameterisation.ntk_parameterisation):
-        with pytest.raises(ntkflow.SpecError, match="eta"):
+        with pytest.raises(ntkflow.errors.SpecError, match="eta"):
             convert(MLP, eta=0.0)
-    with pytest.raises(ntkflow.SpecError, match="eta"):
+    with pytest.raises(ntkflow.errors.SpecError, match="eta"):
         parameterisation.from_standard(MLP.widths, "tanh", parameterisation.standard(MLP), eta=-1.0)

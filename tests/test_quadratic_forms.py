@@ -50,7 +50,7 @@ def test_flow_on_pairs_has_eigenvalues():
     assert np.allclose(
         pairs.truncation("eigenvalue_std"), whole.truncation("eigenvalue_std"), rtol=6 * ACCURACY
     )
-    with pytest.raises(ntkflow.ComponentError, match="all"):
+    with pytest.raises(ntkflow.errors.ComponentError, match="all"):
         ntkflow.ensemble(mlp, X, 10, components="pairs")[-1].eigenvalue_std()
 
 

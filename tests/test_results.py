@@ -20,7 +20,7 @@ def test_round_trip(tmp_path, suffix, components):
     path = tmp_path / f"flow{suffix}"
     flow.save(path)
     assert ntkflow.Flow.load(path).equals(flow)
-    with pytest.raises(ntkflow.FileError, match="exists"):
+    with pytest.raises(ntkflow.errors.FileError, match="exists"):
         flow.save(path)
     flow.save(path, overwrite=True)
 
@@ -44,8 +44,8 @@ def test_callable_activation_is_named_and_asked_for_again(tmp_path):
     flow.save(tmp_path / "flow.nc")
     read = ntkflow.Flow.load(tmp_path / "flow.nc")
     assert np.array_equal(read[2].A, flow[2].A) and "wave" in repr(read)
-    with pytest.raises(ntkflow.ActivationError, match="wave"):
-        ntkflow.forward(read.mlp, ntkflow.init(read.mlp, 0), X)
+    with pytest.raises(ntkflow.errors.ActivationError, match="wave"):
+        ntkflow.finite.forward(read.mlp, ntkflow.finite.init(read.mlp, 0), X)
     status, said, _ = within(tmp_path, "show", "flow.nc")
     assert status == 0 and "wave" in said
     assert ntkflow.Flow.load(tmp_path / "flow.nc", activation=wave)[2].A.shape == (3, 3, 3, 3)
@@ -75,20 +75,24 @@ def test_derived_quantities_agree_with_each_other():
 @pytest.mark.parametrize(
     ("arguments", "error", "word"),
     [
-        ({"widths": (4, 0, 2)}, ntkflow.SpecError, "width"),
-        ({"widths": (4,)}, ntkflow.SpecError, "widths"),
-        ({"widths": (4, 8, 2), "C_W": -1.0}, ntkflow.SpecError, "C_W"),
-        ({"widths": (4, 8, 2), "lambda_b": [1.0]}, ntkflow.SpecError, "lambda_b"),
-        ({"widths": (4, 8, 2), "activation": "tanhh"}, ntkflow.ActivationError, "tanhh"),
-        ({"widths": (4, 8, 2), "activation": {"name": "relu", "slope": 1}}, ntkflow.ActivationError, "slope"),
-        ({"widths": (4, 8, 2), "activation": jnp.sum}, ntkflow.ActivationError, "elementwise"),
-        ({"widths": (4, 8, 2), "activation": lambda z: z / 0.0}, ntkflow.ActivationError, "finite"),
+        ({"widths": (4, 0, 2)}, ntkflow.errors.SpecError, "width"),
+        ({"widths": (4,)}, ntkflow.errors.SpecError, "widths"),
+        ({"widths": (4, 8, 2), "C_W": -1.0}, ntkflow.errors.SpecError, "C_W"),
+        ({"widths": (4, 8, 2), "lambda_b": [1.0]}, ntkflow.errors.SpecError, "lambda_b"),
+        ({"widths": (4, 8, 2), "activation": "tanhh"}, ntkflow.errors.ActivationError, "tanhh"),
+        (
+            {"widths": (4, 8, 2), "activation": {"name": "relu", "slope": 1}},
+            ntkflow.errors.ActivationError,
+            "slope",
+        ),
+        ({"widths": (4, 8, 2), "activation": jnp.sum}, ntkflow.errors.ActivationError, "elementwise"),
+        ({"widths": (4, 8, 2), "activation": lambda z: z / 0.0}, ntkflow.errors.ActivationError, "finite"),
     ],
 )
 def test_bad_networks(arguments, error, word):
     with pytest.raises(error, match=word):
         ntkflow.MLP(**arguments)
-    with pytest.raises(ntkflow.SpecError, match="widht"):
+    with pytest.raises(ntkflow.errors.SpecError, match="widht"):
         ntkflow.MLP.from_spec({"widht": [1, 2]})
 
 
@@ -96,18 +100,18 @@ def test_bad_networks(arguments, error, word):
     "bad", [np.full((2, 4), np.nan), np.ones(4), np.ones((2, 5)), np.ones((0, 4)), [["a"] * 4]]
 )
 def test_bad_inputs(bad):
-    with pytest.raises(ntkflow.DataError):
+    with pytest.raises(ntkflow.errors.DataError):
         ntkflow.flow(MLP, bad)
 
 
 def test_refusals():
-    with pytest.raises(ntkflow.MemoryRequestError, match="pairs"):
+    with pytest.raises(ntkflow.errors.MemoryRequestError, match="pairs"):
         ntkflow.flow(MLP, np.ones((200, 4)))
-    with pytest.raises(ntkflow.NonFiniteError, match="layer 2"):
+    with pytest.raises(ntkflow.errors.NonFiniteError, match="layer 2"):
         ntkflow.flow(ntkflow.MLP((4, 8, 2), "exp", C_W=1e4), X)
-    with pytest.raises(ntkflow.ComponentError):
+    with pytest.raises(ntkflow.errors.ComponentError):
         ntkflow.flow(MLP, X, [(0, 7)])
-    with pytest.raises(ntkflow.ComponentError, match="pairs"):
+    with pytest.raises(ntkflow.errors.ComponentError, match="pairs"):
         _ = ntkflow.flow(MLP, X, "mean")[-1].A
 
 

@@ -54,7 +54,7 @@ def test_measurements_fit_in_a_terminal(mlp, draws):
 
 
 def test_two_draws_do_not_say_how_far_a_covariance_is_off():
-    with pytest.raises(ntkflow.DataError, match="draws"):
+    with pytest.raises(ntkflow.errors.DataError, match="draws"):
         ntkflow.verify(MLP, X, (4, 8), 2)
     ensemble = ntkflow.ensemble(MLP, X, 2)
     for name in "VDA":

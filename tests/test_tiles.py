@@ -124,7 +124,7 @@ def test_blocks_suit_the_memory():
     assert sizes == sorted(sizes) and sizes[0] < sizes[-1] and 8 <= sizes[1] <= 24
     for memory, block in zip(memories, sizes, strict=True):
         assert plan.working_set(6, 200, block) <= memory
-    with pytest.raises(ntkflow.MemoryRequestError, match="more than the 200 MiB"):
+    with pytest.raises(ntkflow.errors.MemoryRequestError, match="more than the 200 MiB"):
         plan.block_for(6, 200, 200 * 2**20)
 
 
@@ -164,7 +164,7 @@ def check_kills(folder, kills, seed, whole):
         assert before.items() <= after.items(), "a finished tile was computed again"
         counts.append(len(after))
         if 0 < len(after) < TILES:
-            with pytest.raises(ntkflow.FileError, match=f"unfinished: {len(after)} of {TILES} tiles"):
+            with pytest.raises(ntkflow.errors.FileError, match=f"unfinished: {len(after)} of {TILES} tiles"):
                 ntkflow.Flow.load(path)
     assert any(0 < count < TILES for count in counts), f"no kill met the tiles: {counts}"
     assert ntkflow.flow(LINEAR, X, store=path, resume=True).equals(whole)
@@ -202,15 +202,19 @@ def test_resuming_a_finished_store_computes_nothing(copy, finished):
 @pytest.mark.parametrize(
     ("change", "error", "word"),
     [
-        ({"resume": False}, ntkflow.FileError, "exists already"),
-        ({"X": X + 1}, ntkflow.FileError, "other inputs"),
-        ({"network": ntkflow.MLP((5, 8, 16, 3), "linear", 0.2, 1.3)}, ntkflow.FileError, "another network"),
-        ({"memory": 1000}, ntkflow.MemoryRequestError, "blocks of 4 of 12 samples need"),
-        ({"memory": "much"}, ntkflow.DataError, "memory"),
-        ({"components": "pairs"}, ntkflow.ComponentError, "store"),
-        ({"store": None}, ntkflow.DataError, "store"),
-        ({"store": "flow.nc"}, ntkflow.FileError, "must end in .zarr"),
-        ({"store": "nowhere/flow.zarr"}, ntkflow.FileError, "no directory"),
+        ({"resume": False}, ntkflow.errors.FileError, "exists already"),
+        ({"X": X + 1}, ntkflow.errors.FileError, "other inputs"),
+        (
+            {"network": ntkflow.MLP((5, 8, 16, 3), "linear", 0.2, 1.3)},
+            ntkflow.errors.FileError,
+            "another network",
+        ),
+        ({"memory": 1000}, ntkflow.errors.MemoryRequestError, "blocks of 4 of 12 samples need"),
+        ({"memory": "much"}, ntkflow.errors.DataError, "memory"),
+        ({"components": "pairs"}, ntkflow.errors.ComponentError, "store"),
+        ({"store": None}, ntkflow.errors.DataError, "store"),
+        ({"store": "flow.nc"}, ntkflow.errors.FileError, "must end in .zarr"),
+        ({"store": "nowhere/flow.zarr"}, ntkflow.errors.FileError, "no directory"),
     ],
 )
 def test_refusals(finished, change, error, word):
@@ -220,7 +224,7 @@ def test_refusals(finished, change, error, word):
 
 def test_a_store_in_use_is_refused(copy):
     lock = TileStore(copy).lock()
-    with pytest.raises(ntkflow.FileError, match="in use by another run"):
+    with pytest.raises(ntkflow.errors.FileError, match="in use by another run"):
         ntkflow.flow(LINEAR, X, store=copy, resume=True)
     lock.release()
     ntkflow.flow(LINEAR, X, store=copy, resume=True)
@@ -228,7 +232,7 @@ def test_a_store_in_use_is_refused(copy):
 
 def test_foreign_stores_are_refused(copy, tmp_path):
     def refused(path, word):
-        with pytest.raises(ntkflow.FileError, match=word):
+        with pytest.raises(ntkflow.errors.FileError, match=word):
             ntkflow.flow(LINEAR, X, store=path, resume=True)
 
     ntkflow.flow(LINEAR, X[:2], "mean").save(tmp_path / "other.zarr")
@@ -261,7 +265,7 @@ def test_damaged_tensors_are_refused_when_read(copy, damage, file):
     damage(copy / file)
     flow = ntkflow.Flow.load(copy)
     name, layer = file.split("/")[0], int(file.split("/")[2]) + 1
-    with pytest.raises(ntkflow.FileError, match=f"{name} of layer {layer} can't be read"):
+    with pytest.raises(ntkflow.errors.FileError, match=f"{name} of layer {layer} can't be read"):
         flow[layer].error(name.removesuffix("_error")) if name.endswith("_error") else flow[layer][name]
     assert np.all(np.isfinite(flow[3].B))
 
@@ -270,7 +274,7 @@ def test_damaged_tensors_are_refused_when_read(copy, damage, file):
 @pytest.mark.parametrize("file", ["X/c/0/0", "V/zarr.json", "largest/c/3/0/0/0"])
 def test_damaged_stores_are_refused(copy, damage, file):
     damage(copy / file)
-    with pytest.raises(ntkflow.FileError):
+    with pytest.raises(ntkflow.errors.FileError):
         ntkflow.Flow.load(copy)
 
 
@@ -283,9 +287,9 @@ def test_no_more_is_read_than_is_looked_at(copy, finished):
                 file.unlink()
     flow = ntkflow.Flow.load(copy)
     assert flow[3].component("A", 5, 1, 8, 11) == finished[1][3].A[5, 1, 8, 11]
-    with pytest.raises(ntkflow.FileError, match="missing"):
+    with pytest.raises(ntkflow.errors.FileError, match="missing"):
         flow[3].component("A", 5, 1, 8, 4)
-    with pytest.raises(ntkflow.FileError, match="missing"):
+    with pytest.raises(ntkflow.errors.FileError, match="missing"):
         _ = flow[3].A
     assert flow[3].relative_error("A") == finished[1][3].relative_error("A")
 
@@ -311,7 +315,7 @@ def test_a_callable_activation(tmp_path):
     assert flow[2].A.shape == (3, 3, 3, 3)
     read = ntkflow.Flow.load(tmp_path / "flow.zarr")
     assert np.array_equal(read[2].A, flow[2].A) and "double" in repr(read)
-    with pytest.raises(ntkflow.ActivationError, match="double"):
+    with pytest.raises(ntkflow.errors.ActivationError, match="double"):
         ntkflow.flow(read.mlp, X[:3], "mean")
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from unittest import mock
 
 import jax
 import numpy as np
@@ -92,6 +93,12 @@ def test_sampled_networks_measure_it(tmp_path, X, estimators):
         assert np.allclose(layer["S"], of_B(layer.B), rtol=1e-10, atol=1e-12)
         assert np.all(layer.error("S") > 0)
     assert np.array_equal(ntkflow.Ensemble.load(tmp_path / "ensemble.zarr")[3]["S"], found[3]["S"])
+    with mock.patch.dict(TENSORS):
+        del TENSORS["S"]
+        with pytest.raises(
+            ntkflow.errors.FileError, match=r"measures G, H, V, D, F, A, B, S, but the tensors"
+        ):
+            ntkflow.Ensemble.load(tmp_path / "ensemble.zarr")
     comparison = ntkflow.compare(ntkflow.flow(mlp, X), found)
     assert [d.layer for d in comparison if d.name == "S"] == [1, 2, 3] and comparison.agrees
 

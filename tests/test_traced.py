@@ -177,15 +177,15 @@ def test_smallest_cases():
 
 
 def test_refusals():
-    with jax.enable_x64(False), pytest.raises(ntkflow.DataError, match="x64"):
+    with jax.enable_x64(False), pytest.raises(ntkflow.errors.DataError, match="x64"):
         ntkflow.traced_flow(MLP, X)
-    with pytest.raises(ntkflow.ActivationError, match="kink"):
+    with pytest.raises(ntkflow.errors.ActivationError, match="kink"):
         ntkflow.traced_flow(ntkflow.MLP((5, 4, 2), "elu"), X)
-    with pytest.raises(ntkflow.SpecError, match="C_W: a list needs one entry per layer, 3, not 2"):
+    with pytest.raises(ntkflow.errors.SpecError, match="C_W: a list needs one entry per layer, 3, not 2"):
         jax.jit(lambda C_W: ntkflow.traced_flow(MLP.replace(C_W=C_W), X))(np.ones(2))
-    with pytest.raises(ntkflow.ComponentError, match="V is not held; held are G, H"):
+    with pytest.raises(ntkflow.errors.ComponentError, match="V is not held; held are G, H"):
         ntkflow.traced_flow(MLP, X, "mean")[2].V  # noqa: B018
     with pytest.raises(IndexError, match="layers are 1 … 3"):
         ntkflow.traced_flow(MLP, X, "mean")[0]
-    with pytest.raises(ntkflow.DataError, match="shape"):
+    with pytest.raises(ntkflow.errors.DataError, match="shape"):
         ntkflow.traced_flow(MLP, X[:, :2])

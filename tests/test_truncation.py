@@ -187,14 +187,14 @@ def test_kept_with_the_flow(tmp_path, suffix):
 def test_refusals():
     mlp = ntkflow.MLP((3, 8, 8, 2), "tanh", 0.1, 1.1)
     flow = narrow(mlp, np.eye(3))
-    with pytest.raises(ntkflow.ComponentError, match="no truncation error of 'G'"):
+    with pytest.raises(ntkflow.errors.ComponentError, match="no truncation error of 'G'"):
         flow[-1].truncation("G")
-    with pytest.raises(ntkflow.ComponentError, match="order must be 1"):
+    with pytest.raises(ntkflow.errors.ComponentError, match="order must be 1"):
         flow[-1].ntk_std(order=2)
-    with pytest.raises(ntkflow.ComponentError, match="pairs"):
+    with pytest.raises(ntkflow.errors.ComponentError, match="pairs"):
         ntkflow.flow(mlp, np.eye(3), "mean")[-1].truncation("ntk_std")
     measured = ntkflow.ensemble(mlp, np.eye(3), draws=20)[-1]
-    with pytest.raises(ntkflow.ComponentError, match="measured"):
+    with pytest.raises(ntkflow.errors.ComponentError, match="measured"):
         measured.truncation("ntk_std")
     assert np.array_equal(measured.ntk_std(), measured.ntk_std(order=1))
 

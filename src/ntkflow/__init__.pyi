@@ -7,51 +7,16 @@ from . import sampling as sampling
 from .activations import Activation, kinked
 from .comparison import Comparison, compare
 from .diagnosis import Diagnosis, diagnose
-from .errors import (
-    ActivationError,
-    ComponentError,
-    DataError,
-    FileError,
-    InteropError,
-    MemoryRequestError,
-    MissingExtraError,
-    NonFiniteError,
-    NtkflowError,
-    ObservableError,
-    ParameterError,
-    SpecError,
-)
-from .finite import (
-    History,
-    LayerParameters,
-    LearningRates,
-    cross_entropy,
-    forward,
-    gradient_step,
-    init,
-    interlayer_ntk,
-    jacobian,
-    mse,
-    ntk,
-    ntk_by_definition,
-    ntk_contributions,
-    ntk_layers,
-    ntk_trace,
-    plain,
-    predicted_change,
-    predicted_loss_change,
-    tensorial,
-    train,
-)
+from .finite import cross_entropy, mse
 from .flow_result import Flow
 from .mean_kernels import kernels, open_kernels
 from .mlp import MLP
 from .network import as_mlp, read_initialisation
-from .observables import FirstStep, JointDistribution, interlayer, joint, predict_first_step
+from .observables import FirstStep, JointDistribution, joint, predict_first_step
 from .propagate import flow, store_kernels
-from .sampling import Ensemble, LayerEstimates, OutputNTK, draw_key, ensemble, output_ntk
+from .sampling import Ensemble, LayerEstimates, OutputNTK, ensemble, output_ntk
 from .statistics import LayerStatistics
-from .traced import TracedLayer, traced_flow
+from .traced import TracedFlow, TracedLayer, traced_flow
 from .tuning import Criticality, critical
 from .verification import Verification, verify
 from .version import __version__
@@ -59,31 +24,17 @@ from .version import __version__
 __all__ = [
     "MLP",
     "Activation",
-    "ActivationError",
     "Comparison",
-    "ComponentError",
     "Criticality",
-    "DataError",
     "Diagnosis",
     "Ensemble",
-    "FileError",
     "FirstStep",
     "Flow",
-    "History",
-    "InteropError",
     "JointDistribution",
     "LayerEstimates",
-    "LayerParameters",
     "LayerStatistics",
-    "LearningRates",
-    "MemoryRequestError",
-    "MissingExtraError",
-    "NonFiniteError",
-    "NtkflowError",
-    "ObservableError",
     "OutputNTK",
-    "ParameterError",
-    "SpecError",
+    "TracedFlow",
     "TracedLayer",
     "Verification",
     "__version__",
@@ -92,34 +43,17 @@ __all__ = [
     "critical",
     "cross_entropy",
     "diagnose",
-    "draw_key",
     "ensemble",
     "flow",
-    "forward",
-    "gradient_step",
-    "init",
-    "interlayer",
-    "interlayer_ntk",
-    "jacobian",
     "joint",
     "kernels",
     "kinked",
     "mse",
-    "ntk",
-    "ntk_by_definition",
-    "ntk_contributions",
-    "ntk_layers",
-    "ntk_trace",
     "open_kernels",
     "output_ntk",
-    "plain",
     "predict_first_step",
-    "predicted_change",
-    "predicted_loss_change",
     "read_initialisation",
     "store_kernels",
-    "tensorial",
     "traced_flow",
-    "train",
     "verify",
 ]

@@ -16,7 +16,8 @@ from ntkflow.statistics import KERNELS
 from ntkflow.summary import layer_summary
 
 if TYPE_CHECKING:
-    from ntkflow import Comparison, Criticality, Ensemble, Flow, History, OutputNTK, Verification
+    from ntkflow import Comparison, Criticality, Ensemble, Flow, OutputNTK, Verification
+    from ntkflow.finite import History
     from ntkflow.tuning import Exponents
 
 _LEAST_WIDTH = 72

@@ -129,7 +129,7 @@ def test_any_positive_tensor_within_a_layer():
     doubled = [lambda v: 2 * v, lambda v: 2 * v]
     unit = finite.ntk(mlp, params, X, X2, rates=finite.plain(mlp))
     assert close(finite.ntk_by_definition(mlp, params, X, X2, tensor=doubled), 2 * unit)
-    with pytest.raises(ntkflow.ParameterError, match="shape"):
+    with pytest.raises(ntkflow.errors.ParameterError, match="shape"):
         finite.ntk_by_definition(mlp, params, X, tensor=[np.eye(3), np.eye(3)])
 
 
@@ -273,44 +273,44 @@ def test_training_that_diverges_ends():
 
 def test_refusals(rng):
     mlp, params, X, _ = network()
-    with pytest.raises(ntkflow.ParameterError, match=r"layer 2: W must have shape \(6, 7\)"):
+    with pytest.raises(ntkflow.errors.ParameterError, match=r"layer 2: W must have shape \(6, 7\)"):
         finite.forward(mlp, (params[0], finite.LayerParameters(params[1].W.T, params[1].b), *params[2:]), X)
-    with pytest.raises(ntkflow.ParameterError, match="layer 1: b is not finite"):
+    with pytest.raises(ntkflow.errors.ParameterError, match="layer 1: b is not finite"):
         finite.ntk(mlp, (finite.LayerParameters(params[0].W, params[0].b * np.nan), *params[1:]), X)
-    with pytest.raises(ntkflow.ParameterError, match="4 layers"):
+    with pytest.raises(ntkflow.errors.ParameterError, match="4 layers"):
         finite.forward(mlp, params[:2], X)
-    with pytest.raises(ntkflow.DataError, match="2 columns"):
+    with pytest.raises(ntkflow.errors.DataError, match="2 columns"):
         finite.forward(mlp, params, X[:, :2])
-    with pytest.raises(ntkflow.DataError, match="finite"):
+    with pytest.raises(ntkflow.errors.DataError, match="finite"):
         finite.ntk(mlp, params, X * np.nan)
-    with pytest.raises(ntkflow.DataError, match="real"):
+    with pytest.raises(ntkflow.errors.DataError, match="real"):
         finite.ntk(mlp, params, X * 1j)
-    with pytest.raises(ntkflow.DataError, match="N ≥ 1"):
+    with pytest.raises(ntkflow.errors.DataError, match="N ≥ 1"):
         finite.ntk(mlp, params, X[:0])
-    with pytest.raises(ntkflow.ParameterError, match="floating"):
+    with pytest.raises(ntkflow.errors.ParameterError, match="floating"):
         finite.forward(ntkflow.MLP((1, 1)), [([[2]], [0])], [[0.5]])
     for call in (finite.ntk, finite.ntk_layers, finite.ntk_trace):
-        with pytest.raises(ntkflow.ParameterError, match="4 layers"):
+        with pytest.raises(ntkflow.errors.ParameterError, match="4 layers"):
             call(mlp, params, X, rates=finite.LearningRates((1.0,), (1.0,)))
-    with pytest.raises(ntkflow.DataError, match="class numbers"):
+    with pytest.raises(ntkflow.errors.DataError, match="class numbers"):
         finite.predicted_loss_change(mlp, params, X, np.array([0, 1, 2, 3]), finite.cross_entropy, 0.1)
-    with pytest.raises(ntkflow.DataError, match="taken"):
+    with pytest.raises(ntkflow.errors.DataError, match="taken"):
         finite.train(mlp, params, X, np.zeros((4, 3)), finite.mse, 0.1, 1, metrics={"loss": finite.mse})
-    with pytest.raises(ntkflow.ParameterError, match="pair"):
+    with pytest.raises(ntkflow.errors.ParameterError, match="pair"):
         finite.ntk(mlp, (1.0, *params[1:]), X)
-    with pytest.raises(ntkflow.ComponentError, match="layers are 1"):
+    with pytest.raises(ntkflow.errors.ComponentError, match="layers are 1"):
         finite.ntk(mlp, params, X, layer=5)
     one = network(widths=(5, 4, 1))
-    with pytest.raises(ntkflow.DataError, match="broadcast|shape"):
+    with pytest.raises(ntkflow.errors.DataError, match="broadcast|shape"):
         finite.gradient_step(one[0], one[1], one[2], np.zeros(4), finite.mse, 0.1)
-    with pytest.raises(ntkflow.DataError, match="whole class numbers"):
+    with pytest.raises(ntkflow.errors.DataError, match="whole class numbers"):
         finite.predicted_loss_change(mlp, params, X, np.zeros(4), finite.cross_entropy, 0.1)
     for wrong in ({"steps": -1}, {"steps": 5, "record_every": 0}, {"steps": 5, "batch_size": 9}):
-        with pytest.raises(ntkflow.DataError, match=list(wrong)[-1]):
+        with pytest.raises(ntkflow.errors.DataError, match=list(wrong)[-1]):
             finite.train(mlp, params, X, np.zeros((4, 3)), finite.mse, 0.1, **wrong)
-    with pytest.raises(ntkflow.ComponentError, match="neurons"):
+    with pytest.raises(ntkflow.errors.ComponentError, match="neurons"):
         finite.ntk(mlp, params, X, neurons=[3])
-    with pytest.raises(ntkflow.ComponentError, match="pairs"):
+    with pytest.raises(ntkflow.errors.ComponentError, match="pairs"):
         finite.ntk(mlp, params, X, pairs=[(0, 4)])
     wide = ntkflow.MLP((5, 1024, 1024, 1024), "relu")
     drawn, many = finite.init(wide, 0), rng.normal(size=(1200, 5))
@@ -321,44 +321,60 @@ def test_refusals(rng):
         lambda: finite.jacobian(wide, drawn, many, lower=1),
         lambda: finite.interlayer_ntk(wide, drawn, many, layers=(3, 3)),
     ):
-        with pytest.raises(ntkflow.MemoryRequestError, match="ntk_trace"):
+        with pytest.raises(ntkflow.errors.MemoryRequestError, match="ntk_trace"):
             call()
-    with pytest.raises(ntkflow.MemoryRequestError, match="Jacobians"):
+    with pytest.raises(ntkflow.errors.MemoryRequestError, match="Jacobians"):
         finite.ntk_by_definition(wide, drawn, many[:4])
 
 
 BAD_CALLS = [
-    (ntkflow.ComponentError, "layers are 1", lambda m, p, X, y: finite.ntk(m, p, X, layer=1.5)),
-    (ntkflow.ComponentError, "layers are 1", lambda m, p, X, y: finite.ntk(m, p, X, layer=True)),
-    (ntkflow.ComponentError, "layers are 1", lambda m, p, X, y: finite.jacobian(m, p, X, upper=None)),
-    (ntkflow.ComponentError, "l1, l2", lambda m, p, X, y: finite.interlayer_ntk(m, p, X, layers=3)),
-    (ntkflow.ComponentError, "neurons", lambda m, p, X, y: finite.ntk(m, p, X, neurons=[])),
-    (ntkflow.ComponentError, "neurons", lambda m, p, X, y: finite.ntk(m, p, X, neurons=[[0], [1, 2]])),
-    (ntkflow.ComponentError, "P ≥ 1", lambda m, p, X, y: finite.ntk(m, p, X, pairs=[])),
-    (ntkflow.DataError, "X must be an array", lambda m, p, X, y: finite.ntk(m, p, [[1.0], [1.0, 2.0]])),
-    (ntkflow.DataError, "X2 has 2 columns", lambda m, p, X, y: finite.ntk(m, p, X, X[:, :2])),
-    (ntkflow.DataError, "X must be an array of real", lambda m, p, X, y: finite.ntk(m, p, X.astype(object))),
-    (ntkflow.ParameterError, "seed", lambda m, p, X, y: finite.init(m, -1)),
-    (ntkflow.ParameterError, "seed", lambda m, p, X, y: finite.init(m, 2**70)),
-    (ntkflow.ParameterError, "seed", lambda m, p, X, y: finite.init(m, "0")),
-    (ntkflow.ParameterError, "dtype", lambda m, p, X, y: finite.init(m, 0, np.int32)),
-    (ntkflow.ParameterError, "layer 2: W is float32", lambda m, p, X, y: finite.ntk(m, mixed(p), X)),
+    (ntkflow.errors.ComponentError, "layers are 1", lambda m, p, X, y: finite.ntk(m, p, X, layer=1.5)),
+    (ntkflow.errors.ComponentError, "layers are 1", lambda m, p, X, y: finite.ntk(m, p, X, layer=True)),
+    (ntkflow.errors.ComponentError, "layers are 1", lambda m, p, X, y: finite.jacobian(m, p, X, upper=None)),
+    (ntkflow.errors.ComponentError, "l1, l2", lambda m, p, X, y: finite.interlayer_ntk(m, p, X, layers=3)),
+    (ntkflow.errors.ComponentError, "neurons", lambda m, p, X, y: finite.ntk(m, p, X, neurons=[])),
+    (ntkflow.errors.ComponentError, "neurons", lambda m, p, X, y: finite.ntk(m, p, X, neurons=[[0], [1, 2]])),
+    (ntkflow.errors.ComponentError, "P ≥ 1", lambda m, p, X, y: finite.ntk(m, p, X, pairs=[])),
     (
-        ntkflow.ParameterError,
+        ntkflow.errors.DataError,
+        "X must be an array",
+        lambda m, p, X, y: finite.ntk(m, p, [[1.0], [1.0, 2.0]]),
+    ),
+    (ntkflow.errors.DataError, "X2 has 2 columns", lambda m, p, X, y: finite.ntk(m, p, X, X[:, :2])),
+    (
+        ntkflow.errors.DataError,
+        "X must be an array of real",
+        lambda m, p, X, y: finite.ntk(m, p, X.astype(object)),
+    ),
+    (ntkflow.errors.ParameterError, "seed", lambda m, p, X, y: finite.init(m, -1)),
+    (ntkflow.errors.ParameterError, "seed", lambda m, p, X, y: finite.init(m, 2**70)),
+    (ntkflow.errors.ParameterError, "seed", lambda m, p, X, y: finite.init(m, "0")),
+    (ntkflow.errors.ParameterError, "dtype", lambda m, p, X, y: finite.init(m, 0, np.int32)),
+    (ntkflow.errors.ParameterError, "layer 2: W is float32", lambda m, p, X, y: finite.ntk(m, mixed(p), X)),
+    (
+        ntkflow.errors.ParameterError,
         "not negative",
         lambda m, p, X, y: finite.ntk(m, p, X, rates=finite.LearningRates((-1.0,) * 4, (1.0,) * 4)),
     ),
-    (ntkflow.ParameterError, "eta", lambda m, p, X, y: finite.gradient_step(m, p, X, y, finite.mse, np.nan)),
-    (ntkflow.ParameterError, "eta", lambda m, p, X, y: finite.train(m, p, X, y, finite.mse, "1", 1)),
-    (ntkflow.ParameterError, "loss", lambda m, p, X, y: finite.gradient_step(m, p, X, y, "mse", 0.1)),
-    (ntkflow.DataError, "seed", lambda m, p, X, y: finite.train(m, p, X, y, finite.mse, 0.1, 1, seed=-1)),
     (
-        ntkflow.DataError,
+        ntkflow.errors.ParameterError,
+        "eta",
+        lambda m, p, X, y: finite.gradient_step(m, p, X, y, finite.mse, np.nan),
+    ),
+    (ntkflow.errors.ParameterError, "eta", lambda m, p, X, y: finite.train(m, p, X, y, finite.mse, "1", 1)),
+    (ntkflow.errors.ParameterError, "loss", lambda m, p, X, y: finite.gradient_step(m, p, X, y, "mse", 0.1)),
+    (
+        ntkflow.errors.DataError,
+        "seed",
+        lambda m, p, X, y: finite.train(m, p, X, y, finite.mse, 0.1, 1, seed=-1),
+    ),
+    (
+        ntkflow.errors.DataError,
         "batch_size",
         lambda m, p, X, y: finite.train(m, p, X, y, finite.mse, 0.1, 1, batch_size=1.5),
     ),
     (
-        ntkflow.ParameterError,
+        ntkflow.errors.ParameterError,
         "symmetric",
         lambda m, p, X, y: finite.ntk_by_definition(
             m, p, X, tensor=[np.triu(np.ones((w.W.size + w.b.size,) * 2)) for w in p]

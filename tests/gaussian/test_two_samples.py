@@ -197,7 +197,7 @@ def odd(n):
 
 
 def test_exponentials_that_overflow_are_refused():
-    with pytest.raises(ntkflow.NonFiniteError, match="layer 2"):
+    with pytest.raises(ntkflow.errors.NonFiniteError, match="layer 2"):
         ntkflow.flow(ntkflow.MLP((1, 5, 2), "exp", C_W=1000.0), np.ones((1, 1)))
 
 
@@ -291,12 +291,12 @@ def test_a_kink_that_is_not_declared_is_reported(spec, expected):
 
 @pytest.mark.parametrize("at", [(), (np.nan,), 1.0, "kink", (np.inf,)])
 def test_declared_kinks_must_be_numbers(at):
-    with pytest.raises(ntkflow.ActivationError, match="kinked"):
+    with pytest.raises(ntkflow.errors.ActivationError, match="kinked"):
         ntkflow.kinked(jnp.tanh, at=at)
 
 
 def test_a_jump_is_no_kink():
-    with pytest.raises(ntkflow.ActivationError, match="jumps"):
+    with pytest.raises(ntkflow.errors.ActivationError, match="jumps"):
         ntkflow.kinked(lambda z: jnp.where(z > 1, 1.0, 0.0), at=(1.0,))
 
 

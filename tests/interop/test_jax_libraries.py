@@ -43,10 +43,10 @@ def test_equinox(activation, depth):
 
 def test_equinox_refusals():
     model = eqx.nn.MLP(4, 2, 6, 1, final_activation=jnp.tanh, key=jax.random.key(0))
-    with pytest.raises(ntkflow.InteropError, match="final"):
+    with pytest.raises(ntkflow.errors.InteropError, match="final"):
         equinox_interop.from_mlp(model)
     mlp = ntkflow.MLP((4, 5, 6, 2), "tanh")
-    with pytest.raises(ntkflow.InteropError, match="one hidden width"):
+    with pytest.raises(ntkflow.errors.InteropError, match="one hidden width"):
         equinox_interop.to_mlp(mlp, finite.init(mlp, 0))
 
 
@@ -61,11 +61,11 @@ def test_flax():
         assert np.allclose(
             Dense().apply(flax_interop.to_variables(mlp, params), jnp.asarray(X)), theirs, rtol=1e-12
         )
-    with pytest.raises(ntkflow.InteropError, match="Conv_0"):
+    with pytest.raises(ntkflow.errors.InteropError, match="Conv_0"):
         flax_interop.from_variables({"params": {"Conv_0": {}}}, "tanh")
-    with pytest.raises(ntkflow.InteropError, match="kernel"):
+    with pytest.raises(ntkflow.errors.InteropError, match="kernel"):
         flax_interop.from_variables({"params": {"Dense_0": {}}}, "tanh")
-    with pytest.raises(ntkflow.InteropError, match="dictionary"):
+    with pytest.raises(ntkflow.errors.InteropError, match="dictionary"):
         flax_interop.from_variables([1, 2], "tanh")  # pyright: ignore[reportArgumentType]
 
 
@@ -126,10 +126,10 @@ def test_equinox_models_are_networks():
     ],
 )
 def test_refusals_of_models(make, words):
-    with pytest.raises(ntkflow.InteropError, match=words):
+    with pytest.raises(ntkflow.errors.InteropError, match=words):
         ntkflow.as_mlp(make())
     model = eqx.nn.MLP(3, 2, 5, 1, key=jax.random.key(0))
-    with pytest.raises(ntkflow.InteropError, match="torch model only"):
+    with pytest.raises(ntkflow.errors.InteropError, match="torch model only"):
         ntkflow.as_mlp(model, optax.sgd(0.1))
 
 
@@ -157,7 +157,7 @@ def test_ten_steps_of_optax(library):
         found = params if library == "ours" else flax_interop.from_variables(params, "tanh")[1]
     for a, b in zip(found, expected, strict=True):
         assert np.allclose(a.W, b.W, rtol=1e-11) and np.allclose(a.b, b.b, rtol=1e-11)
-    with pytest.raises(ntkflow.InteropError, match="axes"):
+    with pytest.raises(ntkflow.errors.InteropError, match="axes"):
         scale_by_learning_rate_tensor().init({"kernel": np.zeros((3, 3, 2, 2))})
-    with pytest.raises(ntkflow.InteropError, match="fan_in_axis"):
+    with pytest.raises(ntkflow.errors.InteropError, match="fan_in_axis"):
         scale_by_learning_rate_tensor(fan_in_axis=2)

@@ -106,7 +106,7 @@ def test_gaussian_initialisation():
 
 
 def test_what_has_no_gaussian_initialisation_is_named():
-    with pytest.raises(ntkflow.InteropError, match="1.weight"):
+    with pytest.raises(ntkflow.errors.InteropError, match="1.weight"):
         interop.parameter_groups(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), 0.1)
     shared = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
     shared[2].weight = shared[0].weight
@@ -118,10 +118,10 @@ def test_what_has_no_gaussian_initialisation_is_named():
         (nn.Sequential(nn.LazyLinear(4)), "lazy"),
         (shared, "same parameter"),
     ):
-        with pytest.raises(ntkflow.InteropError, match=words):
+        with pytest.raises(ntkflow.errors.InteropError, match=words):
             interop.gaussian_init_(model)
-        with pytest.raises(ntkflow.InteropError, match=words):
+        with pytest.raises(ntkflow.errors.InteropError, match=words):
             interop.parameter_groups(model, 0.1)
     mlp = ntkflow.MLP((4, 5, 2), "erf")
-    with pytest.raises(ntkflow.InteropError, match="erf"):
+    with pytest.raises(ntkflow.errors.InteropError, match="erf"):
         interop.to_sequential(mlp, finite.init(mlp, 0))

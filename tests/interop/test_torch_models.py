@@ -154,9 +154,9 @@ def test_plain_gradient_descent_and_frozen_parameters():
 )
 def test_optimizers_that_no_ntk_describes(make, words):
     model = between(nn.Tanh())
-    with pytest.raises(ntkflow.InteropError, match=words):
+    with pytest.raises(ntkflow.errors.InteropError, match=words):
         ntkflow.as_mlp(model, make(model.parameters()))
-    with pytest.raises(ntkflow.SpecError, match="MLP has lambda_b"):
+    with pytest.raises(ntkflow.errors.SpecError, match="MLP has lambda_b"):
         ntkflow.as_mlp(ntkflow.MLP((4, 2)), make(model.parameters()))
 
 
@@ -223,13 +223,15 @@ REFUSED[r"1 \(PReLU\): its 5 channels have different slopes"][1].weight.data[0] 
 
 @pytest.mark.parametrize("words", REFUSED)
 def test_refusals_name_the_module_and_what_to_do(words):
-    with pytest.raises(ntkflow.InteropError, match=words):
+    with pytest.raises(ntkflow.errors.InteropError, match=words):
         ntkflow.as_mlp(REFUSED[words])
 
 
 @pytest.mark.parametrize("wrong", [None, "net.toml", {"widths": [4, 2]}, np.zeros(3)])
 def test_other_first_arguments(wrong):
-    with pytest.raises(ntkflow.SpecError, match="the network must be an ntkflow.MLP, a torch.nn.Module"):
+    with pytest.raises(
+        ntkflow.errors.SpecError, match="the network must be an ntkflow.MLP, a torch.nn.Module"
+    ):
         ntkflow.flow(wrong, np.zeros((1, 4)))
 
 

@@ -6,8 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 import ntkflow
-from ntkflow import ComponentError, DataError, MemoryRequestError, ObservableError, ParameterError, joint
+from ntkflow import joint
 from ntkflow.cli import app
+from ntkflow.errors import ComponentError, DataError, MemoryRequestError, ObservableError, ParameterError
 from ntkflow.observables import NTK, ZZ, Z, interlayer, predict_first_step
 from ntkflow.observables.expressions import parse
 

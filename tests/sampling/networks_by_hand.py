@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ntkflow import draw_key, finite
+from ntkflow import finite
+from ntkflow.sampling import draw_key
 
 
 def direct(mlp, X, seed, draw):

@@ -60,11 +60,11 @@ def test_errors_in_theory_are_seen(ensemble):
 
 def test_other_networks_and_inputs_are_refused(ensemble):
     other = ntkflow.MLP((6, 32, 32, 32, 2), "tanh", 0.1, 1.3, 0.6)
-    with pytest.raises(ntkflow.DataError, match="networks"):
+    with pytest.raises(ntkflow.errors.DataError, match="networks"):
         ntkflow.compare(ntkflow.flow(other, X), ensemble)
-    with pytest.raises(ntkflow.DataError, match="inputs"):
+    with pytest.raises(ntkflow.errors.DataError, match="inputs"):
         ntkflow.compare(ntkflow.flow(MLP, X + 1e-12), ensemble)
-    with pytest.raises(ntkflow.DataError, match="inputs"):
+    with pytest.raises(ntkflow.errors.DataError, match="inputs"):
         ntkflow.compare(ntkflow.flow(MLP, X[:2]), ensemble)
 
 

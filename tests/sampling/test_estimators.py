@@ -200,7 +200,7 @@ def test_neural_indices_of_layer_two():
     layer, n, draws = ntkflow.flow(mlp, X)[2], 3, 200_000
 
     def network(k):
-        params = finite.init(mlp, ntkflow.draw_key(0, k))
+        params = finite.init(mlp, ntkflow.sampling.draw_key(0, k))
         return finite.forward(mlp, params, X)[-1], finite.ntk(mlp, params, X)
 
     with jax.enable_x64(True):
@@ -259,7 +259,9 @@ def test_networks_without_weights_have_the_same_ntk(activation, widths):
     with jax.enable_x64(True):
         H = np.asarray(
             jax.jit(
-                jax.vmap(lambda k: finite.ntk(mlp, finite.init(mlp, ntkflow.draw_key(0, k)), rows)[0, 0])
+                jax.vmap(
+                    lambda k: finite.ntk(mlp, finite.init(mlp, ntkflow.sampling.draw_key(0, k)), rows)[0, 0]
+                )
             )(np.arange(draws))
         )
     found = ntkflow.output_ntk(mlp, rows, draws, seed=1)

@@ -70,7 +70,7 @@ def test_draw_k_is_a_network_of_the_public_functions():
     from ntkflow import finite
 
     one = ntkflow.ensemble(MLP, X, 2, seed=3, estimators="direct", components="mean")
-    H = [finite.ntk_trace(MLP, finite.init(MLP, ntkflow.draw_key(3, k)), X) for k in range(2)]
+    H = [finite.ntk_trace(MLP, finite.init(MLP, ntkflow.sampling.draw_key(3, k)), X) for k in range(2)]
     assert np.allclose(one[3].H, np.mean(H, axis=0), rtol=1e-12)
 
 
@@ -98,7 +98,7 @@ def test_more_draws_may_be_asked_for(tmp_path):
     longer = ntkflow.ensemble(MLP, X, 250, block=64, store=path, resume=True)
     same(longer, ntkflow.ensemble(MLP, X, 250))
     assert ntkflow.Ensemble.load(path).draws == 250
-    with pytest.raises(ntkflow.FileError, match="fewer"):
+    with pytest.raises(ntkflow.errors.FileError, match="fewer"):
         ntkflow.ensemble(MLP, X, 150, block=64, store=path, resume=True)
 
 
@@ -110,7 +110,7 @@ def test_callable_activations(tmp_path):
     found = ntkflow.ensemble(mlp, X, 20, store=tmp_path / "run.zarr")
     read = ntkflow.Ensemble.load(tmp_path / "run.zarr")
     same(read, found, rtol=0)
-    with pytest.raises(ntkflow.ActivationError, match="wave"):
+    with pytest.raises(ntkflow.errors.ActivationError, match="wave"):
         ntkflow.ensemble(read.mlp, X, 20)
     same(ntkflow.Ensemble.load(tmp_path / "run.zarr", activation=wave), found, rtol=0)
 
@@ -118,20 +118,20 @@ def test_callable_activations(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "word"),
     [
-        ({"draws": 1}, ntkflow.DataError, "draws"),
-        ({"draws": 2.5}, ntkflow.DataError, "draws"),
-        ({"seed": -1}, ntkflow.DataError, "seed"),
-        ({"estimators": "noisy"}, ntkflow.ComponentError, "noisy"),
-        ({"dtype": "float16"}, ntkflow.DataError, "dtype"),
-        ({"until": 0}, ntkflow.DataError, "until"),
-        ({"until": 2.0}, ntkflow.DataError, "until"),
-        ({"tensors": ["Q"]}, ntkflow.ComponentError, "Q"),
-        ({"tensors": ["V"], "components": "mean"}, ntkflow.ComponentError, "V"),
-        ({"components": [(0, 9)]}, ntkflow.ComponentError, "9"),
-        ({"batch": 0}, ntkflow.DataError, "batch"),
-        ({"block": 0}, ntkflow.DataError, "block"),
-        ({"store": "run.nc"}, ntkflow.FileError, "zarr"),
-        ({"store": "nowhere/run.zarr"}, ntkflow.FileError, "nowhere"),
+        ({"draws": 1}, ntkflow.errors.DataError, "draws"),
+        ({"draws": 2.5}, ntkflow.errors.DataError, "draws"),
+        ({"seed": -1}, ntkflow.errors.DataError, "seed"),
+        ({"estimators": "noisy"}, ntkflow.errors.ComponentError, "noisy"),
+        ({"dtype": "float16"}, ntkflow.errors.DataError, "dtype"),
+        ({"until": 0}, ntkflow.errors.DataError, "until"),
+        ({"until": 2.0}, ntkflow.errors.DataError, "until"),
+        ({"tensors": ["Q"]}, ntkflow.errors.ComponentError, "Q"),
+        ({"tensors": ["V"], "components": "mean"}, ntkflow.errors.ComponentError, "V"),
+        ({"components": [(0, 9)]}, ntkflow.errors.ComponentError, "9"),
+        ({"batch": 0}, ntkflow.errors.DataError, "batch"),
+        ({"block": 0}, ntkflow.errors.DataError, "block"),
+        ({"store": "run.nc"}, ntkflow.errors.FileError, "zarr"),
+        ({"store": "nowhere/run.zarr"}, ntkflow.errors.FileError, "nowhere"),
     ],
 )
 def test_bad_arguments(arguments, error, word):
@@ -141,7 +141,7 @@ def test_bad_arguments(arguments, error, word):
 
 def test_numbers_that_overflow_are_named():
     steep = ntkflow.MLP((4, 6, 5, 2), "relu", C_W=[1.0, 1e120, 1e120])
-    with pytest.raises(ntkflow.NonFiniteError, match="layer 2"):
+    with pytest.raises(ntkflow.errors.NonFiniteError, match="layer 2"):
         ntkflow.ensemble(steep, X, 10)
 
 

@@ -123,7 +123,7 @@ def test_missing_blocks_are_computed(small):
     path, found = small
     for block in (0, 3):
         shutil.rmtree(path / "sums" / "c" / str(block))
-    with pytest.raises(ntkflow.FileError, match="no block"):
+    with pytest.raises(ntkflow.errors.FileError, match="no block"):
         ntkflow.Ensemble.load(path)
     kept = records(path)
     resumed = ntkflow.ensemble(MLP, X, 50, block=10, store=path, resume=True)
@@ -164,9 +164,9 @@ def _gone(path, file):
 def test_damage_is_refused(small, damage, file):
     path, _ = small
     damage(path, file)
-    with pytest.raises(ntkflow.FileError, match="damaged|no Zarr group"):
+    with pytest.raises(ntkflow.errors.FileError, match="damaged|no Zarr group"):
         ntkflow.Ensemble.load(path)
-    with pytest.raises(ntkflow.FileError, match="damaged|no Zarr group"):
+    with pytest.raises(ntkflow.errors.FileError, match="damaged|no Zarr group"):
         ntkflow.ensemble(MLP, X, 50, block=10, store=path, resume=True)
 
 
@@ -178,7 +178,7 @@ def test_foreign_stores_are_refused(tmp_path):
             lambda: ntkflow.Ensemble.load(path),
             lambda: ntkflow.ensemble(MLP, X, 50, store=path, resume=True),
         ):
-            with pytest.raises(ntkflow.FileError, match=word):
+            with pytest.raises(ntkflow.errors.FileError, match=word):
                 attempt()
 
     path.write_text("a letter")
@@ -194,7 +194,7 @@ def test_foreign_stores_are_refused(tmp_path):
     ntkflow.flow(MLP, X, "mean").save(path)
     refused("not an ensemble")
     shutil.rmtree(path)
-    with pytest.raises(ntkflow.FileError, match="does not exist"):
+    with pytest.raises(ntkflow.errors.FileError, match="does not exist"):
         ntkflow.Ensemble.load(path)
 
 
@@ -203,7 +203,7 @@ def test_a_later_format_is_refused(small):
     header = json.loads((path / "zarr.json").read_text())
     header["attributes"]["ntkflow_ensemble"] = 99
     (path / "zarr.json").write_text(json.dumps(header))
-    with pytest.raises(ntkflow.FileError, match="format 99"):
+    with pytest.raises(ntkflow.errors.FileError, match="format 99"):
         ntkflow.Ensemble.load(path)
 
 
@@ -222,13 +222,13 @@ def test_a_later_format_is_refused(small):
 def test_another_job_is_refused(small, change, word):
     path, _ = small
     job = {"network": MLP, "X": X, "draws": 50, "block": 10, "store": path, "resume": True} | change
-    with pytest.raises(ntkflow.FileError, match=word):
+    with pytest.raises(ntkflow.errors.FileError, match=word):
         ntkflow.ensemble(**job)
 
 
 def test_an_existing_store_is_not_replaced(small):
     path, _ = small
-    with pytest.raises(ntkflow.FileError, match="exists already"):
+    with pytest.raises(ntkflow.errors.FileError, match="exists already"):
         ntkflow.ensemble(MLP, X, 50, block=10, store=path)
 
 
@@ -290,7 +290,7 @@ def test_read_only_store_can_be_read(small):
         file.chmod(0o555 if file.is_dir() else 0o444)
     assert np.array_equal(ntkflow.Ensemble.load(path)[3].A, found[3].A)
     if os.geteuid():  # root may write anyway
-        with pytest.raises(ntkflow.FileError, match="cannot write"):
+        with pytest.raises(ntkflow.errors.FileError, match="cannot write"):
             ntkflow.ensemble(MLP, X, 60, block=10, store=path, resume=True)
     for file in [path, *path.rglob("*")]:
         file.chmod(0o755 if file.is_dir() else 0o644)

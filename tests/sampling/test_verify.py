@@ -119,7 +119,7 @@ def test_fit_of_known_measurements():
     ],
 )
 def test_bad_widths(widths, hidden, word):
-    with pytest.raises(ntkflow.DataError, match=word):
+    with pytest.raises(ntkflow.errors.DataError, match=word):
         ntkflow.verify(ntkflow.MLP((64, *hidden, 2)), DIGITS, widths, draws=10)
 
 

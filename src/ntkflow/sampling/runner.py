@@ -54,6 +54,7 @@ class Job:
     draws: int
     until: float | None
     tensors: list[str]
+    measured: list[str]
 
 
 @shows_progress
@@ -120,9 +121,17 @@ def load(path, activation=None) -> Ensemble:
         spec = dict(job.mlp)
     except (KeyError, TypeError, ValueError) as error:
         raise FileError(f"{path} is damaged: its attributes don't fit ({error})") from error
+    if job.measured != _measured(job.components):
+        raise FileError(
+            f"{path} measures {', '.join(job.measured)}, but the tensors declared here are {', '.join(_measured(job.components))}"
+        )
     mlp, X = network_of(spec, job.callable_activations, activation), store.X
     store.check_inputs(job.X_sha256)
     return _Run(mlp, X, job, None).collect(store)
+
+
+def _measured(components: str | Sequence[Sequence[int]]) -> list[str]:
+    return list(KERNELS if components == "mean" else (*KERNELS, *measured_tensors()))
 
 
 def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block) -> Job:
@@ -133,7 +142,7 @@ def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, blo
         raise DataError(f'dtype must be "float64" or "float32", not {dtype!r}')
     if until is not None and not 0 < until < 1:
         raise DataError(f"until must be a relative error between 0 and 1, not {until!r}")
-    measured = KERNELS if components == "mean" else (*KERNELS, *measured_tensors())
+    measured = _measured(components)
     for name in tensors:
         if name not in measured:
             raise ComponentError(f"tensors: {name!r} is not measured; measured are {', '.join(measured)}")
@@ -144,7 +153,7 @@ def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, blo
         mlp.to_spec(), [a.name for a in mlp.activation if not a.registered], digest(X),
         components if isinstance(components, str) else [list(map(int, s)) for s in components], estimators,
         whole_number(seed, "seed", 0, 2**63 - 1, DataError), dtype, whole_number(block, "block", 1, 2**53, DataError),
-        draws, until, chosen,
+        draws, until, chosen, measured,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ class Store(store.Store):
 
     WHAT = "an ensemble"
     KEY = "ntkflow_ensemble"
-    FORMAT = 1
+    FORMAT = 2
     RECORDS = "sums"
     PART = "block"
 
