@@ -52,9 +52,9 @@ class Layout:
         closed: (n, C), ascending indices of distinct inputs, n ≤ 4; each set once.
     """
 
-    def __init__(self, asked: np.ndarray, index: np.ndarray):
-        """`index` (N,): for each input the distinct one that it equals."""
-        self.asked, self._index = asked, index
+    def __init__(self, asked: np.ndarray, index: np.ndarray, whole: bool = False):
+        """`index` (N,): for each input the distinct one that it equals. `whole`: whether tensors of the one set have no axis of sets."""
+        self.asked, self._index, self._whole = asked, index, whole
         size = asked.shape[1]
         self._choices = np.array(list(itertools.combinations(range(size), min(size, 4))))
         samples = np.sort(index[asked[:, self._choices]].reshape(-1, self._choices.shape[1]))
@@ -64,19 +64,13 @@ class Layout:
         self.closed = np.ascontiguousarray(samples[first].T)
         self._rows = inverse.reshape(len(asked), len(self._choices))
 
-    @property
-    def whole(self) -> bool:
-        """Whether one set holds all inputs, in their order: its tensors need no axis of sets."""
-        N = len(self._index)
-        return self.asked.shape == (1, N) and np.array_equal(self.asked[0], np.arange(N))
-
     def expanded_size(self, name: str) -> int:
         """How many numbers `expand` makes."""
         rank = TENSORS[name].rank
         return len(self._index) ** 2 if rank == 2 else len(self.asked) * self.asked.shape[1] ** 4
 
     def expand(self, name: str, packed: np.ndarray) -> np.ndarray:
-        """A packed tensor (orbits, C) as (S, k, …, k), or (N, …, N) if `whole`; G1, H1 as (N, N), NaN where not held."""
+        """A packed tensor (orbits, C) as (S, k, …, k), or (k, …, k) if `whole`; G1, H1 as (N, N), NaN where not held."""
         if TENSORS[name].rank == 2:
             N = len(self._index)
             out = np.full((N, N), np.nan, packed.dtype)
@@ -87,7 +81,7 @@ class Layout:
         slots, row = self._source
         number = TENSORS[name].orbits(len(self.closed))[0]
         out = packed[number.ravel()[slots], row]
-        return out[0] if self.whole else out
+        return out[0] if self._whole else out
 
     def entries(self, name: str, packed: np.ndarray, slots: tuple[int, ...]) -> np.ndarray:
         """The components of a packed tensor on these slots of each choice of samples: (S, choices)."""

@@ -39,6 +39,10 @@ class OnDisk:
         }
         return self._read(self._array.isel(places))
 
+    @property
+    def rank(self) -> int:
+        return self._array.ndim
+
     def _read(self, array: xr.DataArray) -> np.ndarray:
         try:
             found = array.values.astype(float)
@@ -60,6 +64,11 @@ class Tables(UserDict[str, Any]):
         if made.nbytes <= _KEPT:
             self[name] = made
         return made
+
+    def rank(self, name: str) -> int:
+        """How many axes an array has; of what is on disk nothing is read."""
+        value = self.data[name]
+        return value.rank if isinstance(value, OnDisk) else self[name].ndim
 
     def entries(self, name: str, index: tuple) -> np.ndarray:
         """`self[name][index]` for integers or arrays of integers; of what is on disk, no more is read."""

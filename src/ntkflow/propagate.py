@@ -143,7 +143,7 @@ def _flow(
     """The flow, all components at once, and the tensors whose errors are poor."""
     _check_memory(mlp, asked)
     distinct, index = distinct_rows(X)
-    layout = None if asked is None else Layout(asked, index)
+    layout = None if asked is None else Layout(asked, index, components == "all")
     sets = None if layout is None else SampleSets(layout.closed, len(distinct))
     report(0, mlp.depth, "compiling")
     layers, poor = [], []

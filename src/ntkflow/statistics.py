@@ -44,7 +44,7 @@ def natural_scales(values: Mapping[str, np.ndarray]) -> dict[str, float]:
 class LayerStatistics(NamedArrays[np.ndarray]):
     """The statistics of layer `layer` (1 … L) of a network.
 
-    Tensors of four samples are (N, N, N, N) for all components, otherwise (sets, k, k, k, k) over `sets` (sets, k); axes follow the
+    Tensors of four samples are (N, N, N, N) for components="all", otherwise (sets, k, k, k, k) over `sets` (sets, k); axes follow the
     subscripts: `F[a1, a3, a2, a4]`, `B[a1, a3, a2, a4]`. `layer["V"]` is `layer.V`; `error` and `truncation` tell its errors.
     """
 
@@ -107,10 +107,9 @@ class LayerStatistics(NamedArrays[np.ndarray]):
         if name not in self.values:
             raise ComponentError(f"{name} {self.ELSEWHERE}")
 
-    @property
-    def _whole(self) -> bool:
-        """Whether the tensors are (N, N, N, N)."""
-        return self.sets is not None and np.array_equal(self.sets, np.arange(len(self.G))[None])
+    def _has_sets(self, name: str) -> bool:
+        """Whether a tensor has an axis of sets."""
+        return self.values.rank(name) > TENSORS[name].rank
 
     def error(self, name: str) -> np.ndarray:
         """Absolute error estimates of a tensor, with its shape."""
@@ -145,7 +144,7 @@ class LayerStatistics(NamedArrays[np.ndarray]):
                 raise ComponentError(missing)
             return value
         self._check_held(name)
-        if self._whole:
+        if not self._has_sets(name):
             return float(self.values.entries(name, samples))
         assert self.sets is not None
         holds = np.all((self.sets[:, :, None] == np.array(samples)).any(axis=1), axis=1)
@@ -167,7 +166,7 @@ class LayerStatistics(NamedArrays[np.ndarray]):
             else {"a": np.arange(k)[:, None], "b": np.arange(k)[None]}
         )
         index = tuple(slot[c] for c in pattern)
-        if self._whole:
+        if not self._has_sets(name):
             return self.values.entries(name, index)
         if diagonal:
             out = np.full(len(self.G), np.nan)
@@ -248,13 +247,12 @@ class LayerStatistics(NamedArrays[np.ndarray]):
             order: as of `ntk_variance`.
         """
         v = np.linalg.eigh(self._complete(self.ntk_mean()))[1]
-        if not self._whole:
-            variance = self._sampled_variances(v)
-        else:
+        if np.array_equal(self.sets, np.arange(len(v))[None]):
             # B_1324 and B_1423 contract with v v v v to the same number.
-            variance = (
-                np.einsum("abcd,ak,bk,ck,dk->k", self.A + 2 * self.B, v, v, v, v, optimize=True) / self.fan_in
-            )
+            components = (self.A + 2 * self.B).reshape((len(v),) * 4)
+            variance = np.einsum("abcd,ak,bk,ck,dk->k", components, v, v, v, v, optimize=True) / self.fan_in
+        else:
+            variance = self._sampled_variances(v)
         ratio = self.diagonal_expansion.variance_ratio @ v**2 if self._resums(order) else 1.0
         return np.sqrt(np.maximum(variance * ratio, 0.0))
 

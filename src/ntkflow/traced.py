@@ -75,7 +75,7 @@ def traced_flow(
     if asked is None:
         G, H = kernels(mlp, X)
         return TracedFlow([TracedLayer({"G": g, "H": h}) for g, h in zip(G, H, strict=True)])
-    layout = Layout(asked, np.arange(N))
+    layout = Layout(asked, np.arange(N), components == "all")
     sets = SampleSets(layout.closed, N)
     product = X @ X.T / mlp.widths[0]
     G, H = mlp.C_b[0] + mlp.C_W[0] * product, mlp.lambda_b[0] + mlp.lambda_W[0] * product

@@ -111,11 +111,12 @@ class Ensemble(Layered[LayerEstimates]):
 
 
 def assembled(
-    mlp: MLP, X: np.ndarray, sets: np.ndarray, with_tensors: bool, estimators: str, sums: list[Sums],
+    mlp: MLP, X: np.ndarray, sets: np.ndarray, components: str | list, estimators: str, sums: list[Sums],
     reference: np.ndarray, draws: int,
 ) -> list[LayerEstimates]:  # fmt: skip
     """Every layer's estimates from the sums over `draws` ≥ 2 networks; arguments as of `block_sums`."""
     N, k = len(X), sets.shape[1]
+    with_tensors = components != "mean"
     layers = []
     for ell in range(1, mlp.depth + 1):
         if estimators == "low-noise" and ell == 1:
@@ -124,7 +125,7 @@ def assembled(
         else:
             one = sums[ell - 1 - (estimators == "low-noise")]
             values, errors = estimates(one, reference[:, ell - 1], draws, mlp.widths[ell - 1], k)
-        values, errors = _on_inputs(values, sets, N), _on_inputs(errors, sets, N)
+        values, errors = (_on_inputs(table, sets, N, components == "all") for table in (values, errors))
         held = sets if with_tensors else None
         tables = Tables(values), Tables(errors)
         layers.append(LayerEstimates(mlp, X, ell, held, *tables))
@@ -143,9 +144,8 @@ def _first_layer(mlp: MLP, X: np.ndarray, sets: np.ndarray, with_tensors: bool) 
     return values
 
 
-def _on_inputs(values: dict[str, np.ndarray], sets: np.ndarray, N: int) -> dict[str, np.ndarray]:
-    """G and H from sets to (N, N); the others without the sets' axis if there is but one, of all inputs."""
-    whole = len(sets) == 1 and np.array_equal(sets[0], np.arange(N))
+def _on_inputs(values: dict[str, np.ndarray], sets: np.ndarray, N: int, whole: bool) -> dict[str, np.ndarray]:
+    """G and H from sets to (N, N); the others without the sets' axis if the one set is the `whole`."""
     out = {}
     for name, value in values.items():
         if name in ("G", "H"):

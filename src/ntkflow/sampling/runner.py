@@ -311,7 +311,7 @@ class _Total:
     def layers(self):
         run = self._run
         return assembled(
-            run.mlp, run.X, run.sets, run.job.components != "mean", run.job.estimators,
+            run.mlp, run.X, run.sets, run.job.components, run.job.estimators,
             run.unflatten(np.asarray(self.sums)), run.reference, self.draws,
         )  # fmt: skip
 
