@@ -1,7 +1,7 @@
 """What a tensor of the 1/n expansion is: declared once, beside its equation; all else of the program follows from that.
 
-A declaration says which components are equal, what products of G and H the tensor is made of, which moments its equation reads, what
-cancels in it, how sampled networks measure it, and what cutting the expansion at 1/n costs.
+A declaration says which components are equal, what products of G and H the tensor is made of, what cancels in it, how sampled networks
+measure it, and what cutting the expansion at 1/n costs.
 """
 
 from __future__ import annotations
@@ -67,7 +67,6 @@ class Tensor:
         subscripts: the samples in the order of its axes, "1324" for F.
         generators: permutations of axes that leave it as it is.
         made_of: the product of G and H that a component is as large as: for each of its axes √G or √H of the sample there.
-        moments: those on four slots that its equation reads, "ssdd" for ⟨σσσ'σ'⟩.
         measured: how sampled networks give it.
         vanishes_below: it is zero in the layers below this one.
         cancels_from: the other tensors of the layer below that it is made from with coefficients that diverge, and cancel, where two
@@ -83,7 +82,6 @@ class Tensor:
     subscripts: str
     generators: Generators
     made_of: str
-    moments: tuple[str, ...]
     measured: Covariance | Expectation | Correction | None
     vanishes_below: int
     cancels_from: tuple[str, ...]
@@ -118,7 +116,7 @@ TENSORS: dict[str, Tensor] = {}
 
 
 def tensor(
-    subscripts: str, *, equal: tuple[str, ...], made_of: str, moments: tuple[str, ...] = (),
+    subscripts: str, *, equal: tuple[str, ...], made_of: str,
     measured: Covariance | Expectation | Correction | None = None, vanishes_below: int = 2,
     cancels_from: tuple[str, ...] = (), cancellation: Callable[[Nearness], np.ndarray] = once,
     powers: tuple[int, int] = (0, 0), truncation: Truncation | None = None,
@@ -144,7 +142,7 @@ def tensor(
             tuple(subscripts.index(sample) for sample in other) for other in equal or (subscripts,)
         )
         TENSORS[name] = Tensor(
-            name, equation, subscripts, generators, made_of, moments, measured, vanishes_below, cancels_from,
+            name, equation, subscripts, generators, made_of, measured, vanishes_below, cancels_from,
             cancellation, powers, truncation,
         )  # fmt: skip
         return equation
