@@ -139,17 +139,17 @@ def test_strange_networks(mlp, X, trainable, cause, tmp_path):
 @pytest.mark.parametrize(
     ("activation", "C_b", "words"),
     [
-        ("relu", 0.0, "C_b = 0 its G is 0 in every layer: 1 - rho is of the other inputs"),
-        ("sigmoid", 0.0, "C_b = 0 its G is 0 in layer 1: "),
-        ("tanh", [0.0, 0.0, 0.1], "C_b = 0 its G is 0 in layers 1 to 2: "),
-        ("tanh", 0.1, "; biases alone reach the network"),
+        ("relu", 0.0, "with C_b = 0 its G is 0 in every layer: 1 - rho is of the other inputs"),
+        ("sigmoid", 0.0, "with C_b = 0 its G is 0 in layer 1: "),
+        ("tanh", [0.0, 0.0, 0.1], "with C_b = 0 its G is 0 in layers 1 to 2: "),
+        ("tanh", 0.1, "biases alone reach the network"),
     ],
 )
 def test_inputs_of_zeros_are_named(activation, C_b, words, rng, tmp_path):
     mlp, X = ntkflow.MLP((3, 16, 16, 1), activation, C_b, 1.5), rng.normal(size=(4, 3))
     X[2] = 0.0
     found, without = ntkflow.diagnose(mlp, X), ntkflow.diagnose(mlp, np.delete(X, 2, axis=0))
-    assert f"Note: input 2 is zero in every entry{words}" in " ".join(found.report().split())
+    assert f"Note: input 2 is zero in every entry; {words}" in " ".join(found.report().split())
     assert "zero in every entry" not in without.report() and "nan" not in found.report()
     if C_b == 0.0:
         # In layer 1, of the others alone.
