@@ -36,9 +36,7 @@ def uncertain(value: float, error: float) -> str:
 
 
 def number(value: float, form: str = ".5g") -> str:
-    """A number, - for NaN, and ? where it is infinite, which here says that it is not known."""
-    if math.isinf(value):
-        return "?"
+    """A number, or - for NaN."""
     return "-" if math.isnan(value) else format(value + 0.0, form)
 
 

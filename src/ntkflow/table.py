@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,7 +86,9 @@ def ensemble_table(ensemble: Ensemble) -> Table:
                 at = _of_one_sample(s.values[name], sets, sample)
                 cells = (
                     _component(s.values[name], s.errors[name], at),
-                    number(100 * s.relative_error(name), ".2g"),
+                    "?"
+                    if math.isinf(s.relative_error(name))
+                    else number(100 * s.relative_error(name), ".2g"),
                 )
                 table.add_row(str(s.layer), str(s.width), name, *cells)
     return table
