@@ -95,6 +95,11 @@ class MLP:
         """L, the number of layers of weights."""
         return len(self.widths) - 1
 
+    @property
+    def architecture(self) -> MLP:
+        """The MLP of these widths and activations whose hyperparameters are all 0: for programs that don't depend on them."""
+        return self.tree_unflatten((self.widths, self.activation), ((0.0,) * self.depth,) * 4)
+
     @classmethod
     def from_spec(cls, spec: Mapping) -> MLP:
         """An MLP from a table whose keys are MLP's argument names (`widths` is required)."""

@@ -247,7 +247,7 @@ class LayerStatistics(NamedArrays[np.ndarray]):
             order: as of `ntk_variance`.
         """
         v = np.linalg.eigh(self._complete(self.ntk_mean()))[1]
-        if np.array_equal(self.sets, np.arange(len(v))[None]):
+        if self.sets is not None and np.array_equal(self.sets, np.arange(len(v))[None]):
             # B_1324 and B_1423 contract with v v v v to the same number.
             components = (self.A + 2 * self.B).reshape((len(v),) * 4)
             variance = np.einsum("abcd,ak,bk,ck,dk->k", components, v, v, v, v, optimize=True) / self.fan_in

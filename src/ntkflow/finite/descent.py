@@ -40,8 +40,9 @@ def gradient_step(
     params = checked(mlp, params)
     X = inputs(mlp, params, X)
     rate = checked_eta(eta)
+    rates_of_all = stacked(checked_rates(mlp, rates), params)
     return stepped(
-        mlp, checked_rates(mlp, rates), checked_function(loss, "loss"), params, X, jnp.asarray(y), rate
+        mlp.architecture, rates_of_all, checked_function(loss, "loss"), params, X, jnp.asarray(y), rate
     )
 
 
@@ -57,7 +58,7 @@ def predicted_loss_change(
     X, loss, y = inputs(mlp, params, X), checked_function(loss, "loss"), jnp.asarray(y)
     # A loss looks at targets that are numbers, not traced: it is asked once before it is compiled.
     jax.eval_shape(lambda z: loss(z, y), jax.ShapeDtypeStruct((len(X), mlp.widths[-1]), X.dtype))
-    velocity = _velocity(mlp, checked_rates(mlp, rates), loss, params, X, y)
+    velocity = _velocity(mlp.architecture, stacked(checked_rates(mlp, rates), params), loss, params, X, y)
     return checked_eta(eta) * _change(mlp, _OfOutput(loss), params, velocity, X, y)
 
 
@@ -81,7 +82,9 @@ def predicted_change(
     X = inputs(mlp, params, X)
     observed = X if X_observed is None else inputs(mlp, params, X_observed, "X_observed")
     loss, observable = checked_function(loss, "loss"), checked_function(observable, "observable")
-    velocity = _velocity(mlp, checked_rates(mlp, rates), loss, params, X, jnp.asarray(y))
+    velocity = _velocity(
+        mlp.architecture, stacked(checked_rates(mlp, rates), params), loss, params, X, jnp.asarray(y)
+    )
     return checked_eta(eta) * _change(mlp, observable, params, velocity, observed)
 
 
@@ -114,18 +117,26 @@ def checked_function(function: Callable, name: str) -> Callable:
     return function
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def stepped(mlp: MLP, rates: LearningRates, loss: Loss, params: Parameters, X, y, eta) -> Parameters:
-    """`gradient_step` without checks."""
-    velocity = _velocity(mlp, rates, loss, params, X, y)
+def stacked(rates: LearningRates, params: Parameters) -> LayerParameters:
+    """The learning rates of all weights and of all biases, (L,) each, in the parameters' precision: two arguments of a program, not 2 L."""
+    dtype = params[0].W.dtype
+    return LayerParameters(jnp.asarray(rates.weight, dtype), jnp.asarray(rates.bias, dtype))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def stepped(
+    architecture: MLP, rates: LayerParameters, loss: Loss, params: Parameters, X, y, eta
+) -> Parameters:
+    """`gradient_step` without checks; arguments as of `_velocity`."""
+    velocity = _velocity(architecture, rates, loss, params, X, y)
     return jax.tree.map(lambda p, v: p + jnp.asarray(eta, p.dtype) * v, params, velocity)
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _velocity(mlp: MLP, rates: LearningRates, loss: Loss, params, X, y) -> Parameters:
-    """dθ/dη = -Σ_ν λ_μν dL/dθ_ν."""
-    gradient = jax.grad(lambda p: loss(preactivations(mlp, p, X)[-1], y))(params)
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _velocity(architecture: MLP, rates: LayerParameters, loss: Loss, params, X, y) -> Parameters:
+    """dθ/dη = -Σ_ν λ_μν dL/dθ_ν; `architecture` as of `MLP`, `rates` as of `stacked`."""
+    gradient = jax.grad(lambda p: loss(preactivations(architecture, p, X)[-1], y))(params)
     return tuple(
         LayerParameters(-weight * g.W, -bias * g.b)
-        for g, weight, bias in zip(gradient, rates.weight, rates.bias, strict=True)
+        for g, weight, bias in zip(gradient, rates.W, rates.b, strict=True)
     )

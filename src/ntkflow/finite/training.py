@@ -17,7 +17,7 @@ from ..describe import InNotebooks
 from ..errors import DataError
 from ..mlp import MLP
 from ..progress import Report, shows_progress
-from .descent import Loss, checked_eta, checked_function, stepped
+from .descent import Loss, checked_eta, checked_function, stacked, stepped
 from .learning_rates import LearningRates, checked_rates
 from .parameters import Parameters, checked, in_their_precision, inputs, whole_number
 from .preactivations import preactivations
@@ -96,14 +96,15 @@ def train(
     eta = float(checked_eta(eta))
     if "loss" in (metrics or {}):
         raise DataError("metrics: the name 'loss' is taken by the loss itself")
-    # To the device once, not at every step.
-    rates, on_device = jax.tree.map(jnp.asarray, (checked_rates(mlp, rates), mlp))
+    stacked_rates = stacked(checked_rates(mlp, rates), params)
     measures = {name: checked_function(m, name) for name, m in {"loss": loss, **(metrics or {})}.items()}
     history = History(mlp, len(X), metrics={name: [] for name in metrics or {}})
     batches = _batches(len(X), size, np.random.default_rng(seed))
     for step in range(steps + 1):
         if step % record_every == 0 or step == steps:
-            values = {name: float(_measure(on_device, m, params, X, y)) for name, m in measures.items()}
+            values = {
+                name: float(_measure(mlp.architecture, m, params, X, y)) for name, m in measures.items()
+            }
             history.step.append(step)
             history.loss.append(values.pop("loss"))
             for name, value in values.items():
@@ -114,7 +115,7 @@ def train(
                 break
         if step < steps:
             rows = next(batches)
-            params = stepped(on_device, rates, loss, params, X[rows], y[rows], eta)
+            params = stepped(mlp.architecture, stacked_rates, loss, params, X[rows], y[rows], eta)
     return params, history
 
 
@@ -125,6 +126,6 @@ def _batches(N: int, size: int, rng: np.random.Generator):
             yield order[start : start + size]
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _measure(mlp: MLP, measure: Metric, params, X, y):
-    return measure(preactivations(mlp, params, X)[-1], y)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _measure(architecture: MLP, measure: Metric, params, X, y):
+    return measure(preactivations(architecture, params, X)[-1], y)
