@@ -13,6 +13,8 @@ import records
 from ntkflow.activations import activation
 from ntkflow.gaussian import FINE
 from ntkflow.gaussian.piecewise_linear import PiecewiseLinear
+from ntkflow.gaussian.requests import placements
+from ntkflow.recursions import requested_moments
 
 
 def integrals(N: int) -> PiecewiseLinear:
@@ -33,14 +35,15 @@ def report(name: str, call) -> None:
 
 
 def main() -> None:
+    asked = placements(requested_moments())
     thousand, some = integrals(1000), integrals(40)
     report("N=1000: tables", thousand.tables)
     report("N=1000: one product of pairs", lambda: thousand.pair((0, 0), (1, 1)))
     four = np.array(list(itertools.islice(itertools.combinations(range(40), 4), 50_000)))
     three = four.copy()
     three[:, 1] = three[:, 0]
-    report("50,000 quadruples of four samples", lambda: some.wide_all(four))
-    report("50,000 quadruples of three samples", lambda: some.wide_all(three))
+    report("50,000 quadruples of four samples", lambda: some.moments(four, asked))
+    report("50,000 quadruples of three samples", lambda: some.moments(three, asked))
 
 
 if __name__ == "__main__":

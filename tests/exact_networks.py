@@ -16,8 +16,9 @@ from mpmath import mp
 from mpmath.calculus.quadrature import GaussLegendre
 
 from ntkflow.gaussian.piecewise_linear import at_zero
-from ntkflow.gaussian.sample_sets import KINDS, OnSets
-from ntkflow.recursions import TENSORS, Hyperparameters, Tensors, step
+from ntkflow.gaussian.requests import orders_of
+from ntkflow.gaussian.sample_sets import OnSets
+from ntkflow.recursions import TENSORS, Hyperparameters, Tensors, requested_moments, step
 
 mpfr = gmpy2.mpfr
 DIGITS = 200
@@ -139,7 +140,7 @@ class _Expectations:
                 name: np.moveaxis(np.array([[tables[a][b][name] for b in N] for a in N]), 2, 0)[..., None]
                 for name in tables[0][0]
             },
-            **{kind: self._fours(primes) for kind, primes in KINDS.items()},
+            **{word: self._fours(orders_of(word)) for word in requested_moments()},
         )  # fmt: skip
 
     def _pair(self, a, b, dPhi):

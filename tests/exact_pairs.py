@@ -6,8 +6,10 @@ import numpy as np
 from exact_networks import flow_of_samples
 from numpy.polynomial.hermite_e import hermeval
 
+from ntkflow.gaussian.requests import orders_of
 from ntkflow.gaussian.rules import evaluate
-from ntkflow.gaussian.sample_sets import KINDS, OnSets
+from ntkflow.gaussian.sample_sets import OnSets
+from ntkflow.recursions import requested_moments
 
 _AT_ONCE = 2**14
 
@@ -44,7 +46,7 @@ def _by_trapezoid(activation, G, H) -> OnSets:
     points = plane(*G[[0, 1, 0], [0, 1, 1]].astype(float))
     # ⟨σ^(p)(z_a) σ^(q)(z_b)⟩ at [a, b, p, q], and ⟨Π_i σ^(p_i)(z_ai)⟩ at [a1 … a4] for each kind
     M = np.zeros((2, 2, 6, 6), np.longdouble)
-    fours = {kind: np.zeros((2, 2, 2, 2, 1), np.longdouble) for kind in KINDS}
+    fours = {word: np.zeros((2, 2, 2, 2, 1), np.longdouble) for word in requested_moments()}
     for start in range(0, len(points[0]), _AT_ONCE):
         some = [x[start : start + _AT_ONCE] for x in points]
         # Filled up with weights of 0, so that σ is compiled once.
@@ -52,12 +54,13 @@ def _by_trapezoid(activation, G, H) -> OnSets:
         f = np.moveaxis(evaluate(activation, np.array(z), 5), 0, 1)
         for a, b in np.ndindex(2, 2):
             M[a, b] += f[a] * weight @ f[b].T
-        for kind, primes in KINDS.items():
+        for word, moment in fours.items():
+            orders = orders_of(word)
             one, other = (
                 np.array([f[a][p] * f[b][q] for a, b in np.ndindex(2, 2)])
-                for p, q in (primes[:2], primes[2:])
+                for p, q in (orders[:2], orders[2:])
             )
-            fours[kind] += (one * weight @ other.T).reshape(2, 2, 2, 2, 1)
+            moment += (one * weight @ other.T).reshape(2, 2, 2, 2, 1)
 
     def table(p, q, order):
         """All derivatives of `order` of σ^(p)(z_a) σ^(q)(z_b), by how many are taken at b."""

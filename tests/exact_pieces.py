@@ -14,9 +14,11 @@ from exact_networks import flow_of_samples
 from mpmath.calculus.quadrature import GaussLegendre
 
 from ntkflow.activations import beside
+from ntkflow.gaussian.requests import orders_of
 from ntkflow.gaussian.rules import evaluate
-from ntkflow.gaussian.sample_sets import KINDS, OnSets, factors
+from ntkflow.gaussian.sample_sets import OnSets, factors
 from ntkflow.gaussian.series_integrals import DERIVATIVES
+from ntkflow.recursions import requested_moments
 
 mp: Any = mpmath.mp  # its functions are attached at run time
 mpf: Any = mpmath.mpf
@@ -91,7 +93,7 @@ class _Pieces:
         return OnSets(
             H=H[..., None], Phi=Phi[..., None], dPhi=dPhi[..., None],
             **{name: table(*which) for name, which in DERIVATIVES.items()},
-            **{kind: four(primes) for kind, primes in KINDS.items()},
+            **{word: four(orders_of(word)) for word in requested_moments()},
         )  # fmt: skip
 
     @functools.cache  # noqa: B019

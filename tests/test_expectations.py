@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from placements import EVERY as PLACEMENTS
+from placements import WORDS, by_order
 
 from ntkflow.activations import _REGISTRY, activation, kinked
 from ntkflow.gaussian import COARSE, FINE, SampleSets, expectations, sample_sets
@@ -40,13 +42,13 @@ def on(spec, G, rule=FINE, sets=None):
 
 def fours(N):
     """Every set of four out of N samples."""
-    return SampleSets(np.array(list(itertools.combinations(range(N), 4))).T, N)
+    return SampleSets(np.array(list(itertools.combinations(range(N), 4))).T, N, WORDS)
 
 
 def on_sets(e, H, sets):
     with jax.enable_x64(True):
         e, H = jax.tree.map(jnp.asarray, (e, H))
-        return jax.tree.map(np.asarray, sample_sets.on_sets(e, H, sets.sets, sets.rows, sets.k))
+        return jax.tree.map(np.asarray, sample_sets.on_sets(e, H, sets.sets, sets.rows, sets.moments))
 
 
 def by_half_lines(f, g, G, nodes=80):
@@ -196,7 +198,7 @@ def test_four_samples_of_a_cubic_are_exact():
     cubic = activation({"name": "monomial", "degree": 3})
     for points in (z, z[:, :2], z[[0, 1, 1, 2]]):
         G = points @ points.T / points.shape[1]
-        moments = four_sample_moments(cubic, G[None], FINE)[0]
+        moments = by_order(four_sample_moments(cubic, G[None], PLACEMENTS, FINE))[0]
         for primed in np.ndindex(2, 2, 2, 2):
             exact = 3 ** sum(primed) * gaussian_polynomial_moment(G, [3 - p for p in primed])
             size = 3 ** sum(primed) * np.prod(
@@ -214,9 +216,9 @@ def test_four_samples_do_not_depend_on_their_pairing(spec):
     G = z @ z.transpose(0, 2, 1) / 6
     G[1, 3, :] = G[1, 2, :]
     G[1, :, 3] = G[1, :, 2]
-    moments = four_sample_moments(activation(spec), G, FINE)
+    moments = by_order(four_sample_moments(activation(spec), G, PLACEMENTS, FINE))
     for order in ((0, 2, 1, 3), (3, 1, 2, 0), (1, 2, 3, 0)):
-        again = four_sample_moments(activation(spec), G[:, order][:, :, order], FINE)
+        again = by_order(four_sample_moments(activation(spec), G[:, order][:, :, order], PLACEMENTS, FINE))
         assert (
             np.abs(again - moments.transpose(0, *(1 + np.array(order)))).max() < 1e-12 * np.abs(moments).max()
         )

@@ -26,7 +26,7 @@ MEASURED = Expectation(
 
 
 @tensor(
-    "1234", equal=("2134", "1243", "3412"), made_of="HHHH", measured=MEASURED,
+    "1234", equal=("2134", "1243", "3412"), moments=("dddd",), made_of="HHHH", measured=MEASURED,
     truncation=Truncation(lambda here, B: here.relative_variance),
 )  # fmt: skip
 def S(h, e, t):

@@ -73,7 +73,7 @@ def layers_above(
         layers = []
         for rates, change in zip(zip(*h, strict=True), noise, strict=True):
             below, found = _layer(
-                activation, sets.k, Hyperparameters(*rates), change, _bases(), below, slots, rows
+                activation, sets.moments, Hyperparameters(*rates), change, _bases(), below, slots, rows
             )
             layers.append(_without_others(found, N, S))
         found = jax.tree.map(lambda *x: np.stack(x), *layers)
@@ -135,13 +135,15 @@ def _bases() -> tuple[jax.Array, ...]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _layer(activation: Activation, k: int, h: Hyperparameters, noise, bases, below, sets, rows):
+def _layer(
+    activation: Activation, moments: tuple[str, ...], h: Hyperparameters, noise, bases, below, sets, rows
+):
     """G, H and tensors above those `below`, and all that is found there; runs on a leading axis."""
 
     def one_run(below, noise, basis):
         G, H, tensors = below
-        e, doubts = smooth_on_pairs(activation, G * (1 + noise), basis, k)
-        tensors = step(h, on_sets(e, H, sets, rows, k), tensors.unpacked(k)).packed()
+        e, doubts = smooth_on_pairs(activation, G * (1 + noise), basis, len(sets), moments)
+        tensors = step(h, on_sets(e, H, sets, rows, moments), tensors.unpacked(len(sets))).packed()
         above = means.G(h, e), means.H(h, e, H), tensors
         return above, Layers(*above, e.Phi, e.dPhi, doubts)
 

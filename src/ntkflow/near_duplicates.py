@@ -19,7 +19,7 @@ from numpy.polynomial.chebyshev import chebvander
 from .gaussian import SampleSets
 from .gaussian.kinks import ROUNDOFF, sine_squared
 from .mlp import MLP
-from .recursions import TENSORS
+from .recursions import TENSORS, requested_moments
 from .recursions.cancellation import LOSS, Nearness
 from .two_byte import TwoByteArray
 
@@ -264,7 +264,11 @@ class _Batch:
             X[i, :, i] = [family.first, *family.others]
         start = each * np.arange(P)[:, None]
         others = start + np.arange(1, each)
-        sets = SampleSets(np.stack([np.broadcast_to(start, others.shape).ravel(), others.ravel()]), each * P)
+        sets = SampleSets(
+            np.stack([np.broadcast_to(start, others.shape).ravel(), others.ravel()]),
+            each * P,
+            requested_moments(),
+        )
         self._layers = computed(mlp, X.reshape(P * each, 2 * P), sets)
         self._done: list[dict[str, np.ndarray]] = []
 

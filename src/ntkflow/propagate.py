@@ -22,7 +22,7 @@ from .mlp import MLP
 from .near_duplicates import NearDuplicates
 from .network import as_mlp
 from .progress import Report, shows_progress, silent
-from .recursions import TENSORS
+from .recursions import TENSORS, requested_moments
 from .runs import all_layers, of_pairs
 from .statistics import LayerStatistics, natural_scales
 from .tiles.run import tiled_flow
@@ -144,7 +144,7 @@ def _flow(
     _check_memory(mlp, asked)
     distinct, index = distinct_rows(X)
     layout = None if asked is None else Layout(asked, index, components == "all")
-    sets = None if layout is None else SampleSets(layout.closed, len(distinct))
+    sets = None if layout is None else SampleSets(layout.closed, len(distinct), requested_moments())
     report(0, mlp.depth, "compiling")
     layers, poor = [], []
     # What overflows is found and named after each layer.

@@ -19,6 +19,7 @@ from .ahead import ahead
 from .error_estimates import Errors, errors_of
 from .errors import NonFiniteError
 from .gaussian import COARSE, FINE, Expectations, Integrals, Rule, SampleSets, integrals, on_pairs
+from .gaussian.requests import placements
 from .mlp import MLP
 from .near_duplicates import closeness
 from .recursions import Hyperparameters, Tensors, first_layer, means, packed_step
@@ -51,23 +52,24 @@ class Kernels(NamedTuple):
 
 
 def both_runs(
-    mlp: MLP, X: np.ndarray, k: int, rtol: float, wanted: np.ndarray | None = None
-) -> tuple[Iterator[Kernels], Iterator[Kernels]]:
+    mlp: MLP, X: np.ndarray, k: int, moments: tuple[str, ...], rtol: float, wanted: np.ndarray | None = None
+) -> tuple[Iterator[Kernels], Iterator[Kernels]]:  # fmt: skip
     """The kernels of all layers, layer by layer: by the fine rule, and by the coarse one with metrics changed in their last digits.
 
     Args:
         X: distinct inputs.
         k: samples in the closed sets that tensors are wanted on; 0 for none.
+        moments: the words that these ask for.
         rtol: the accuracy wanted of them.
         wanted: (N, N), pairs of samples outside of which nothing is read; None for all.
     """
     fine, coarse = (rule.to_accuracy(rtol) for rule in (FINE, COARSE))
-    return kernels(mlp, X, k, fine, wanted), kernels(mlp, X, k, coarse, wanted, _NUDGE)
+    return kernels(mlp, X, k, moments, fine, wanted), kernels(mlp, X, k, moments, coarse, wanted, _NUDGE)
 
 
 def kernels(
-    mlp: MLP, X: np.ndarray, k: int, rule: Rule, wanted: np.ndarray | None, nudge: float = 0.0
-) -> Iterator[Kernels]:
+    mlp: MLP, X: np.ndarray, k: int, moments: tuple[str, ...], rule: Rule, wanted: np.ndarray | None, nudge: float = 0.0
+) -> Iterator[Kernels]:  # fmt: skip
     """The kernels of all layers by one rule, with G's entries changed by relative amounts up to `nudge` before each step."""
     rng = np.random.default_rng(0)
     first = _first_kernels(mlp, X)
@@ -84,7 +86,7 @@ def kernels(
             close = np.minimum(close, np.stack([here, here if below > 1 else np.ones_like(here)]))
         try:
             found = integrals(activation, G * (1 + nudge * _symmetric(rng, len(G))), ratio, rule, wanted)
-            e = on_pairs(found, k)
+            e = on_pairs(found, k, moments)
             if contributions is not None:
                 contributions.append(h, e)
             step = Step(h, H, e, found)
@@ -163,7 +165,9 @@ def _tensors(
     S = sets.sets.shape[1]
     size = at_once or sets_at_once(sets.k, S)
     found = out or tensors.map(lambda _, packed: np.empty_like(packed))
-    leaves, tree = jax.tree.flatten(step.e._replace(wide=step.integrals.wide_all(sets.wide)))
+    leaves, tree = jax.tree.flatten(
+        step.e._replace(moments=step.integrals.moments(sets.quadruples, placements(sets.moments)))
+    )
     h, H = step.h, step.H
     del step
     with jax.enable_x64(True):
@@ -179,7 +183,7 @@ def _tensors(
             some = slice(start, min(start + size, S))
             here, own, rows = (_columns(x, some, size) for x in (tensors, sets.sets, sets.rows))
             with jax.enable_x64(True):
-                new = packed_step(h, e, H, own, rows, here, k=sets.k)
+                new = packed_step(h, e, H, own, rows, here, moments=sets.moments)
             yield some, new
 
     for some, new in ahead(steps()):
@@ -213,7 +217,7 @@ def all_layers(
     """`estimated` for these inputs, distinct: by one compiled program a layer if they are few and that will do."""
     if sets is not None and few_samples.serves(mlp, sets) and (found := _few_samples(mlp, X, sets)):
         return found
-    return estimated(both_runs(mlp, X, sets.k if sets else 0, rtol), sets)
+    return estimated(both_runs(mlp, X, *((sets.k, sets.moments) if sets else (0, ())), rtol), sets)
 
 
 def _few_samples(mlp: MLP, X: np.ndarray, sets: SampleSets):
@@ -246,11 +250,11 @@ def of_pairs(rtol: float) -> tuple[Callable, Callable]:
     def computed(mlp: MLP, X: np.ndarray, sets: SampleSets):
         wanted = np.eye(len(X), dtype=bool)
         wanted[tuple(sets.sets)] = wanted[tuple(sets.sets[::-1])] = True
-        for _, values, errors in estimated(both_runs(mlp, X, sets.k, rtol, wanted), sets):
+        for _, values, errors in estimated(both_runs(mlp, X, sets.k, sets.moments, rtol, wanted), sets):
             yield values, errors
 
     def closest(mlp: MLP, X: np.ndarray) -> float:
-        return min(float(one.close[0].min()) for one in kernels(mlp, X, 0, COARSE, None))
+        return min(float(one.close[0].min()) for one in kernels(mlp, X, 0, (), COARSE, None))
 
     return computed, closest
 

@@ -18,7 +18,7 @@ from .layers import Layers
 from .mean_kernels import kernels
 from .named_arrays import NamedArrays
 from .network import as_mlp
-from .recursions import Hyperparameters, Tensors, first_layer, means, packed_step
+from .recursions import Hyperparameters, Tensors, first_layer, means, packed_step, requested_moments
 
 
 @jax.tree_util.register_dataclass
@@ -76,7 +76,7 @@ def traced_flow(
         G, H = kernels(mlp, X)
         return TracedFlow([TracedLayer({"G": g, "H": h}) for g, h in zip(G, H, strict=True)])
     layout = Layout(asked, np.arange(N), components == "all")
-    sets = SampleSets(layout.closed, N)
+    sets = SampleSets(layout.closed, N, requested_moments())
     product = X @ X.T / mlp.widths[0]
     G, H = mlp.C_b[0] + mlp.C_W[0] * product, mlp.lambda_b[0] + mlp.lambda_W[0] * product
     tensors = first_layer(*sets.sets.shape)
@@ -85,7 +85,7 @@ def traced_flow(
         r = mlp.widths[below] / mlp.widths[below - 1]
         h = Hyperparameters(mlp.C_b[below], mlp.C_W[below], mlp.lambda_b[below], mlp.lambda_W[below], r)
         e = traced_expectations(mlp.activation[below - 1], G, sets)
-        tensors = packed_step(h, e, H, sets.sets, sets.rows, tensors, k=sets.k)
+        tensors = packed_step(h, e, H, sets.sets, sets.rows, tensors, moments=sets.moments)
         G, H = means.G(h, e), means.H(h, e, H)
         layers.append(_layer(G, H, tensors, layout))
     return TracedFlow(layers)

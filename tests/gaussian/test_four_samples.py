@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from placements import EVERY, WORDS, by_order
 
 from ntkflow.activations import activation
 from ntkflow.gaussian import COARSE, FINE, SampleSets
@@ -28,6 +29,10 @@ def metric(rng, kind, lowest, highest):
     z = rng.normal(size=(4, len(KINDS[kind]))) * 10.0 ** np.array(KINDS[kind])
     z *= 10.0 ** (rng.uniform(lowest, highest, (4, 1)) / 2) / np.linalg.norm(z, axis=1, keepdims=True)
     return z @ z.T
+
+
+def at_once(spec, G, rule):
+    return by_order(four_sample_moments(activation(spec), G[None], EVERY, rule))[0]
 
 
 def by_eigenvectors(spec, G):
@@ -63,13 +68,13 @@ def test_nearly_dependent_samples(spec, kind):
     """The steepest σ of the range, at the variance of 10: 1e-9."""
     G = metric(np.random.default_rng(1), kind, 0.5, 1.0)
     exact, scale = by_eigenvectors(spec, G)
-    assert np.all(np.abs(four_sample_moments(activation(spec), G[None], FINE)[0] - exact) < 1e-9 * scale)
+    assert np.all(np.abs(at_once(spec, G, FINE) - exact) < 1e-9 * scale)
 
 
 def test_more_samples_than_dimensions():
     G = metric(np.random.default_rng(2), "three dimensions", -3.0, 0.3)
     exact, scale = by_eigenvectors("tanh", G)
-    assert np.all(np.abs(four_sample_moments(activation("tanh"), G[None], FINE)[0] - exact) < 1e-9 * scale)
+    assert np.all(np.abs(at_once("tanh", G, FINE) - exact) < 1e-9 * scale)
 
 
 @pytest.mark.parametrize("spec", ["sin", "cos"])
@@ -81,9 +86,9 @@ def test_series_against_closed_forms(spec):
         G = z @ z.swapaxes(1, 2)
         apart = np.where(np.eye(4) == 1, 1.0, np.nan)
         closed = [
-            SeriesIntegrals(activation(spec), g, apart, FINE).wide_all(np.arange(4)[None])[0] for g in G
+            SeriesIntegrals(activation(spec), g, apart, FINE).moments(np.arange(4)[None], EVERY)[0] for g in G
         ]
-        series = four_sample_moments(dataclasses.replace(activation(spec), exponentials=()), G, FINE)
+        series = four_sample_moments(dataclasses.replace(activation(spec), exponentials=()), G, EVERY, FINE)
         assert np.abs(closed - series).max() < 1e-10
 
 
@@ -95,23 +100,23 @@ def test_coefficients_of_pairs_against_closed_forms(spec, dimensions):
     X = rng.normal(size=(6, dimensions)) * math.sqrt(1.5 / dimensions)
     X[3], X[4], X[5] = -X[0], X[1] * (1 + 1e-7), 0.03 * X[5]
     G = X @ X.T
-    samples = SampleSets(np.array(list(itertools.combinations(range(6), 4))).T, 6).wide
-    closed = SeriesIntegrals(activation(spec), G, np.where(np.eye(6) == 1, 1.0, np.nan), FINE).wide_all(
-        samples
+    samples = SampleSets(np.array(list(itertools.combinations(range(6), 4))).T, 6, WORDS).quadruples
+    closed = SeriesIntegrals(activation(spec), G, np.where(np.eye(6) == 1, 1.0, np.nan), FINE).moments(
+        samples, EVERY
     )
     open_ = dataclasses.replace(activation(spec), exponentials=())
     for rule, accuracy in ((FINE, 1e-11), (COARSE.to_accuracy(1e-6), 1e-8)):
-        assert np.abs(moments_on_samples(open_, G, samples, rule) - closed).max() < accuracy
+        assert np.abs(moments_on_samples(open_, G, samples, EVERY, rule) - closed).max() < accuracy
 
 
 @pytest.mark.parametrize(("spec", "accuracy"), [("tanh", 1e-12), ("elu", 1e-8), ("sin", 1e-12)])
 def test_every_placement_of_primes_and_order(spec, accuracy):
-    """`wide_all` on the same four samples in another order: the primes follow the samples."""
+    """`moments` on the same four samples in another order: the primes follow the samples."""
     G = metric(np.random.default_rng(3), "three dimensions", -1.0, 0.5)
     G = G + 0.2 * np.diag(np.diag(G))
     held = SeriesIntegrals(activation(spec), G, np.where(np.eye(4) == 1, 1.0, np.nan), FINE)
     orders = np.array([(0, 1, 2, 3), (2, 0, 3, 1), (3, 2, 1, 0), (0, 0, 1, 2), (1, 0, 2, 0)])
-    first, other, third, twice, again = held.wide_all(orders)
+    first, other, third, twice, again = by_order(held.moments(orders, EVERY))
     for moved, moments, axes in (
         (other, first, (2, 0, 3, 1)), (third, first, (3, 2, 1, 0)), (again, twice, (2, 0, 3, 1)),
     ):  # fmt: skip
@@ -134,10 +139,7 @@ def test_accuracy_and_honesty_of_smooth_moments(spec):
             G = metric(rng, kind, lowest, highest)
             exact, scale = by_eigenvectors(spec, G)
             changed = G * (1 + _NUDGE * _symmetric(rng, 4))
-            fine, coarse = (
-                four_sample_moments(activation(spec), metric[None], rule)[0]
-                for metric, rule in ((G, FINE), (changed, COARSE))
-            )
+            fine, coarse = (at_once(spec, metric, rule) for metric, rule in ((G, FINE), (changed, COARSE)))
             error = np.abs(fine - exact) / scale
             assert np.all(error < 1e-9), kind
             ratios.append(error / (np.abs(fine - coarse) / scale + 1e-13))

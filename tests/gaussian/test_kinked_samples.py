@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from placements import EVERY, by_order
 
 from ntkflow import kinked
 from ntkflow.activations import activation
@@ -44,9 +45,13 @@ def scales(G):
     return np.einsum("na,nb,nc,nd->nabcd", *np.moveaxis(one, 1, 0))
 
 
+def moments(integrals, slots):
+    return by_order(integrals.moments(np.array([slots]), EVERY))[0]
+
+
 def closed(G, slots=(0, 1, 2, 3)):
     apart = np.where(np.eye(G.shape[1]) == 1, 1.0, np.nan)
-    return np.stack([PiecewiseLinear(RELU, g, apart, FINE).wide_all(np.array([slots]))[0] for g in G])
+    return np.stack([moments(PiecewiseLinear(RELU, g, apart, FINE), slots) for g in G])
 
 
 @pytest.mark.slow
@@ -56,7 +61,7 @@ def test_relu_by_the_general_method(spec, kind):
     """The worst of kinks: 1e-5 next to a plane, 1e-9 elsewhere, and an estimate that is of the error's size."""
     G = metrics(np.random.default_rng(3), kind, 6)
     exact = closed(G)
-    fine, coarse = (four_sample_moments(spec, G, rule) for rule in RULES)
+    fine, coarse = (by_order(four_sample_moments(spec, G, EVERY, rule)) for rule in RULES)
     error = np.abs(fine - exact) / scales(G)
     assert error.max() < (3e-5 if "nearly" in kind else 5e-8 if "three" in kind else 1e-9)
     estimate = np.abs(fine - coarse) / scales(G) + 1e-9
@@ -81,7 +86,9 @@ def test_two_samples_that_nearly_coincide(sine, slots):
         distinct.append((z @ z.T)[: max(slots) + 1, : max(slots) + 1])
     distinct = np.stack(distinct)
     G = distinct[:, slots][:, :, slots]
-    error = np.abs(four_sample_moments(AT_0, G, RULES[0]) - closed(distinct, slots)) / scales(G)
+    error = np.abs(
+        by_order(four_sample_moments(AT_0, G, EVERY, RULES[0])) - closed(distinct, slots)
+    ) / scales(G)
     assert error.max() < 2e-8 + 2e-16 / sine
 
 
@@ -94,7 +101,7 @@ def test_independent_pairs_factor(spec):
     G = np.zeros((4, 4))
     G[:2, :2], G[2:, 2:] = [[0.9, 0.5], [0.5, 1.4]], [[2.0, -0.7], [-0.7, 0.4]]
     pairs = SeriesIntegrals(spec, G, np.where(np.eye(4) == 1, 1.0, np.nan), FINE)
-    moments = four_sample_moments(spec, G[None], FINE)[0]
+    moments = by_order(four_sample_moments(spec, G[None], EVERY, FINE))[0]
     held = pairs.pairs([((p,), (q,)) for p, q in itertools.product((0, 1), repeat=2)])
     for p in itertools.product((0, 1), repeat=4):
         expected = held[(p[0],), (p[1],)][0, 1] * held[(p[2],), (p[3],)][2, 3]
@@ -126,9 +133,8 @@ def test_elu_by_price(kind, accuracy):
         return (8 * (values[1] - values[-1]) - (values[2] - values[-2])) / 12
 
     G = {t: at(t) for t in (-2, -1, 0, 1, 2)}
-    moments = dict(
-        zip(G, four_sample_moments(activation("elu"), np.stack(list(G.values())), FINE), strict=True)
-    )
+    along = np.stack(list(G.values()))
+    moments = dict(zip(G, by_order(four_sample_moments(activation("elu"), along, EVERY, FINE)), strict=True))
     dG = slope(G)
     expected = 0.0
     for i, j in itertools.combinations(range(4), 2):

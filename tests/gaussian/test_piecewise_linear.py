@@ -10,6 +10,7 @@ import pytest
 from exact_moments import moment, planar_moment
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from placements import EVERY, by_order
 
 from ntkflow.activations import activation
 from ntkflow.gaussian import FINE
@@ -21,7 +22,6 @@ from ntkflow.gaussian.rules import legendre
 
 SLOPES = (-0.3, 1.0)
 DISTINCT = (0, 1, 2, 3)
-EVERY = list(itertools.product((0, 1), repeat=4))
 PRODUCTS = [
     (f, g)
     for n in range(5)
@@ -34,7 +34,7 @@ correlations = st.one_of(
     st.tuples(st.sampled_from((-1.0, 1.0)), st.floats(1, 12)).map(lambda x: x[0] * (1 - 10.0 ** -x[1])),
     st.sampled_from((-1 + 1e-12, 0.0, 1 - 1e-12)),
 )
-compiled = jax.jit(slot_moments, static_argnums=0)
+compiled = jax.jit(slot_moments, static_argnums=(0, 1))
 
 
 @pytest.fixture(autouse=True)
@@ -210,7 +210,7 @@ def by_orthants(G, slopes, nodes=26):
 def test_four_samples_against_orthants():
     z = np.random.default_rng(0).normal(size=(4, 12))
     G = metric(z) / 12 + 0.2 * np.eye(4)
-    found = np.asarray(compiled(DISTINCT, SLOPES, 0.0, quadrature(64), G))
+    found = by_order(np.asarray(compiled(DISTINCT, EVERY, SLOPES, 0.0, quadrature(64), G)))
     assert np.abs(found - by_orthants(G, SLOPES)).max() < 1e-10
 
 
@@ -232,7 +232,7 @@ def test_four_samples_of_a_nearly_singular_metric(kind):
     z = NEARLY_SINGULAR[kind](np.random.default_rng(1).normal(size=(4, 4)))
     z *= (np.array([1e-3, 0.1, 1.0, 10.0]) ** 0.5 / np.linalg.norm(z, axis=1))[:, None]
     G = metric(z)
-    found = np.asarray(compiled(DISTINCT, SLOPES, 0.0, quadrature(64), G))
+    found = by_order(np.asarray(compiled(DISTINCT, EVERY, SLOPES, 0.0, quadrature(64), G)))
     for primed in ((0, 0, 0, 0), (0, 0, 1, 1), (1, 0, 1, 0), (0, 1, 1, 1), (1, 1, 1, 1)):
         assert abs(found[primed] - float(moment(G, SLOPES, primed))) < 1e-12 * size(primed, G), primed
 
@@ -244,7 +244,7 @@ def test_four_signs_estimate_their_error():
         x = points(z)
         G = metric(x / np.linalg.norm(x, axis=1)[:, None])
         exact, some, fewer = (
-            float(compiled(DISTINCT, (-1.0, 1.0), 0.0, quadrature(n), G)[1, 1, 1, 1]) for n in (64, 16, 15)
+            float(compiled(DISTINCT, EVERY, (-1.0, 1.0), 0.0, quadrature(n), G)[-1]) for n in (64, 16, 15)
         )
         assert abs(some - exact) < 3 * abs(some - fewer) + 1e-13, kind
 
@@ -262,7 +262,7 @@ def test_points_in_a_plane(spread):
     samples = np.concatenate(
         [rng.integers(0, 7, (12, 4)), [[0, 1, 2, 3], [0, 4, 1, 6], [5, 1, 0, 4], [3, 3, 3, 3]]]
     )
-    found = integrals.wide_all(samples)
+    found = by_order(integrals.moments(samples, EVERY))
     for row, values in zip(samples, found, strict=True):
         for primed in [EVERY[i] for i in rng.integers(0, 16, 3)]:
             exact = planar_moment(angles, radii, SLOPES, list(zip(row.tolist(), primed, strict=True)))
@@ -281,7 +281,7 @@ def test_nearly_parallel_samples_in_a_plane(angle, position):
     points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     integrals = on_class(points, {"name": "leaky_relu", "slope": -0.3})
     for slots in ((0, 1, 2, 3), (0, 0, position, 2), (0, position, position, 2)):
-        found = integrals.wide_all(np.array([slots]))[0]
+        found = by_order(integrals.moments(np.array([slots]), EVERY))[0]
         for primed in EVERY:
             exact = planar_moment(angles, np.ones(4), SLOPES, list(zip(slots, primed, strict=True)))
             assert abs(found[primed] - float(exact)) < 1e-12 + 3e-15 / angle, (slots, primed)
@@ -293,7 +293,7 @@ def test_nearly_parallel_samples_of_a_singular_metric():
     points[1] = -2 * points[0] + 1e-6 * points[1]
     cubature = Nested(points, (0.0,), 12.0)
     for slots in ((0, 1, 2, 3), (0, 0, 1, 2)):
-        found = on_class(points, "relu").wide_all(np.array([slots]))[0]
+        found = by_order(on_class(points, "relu").moments(np.array([slots]), EVERY))[0]
         expected = np.zeros((2,) * 4)
         for u, weights in cubature.pieces(60):
             z = points[list(slots)] @ u.T
@@ -306,12 +306,12 @@ def test_nearly_parallel_samples_of_a_singular_metric():
 
 @pytest.mark.slow
 def test_placements_of_the_slots():
-    """`wide_all` and `pair` on quadruples of one to four samples in any order; blocks that are not full."""
+    """`moments` and `pair` on quadruples of one to four samples in any order; blocks that are not full."""
     z = np.random.default_rng(5).normal(size=(5, 7))
     z[4] = -2 * z[1]
     integrals = on_class(z, "relu")
     samples = np.array(list(itertools.product(range(5), repeat=4)))
-    every = integrals.wide_all(samples).reshape(5, 5, 5, 5, 2, 2, 2, 2)
+    every = integrals.moments(samples, EVERY).reshape(5, 5, 5, 5, 2, 2, 2, 2)
     for order in ((1, 0, 2, 3), (2, 3, 0, 1), (3, 0, 1, 2)):
         moved = every.transpose(*order, *(4 + np.array(order)))
         assert np.abs(moved - every).max() < 1e-14 * np.abs(every).max()
@@ -319,7 +319,7 @@ def test_placements_of_the_slots():
     for f, g in PRODUCTS[:-2]:
         slots = np.stack([a] * len(f) + [b] * len(g), axis=-1).reshape(-1, 4)
         primed = (*f, *g)
-        expected = integrals.wide_all(slots)[(slice(None), *primed)].reshape(5, 5)
+        expected = integrals.moments(slots, EVERY)[:, EVERY.index(primed)].reshape(5, 5)
         assert np.abs(integrals.pair(f, g) - expected).max() < 1e-13 * np.abs(expected).max(), primed
 
 
@@ -327,7 +327,7 @@ def test_homogeneity():
     z = np.random.default_rng(6).normal(size=(4, 6))
     c = np.array([1e-3, 30.0, 1.0, 0.02])
     plain, scaled = on_class(z, "relu"), on_class(c[:, None] * z, "relu")
-    first, second = (x.wide_all(np.array([[0, 1, 2, 3]]))[0] for x in (plain, scaled))
+    first, second = (by_order(x.moments(np.array([[0, 1, 2, 3]]), EVERY))[0] for x in (plain, scaled))
     for primed in EVERY:
         assert second[primed] == pytest.approx(
             first[primed] * np.prod(c ** (1 - np.array(primed))), rel=1e-11
@@ -346,7 +346,7 @@ def test_gradients_on_more_samples(pattern):
     nodes = quadrature(64) if n == 4 else None
 
     def along(t):
-        return slot_moments(pattern, SLOPES, 0.0, nodes, G + t * direction)
+        return slot_moments(pattern, EVERY, SLOPES, 0.0, nodes, G + t * direction)
 
     first, second = jax.jit(jax.jacfwd(along)), jax.jit(jax.jacfwd(jax.jacfwd(along)))
     reverse = jax.jit(jax.grad(lambda t: jnp.sum(along(t))))
@@ -362,7 +362,7 @@ def test_gradients_on_more_samples(pattern):
 def test_gradients_of_dependent_samples(columns):
     """Where the metric is singular: finite, and those of a metric next to it, but for ⟨σ'σ'σ'σ'⟩: its derivative jumps."""
     z = np.random.default_rng(9).normal(size=(4, columns))
-    gradient = jax.jit(jax.jacrev(lambda G: slot_moments(DISTINCT, SLOPES, 0.0, quadrature(64), G)))
+    gradient = jax.jit(jax.jacrev(lambda G: slot_moments(DISTINCT, EVERY, SLOPES, 0.0, quadrature(64), G)))
     here, next_to = gradient(metric(z)), gradient(metric(z) + 1e-13 * np.eye(4))
     assert np.all(np.isfinite(here))
     for primed in EVERY[:-1]:

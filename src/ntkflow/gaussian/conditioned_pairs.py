@@ -17,7 +17,8 @@ import numpy as np
 from ..activations import Activation
 from .four_samples import one_by_one
 from .graded import graded_rule
-from .rules import Factors, Rule, product
+from .requests import Factors
+from .rules import Rule, product
 
 _BATCH = 32
 _TINY = 1e-150

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..activations import Activation
 from .piecewise_linear import PiecewiseLinear
+from .requests import Factors, Placements, placements
 from .rules import Rule
 from .sample_sets import SampleSets, pair_requests
 from .series_integrals import SeriesIntegrals
@@ -24,7 +25,7 @@ class Expectations(NamedTuple):
         K_sd: first derivatives of σ1σ'2, (2, N, N).
         Q_ss, Q_dd: fourth derivatives of σ1σ2 and σ'1σ'2, (5, N, N).
         pairs: ⟨f(z1) g(z2)⟩, (N, N), by (f, g): (0, 0, 1) is σ σ σ'.
-        wide: (M, 2, 2, 2, 2), ⟨Π_i σ^(p_i)(z_i)⟩ at [m, p1, p2, p3, p4] on the samples `SampleSets.wide[m]`.
+        moments: (M, placements), ⟨Π_i σ^(p_i)(z_i)⟩ on the samples `SampleSets.quadruples[m]` for each of the asked `placements`.
 
     Where two samples are one variable (z2 = c z1) the total derivative may stand in the entry of z1, or of z2 if z1 = 0, and zeros in
     the others, which gives the same sums: the separate derivatives diverge at kinks, and cancel where variances are large.
@@ -38,7 +39,7 @@ class Expectations(NamedTuple):
     Q_ss: Any
     Q_dd: Any
     pairs: dict[tuple, Any]
-    wide: Any
+    moments: Any
 
 
 class Integrals(Protocol):
@@ -48,12 +49,12 @@ class Integrals(Protocol):
         """The tables of `Expectations`, by name."""
         ...
 
-    def pairs(self, requests: list[tuple]) -> dict[tuple, np.ndarray]:
+    def pairs(self, requests: list[tuple[Factors, Factors]]) -> dict[tuple[Factors, Factors], np.ndarray]:
         """⟨f(z_a) g(z_b)⟩ for each (f, g), (N, N)."""
         ...
 
-    def wide_all(self, samples: np.ndarray) -> np.ndarray:
-        """⟨Π_i σ^(p_i)(z_i)⟩ on each of M quadruples (M, 4) for every p: (M, 2, 2, 2, 2)."""
+    def moments(self, quadruples: np.ndarray, asked: Placements) -> np.ndarray:
+        """⟨Π_i σ^(p_i)(z_i)⟩ on each of M quadruples (M, 4) of three or four distinct samples: (M, placements)."""
         ...
 
 
@@ -72,10 +73,14 @@ def integrals(
     return SeriesIntegrals(activation, G, ratio, rule, wanted)
 
 
-def on_pairs(found: Integrals, k: int) -> Expectations:
-    """The expectations on at most two samples that sets of k samples need, those of the means alone if k = 0."""
-    pairs = found.pairs(pair_requests(k)) if k else {}
-    return Expectations(**found.tables(), pairs=pairs, wide=np.zeros((0, 2, 2, 2, 2)))
+def on_pairs(of_layer: Integrals, k: int, moments: tuple[str, ...]) -> Expectations:
+    """The expectations on at most two samples that sets of k samples need, those of the means alone if k = 0.
+
+    Args:
+        moments: the words asked for.
+    """
+    pairs = of_layer.pairs(pair_requests(k, moments)) if k else {}
+    return Expectations(**of_layer.tables(), pairs=pairs, moments=np.zeros((0, len(placements(moments)))))
 
 
 def expectations(
@@ -85,9 +90,10 @@ def expectations(
 
     Args:
         G, ratio: as of `integrals`.
-        sets: where the four-sample moments are wanted; None for none.
+        sets: where moments on several samples are wanted; None for none.
     """
-    found = integrals(activation, G, ratio, rule)
+    of_layer = integrals(activation, G, ratio, rule)
     if sets is None:
-        return on_pairs(found, 0)
-    return on_pairs(found, sets.k)._replace(wide=found.wide_all(sets.wide))
+        return on_pairs(of_layer, 0, ())
+    e = on_pairs(of_layer, sets.k, sets.moments)
+    return e._replace(moments=of_layer.moments(sets.quadruples, placements(sets.moments)))

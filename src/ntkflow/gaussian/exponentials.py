@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from .rules import Factors
+from .requests import Factors, Placements
 
 Terms = tuple[tuple[complex, complex], ...]
 """(c_m, λ_m), closed under complex conjugation."""
@@ -37,17 +37,14 @@ def pair_moment(terms: Terms, f: Factors, g: Factors, G11, G12, G22) -> np.ndarr
     return total
 
 
-def four_moments(terms: Terms, G: np.ndarray) -> np.ndarray:
-    """⟨Π_i σ^(p_i)(z_i)⟩, G (B, 4, 4), for every p ∈ {0, 1}⁴: (B, 2, 2, 2, 2)."""
-    total = np.zeros((len(G), 2, 2, 2, 2))
+def four_moments(terms: Terms, G: np.ndarray, asked: Placements) -> np.ndarray:
+    """⟨Π_i σ^(p_i)(z_i)⟩, G (B, 4, 4), for each placement p: (B, placements)."""
+    total = np.zeros((len(G), len(asked)))
     for chosen in itertools.product(terms, repeat=4):
         rate = np.array([x for _, x in chosen])
-        powers = np.ones((1, 1, 1, 1), complex)
-        for axis, x in enumerate(rate):
-            shape = [2 if i == axis else 1 for i in range(4)]
-            powers = powers * np.array([1.0, x]).reshape(shape)
+        powers = np.prod(rate ** np.array(asked).reshape(-1, 4), axis=1)
         value = math.prod(c for c, _ in chosen) * np.exp(np.einsum("i,j,bij->b", rate, rate, G) / 2)
-        total += (value[:, None, None, None, None] * powers).real
+        total += (value[:, None] * powers).real
     return total
 
 

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
+from .requests import Placement, Placements, halves, reordered
 from .rules import folded, trapezoid_basis
 
 PAIRINGS = np.array([(0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)])
@@ -110,33 +111,38 @@ def canonical(G, smallest: int = 0) -> Canonical:
     return Canonical(of_best(first), of_best(kappa), of_best(second), best)
 
 
-def as_asked(moments, pairing):
-    """Moments (…, n, n, n, n) of samples in the order of their pairing, in their own order."""
-    front = moments.ndim - 4
-    ordered = [jnp.transpose(moments, (*range(front), *(front + np.argsort(p)))) for p in PAIRINGS]
-    return jnp.select([(pairing == k)[..., None, None, None, None] for k in range(3)], ordered)
+def in_own_order(moments, pairing, asked: Placements):
+    """Moments (…, placements) of samples in the order of their pairing, in their own order."""
+    place = np.stack([reordered(asked, tuple(order.tolist())) for order in PAIRINGS])
+    return jnp.take_along_axis(moments, jnp.asarray(place)[pairing], axis=-1)
 
 
-def pair_coefficients(activation: Activation, root, order: int, grid: Grid):
-    """Hermite coefficients (n², K, K), n = order + 1, of σ^(p)(z1) σ^(q)(z2) for p, q ≤ order, z = root @ u, root (2, 2).
+def pair_products(activation: Activation, products: Placements, z1, z2):
+    """σ^(p)(z1) σ^(q)(z2) for each (p, q), stacked."""
+    first, second = np.array(products).T
+    derivatives = jnp.stack(activation.derivatives(jnp.stack([z1, z2]), max(map(max, products))))
+    return derivatives[first, 0] * derivatives[second, 1]
 
-    With them the mean squares of these products, by all nodes and by every second one: (n²,) both.
+
+def pair_coefficients(activation: Activation, products: Placements, root, grid: Grid):
+    """Hermite coefficients (n, K, K) of n products σ^(p)(z1) σ^(q)(z2), z = root @ u, root (2, 2).
+
+    With them the mean squares of these products, by all nodes and by every second one: (n,) both.
     """
     u, psi = trapezoid_basis(grid.reach, grid.nodes, grid.terms)
     z = root[:, 0, None, None] * u[:, None] + root[:, 1, None, None] * u
-    derivatives = jnp.stack(activation.derivatives(z, order))
-    products = (derivatives[:, None, 0] * derivatives[None, :, 1]).reshape(-1, u.size, u.size)
+    values = pair_products(activation, products, *z)
     half = folded(*trapezoid_basis(grid.reach, grid.nodes, grid.terms))
-    coefficients = jnp.swapaxes(_project(jnp.swapaxes(_project(products, half), 1, 2), half), 1, 2)
+    coefficients = jnp.swapaxes(_project(jnp.swapaxes(_project(values, half), 1, 2), half), 1, 2)
 
-    def mean_square(products, weights):
-        return jnp.einsum("nij,i,j->n", products**2, weights, weights)
+    def mean_square(values, weights):
+        return jnp.einsum("nij,i,j->n", values**2, weights, weights)
 
     weights = psi[:, 0]
     return (
         coefficients,
-        mean_square(products, weights),
-        mean_square(products[:, ::2, ::2], 2 * weights[::2]),
+        mean_square(values, weights),
+        mean_square(values[:, ::2, ::2], 2 * weights[::2]),
     )
 
 
@@ -149,22 +155,26 @@ def _project(values, basis):
     return jnp.stack(by_parity, axis=-1).reshape(*values.shape[:-1], -1)
 
 
-def series(activation: Activation, where: Canonical, order: int, grid: Grid):
-    """⟨Π_i σ^(p_i)(z_i)⟩ for every p_i ≤ order on one quadruple: (n, n, n, n).
+def series(activation: Activation, where: Canonical, asked: Placements, grid: Grid):
+    """⟨Π_i σ^(p_i)(z_i)⟩ for each placement p on one quadruple: (placements,).
 
     Returns:
         The moments; how much their last quarter of terms adds, relative to the largest of them; how much the mean squares
         of either pair's products change, relatively, with half the nodes. The trapezoidal rule's error on an analytic
         function is squared where its step is halved.
     """
-    n = order + 1
-    F, *squares_F = pair_coefficients(activation, where.first, order, grid)
-    K, *squares_K = pair_coefficients(activation, where.second, order, grid)
+    products, first, second = halves(asked)
+    F, *squares_F = pair_coefficients(activation, products, where.first, grid)
+    K, *squares_K = pair_coefficients(activation, products, where.second, grid)
     powers = where.kappa[:, None] ** jnp.arange(grid.terms)
     F = F * (powers[0][:, None] * powers[1])
     short = 3 * grid.terms // 4
-    whole = F.reshape(n * n, -1) @ K.reshape(n * n, -1).T
-    left = whole - F[:, :short, :short].reshape(n * n, -1) @ K[:, :short, :short].reshape(n * n, -1).T
+
+    def contracted(F, K):
+        return (F.reshape(len(F), -1) @ K.reshape(len(K), -1).T)[first, second]
+
+    whole = contracted(F, K)
+    last = whole - contracted(F[:, :short, :short], K[:, :short, :short])
     size = jnp.abs(whole).max()
     halved = jnp.stack(
         [
@@ -173,16 +183,18 @@ def series(activation: Activation, where: Canonical, order: int, grid: Grid):
         ]
     )
     return (
-        as_asked(whole.reshape(n, n, n, n), where.pairing),
-        jnp.abs(left).max() / jnp.where(size > 0, size, 1.0),
+        in_own_order(whole, where.pairing, asked),
+        jnp.abs(last).max() / jnp.where(size > 0, size, 1.0),
         halved.max(),
     )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
-def batch(activation: Activation, where: Canonical, count, order: int, grid: Grid):
-    """`series` on the first `count` of B quadruples, zeros for the others. With P nodes and K terms in each direction, time n² (P² K + P K²) each."""
-    return on_first(jax.vmap(lambda one: series(activation, one, order, grid)), where, count, _AT_ONCE)
+def batch(activation: Activation, where: Canonical, count, asked: Placements, grid: Grid):
+    """`series` on the first `count` of B quadruples, zeros for the others. With n products, P nodes and K terms in each direction, time n (P² K + P K²) each."""
+    return on_first(
+        jax.vmap(lambda quadruple: series(activation, quadruple, asked, grid)), where, count, _AT_ONCE
+    )
 
 
 def on_first(compute, given, count, size: int):
@@ -214,24 +226,30 @@ def one_by_one(one, rows, count):
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 2, 3))
-def moments(activation: Activation, G, order: int, grid: Grid):
-    """`series`'s moments on G (B, 4, 4), differentiable any number of times: (B, n, n, n, n).
+def moments(activation: Activation, G, asked: Placements, grid: Grid):
+    """`series`'s moments on G (B, 4, 4), differentiable any number of times: (B, placements).
 
     By Price's theorem, d⟨f⟩ = ½ Σ_ij dG_ij ⟨∂_i ∂_j f⟩.
     """
-    return batch(activation, canonical(G), len(G), order, grid)[0]
+    return batch(activation, canonical(G), len(G), asked, grid)[0]
 
 
 @moments.defjvp
-def _moments_jvp(activation, order, grid, primals, tangents):
+def _moments_jvp(activation, asked, grid, primals, tangents):
     (G,), (dG,) = primals, tangents
-    wide = moments(activation, G, order + 2, grid)
-    n = order + 1
-    total = jnp.zeros((len(G), n, n, n, n))
-    for i, j in itertools.product(range(4), repeat=2):
-        raised = np.zeros(4, int)
-        raised[i] += 1
-        raised[j] += 1
-        part = wide[(slice(None), *(slice(r, r + n) for r in raised))]
-        total += dG[:, i, j, None, None, None, None] * part / 2
-    return wide[:, :n, :n, :n, :n], total
+    pairs = list(itertools.combinations_with_replacement(range(4), 2))
+    derivatives = {pair: [_raised(placement, *pair) for placement in asked] for pair in pairs}
+    wanted = tuple(sorted({*asked, *itertools.chain.from_iterable(derivatives.values())}))
+    values = moments(activation, G, wanted, grid)
+
+    def of(placements: list[Placement]):
+        return values[:, np.array([wanted.index(placement) for placement in placements])]
+
+    total = jnp.zeros((len(G), len(asked)))
+    for (i, j), raised in derivatives.items():
+        total += (dG[:, i, j] + dG[:, j, i])[:, None] * of(raised) / (4 if i == j else 2)
+    return of(list(asked)), total
+
+
+def _raised(placement: Placement, i: int, j: int) -> Placement:
+    return tuple(order + (slot == i) + (slot == j) for slot, order in enumerate(placement))

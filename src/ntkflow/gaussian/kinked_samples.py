@@ -22,6 +22,7 @@ import numpy as np
 from ..activations import Activation
 from .four_samples import Canonical, one_by_one
 from .graded import Parts, graded_parts, graded_rule
+from .requests import Placements, halves, highest
 from .rules import legendre
 
 _REACH, _SPREAD = 12.0, 8.5
@@ -32,15 +33,17 @@ _MORE_NODES = 16
 _AT_ONCE = 8
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3, 4, 5))
-def kinked_batch(activation: Activation, where: Canonical, count, nodes: int, inner: int, terms: int):
-    """⟨Π_i σ^(p_i)(z_i)⟩ for every p ∈ {0, 1}⁴ on the first `count` of B quadruples, z_i in the order of their pairing.
+@functools.partial(jax.jit, static_argnums=(0, 3, 4, 5, 6))
+def kinked_batch(
+    activation: Activation, where: Canonical, count, asked: Placements, nodes: int, inner: int, terms: int
+):
+    """⟨Π_i σ^(p_i)(z_i)⟩ for each placement p on the first `count` of B quadruples, z_i in the order of their pairing.
 
     Args:
         nodes, inner: on each part of x1 and of x2. terms: l < terms.
 
     Returns:
-        (B, 2, 2, 2, 2), and what the last quarter of the terms adds, relative to the largest moment, infinite if the nodes
+        (B, placements), and what the last quarter of the terms adds, relative to the largest moment, infinite if the nodes
         are too few, (B,). With P parts of x1 and Q of x2, n and m nodes and K terms time B P n Q m K.
     """
 
@@ -48,41 +51,45 @@ def kinked_batch(activation: Activation, where: Canonical, count, nodes: int, in
         nodes //= 2  # on each of several parts
 
     def one(where):
-        by_term, resolved = _by_term(activation, where, nodes, inner, terms)
+        products, left, right = halves(asked)
+        by_term, resolved = _by_term(activation, where, products, nodes, inner, terms)
+        by_term = by_term[left, right]
         whole = by_term.sum(axis=-1)
         size = jnp.abs(whole).max()
-        left = jnp.abs(by_term[..., 3 * terms // 4 :].sum(axis=-1)).max()
-        left = jnp.where(resolved, left / jnp.where(size > 0, size, 1.0), jnp.inf)
-        return whole.reshape(2, 2, 2, 2), left
+        last = jnp.abs(by_term[:, 3 * terms // 4 :].sum(axis=-1)).max()
+        return whole, jnp.where(resolved, last / jnp.where(size > 0, size, 1.0), jnp.inf)
 
     return one_by_one(one, where, count)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3, 4))
-def kinked_plane(activation: Activation, root, count, nodes: int, inner: int):
-    """The same on quadruples z = root @ u that lie in a plane, root (B, 4, 2): (B, 2, 2, 2, 2)."""
-    kinks = activation.kinks
+@functools.partial(jax.jit, static_argnums=(0, 3, 4, 5))
+def kinked_plane(activation: Activation, root, count, asked: Placements, nodes: int, inner: int):
+    """The same on quadruples z = root @ u that lie in a plane, root (B, 4, 2): (B, placements)."""
+    kinks, (products, left, right) = activation.kinks, halves(asked)
 
     def one(root):
         x, weights = graded_rule(*_breaks(root, kinks), _REACH, nodes)
-        (z1, z2, z3, z4), _, across = _across(activation, root, x, inner)
-        first, second = (_products(*pair) for pair in ((z1, z2), (z3, z4)))
-        return jnp.einsum("pin,qin,in->pq", first, second, across * weights).reshape(2, 2, 2, 2)
+        (z1, z2, z3, z4), _, across = _across(activation, root, x, highest(asked), inner)
+        first, second = (_products(products, *pair) for pair in ((z1, z2), (z3, z4)))
+        return jnp.einsum("pin,qin,in->pq", first, second, across * weights)[left, right]
 
     return one_by_one(one, root, count)
 
 
-def _by_term(activation: Activation, where: Canonical, nodes: int, inner: int, terms: int):
-    """The terms of the series, (4, 4, terms): σσ, σσ', σ'σ, σ'σ' of each pair; and whether the nodes resolve what varies fast."""
+def _by_term(
+    activation: Activation, where: Canonical, products: Placements, nodes: int, inner: int, terms: int
+):  # fmt: skip
+    """The terms of the series, (products, products, terms), and whether the nodes resolve what varies fast."""
     kinks, (kappa1, kappa2) = activation.kinks, where.kappa
     narrow = jnp.maximum(jnp.sqrt((1 - kappa1) * (1 + kappa1)), 0.1 * _JUMP)
     own, others = (_breaks(root, kinks) for root in (where.first, where.second))
     together = _together(own, others, kappa1, narrow, kinks)
     x, weights = graded_rule(*together, _REACH, nodes)
-    f = _coefficients(activation, where.first, x, inner, terms)
+    f = _coefficients(activation, products, where.first, x, inner, terms)
     parts = graded_parts(*others, _REACH)
     t, _ = legendre(nodes, 1.0)
-    k = _coefficients(activation, where.second, parts.at(jnp.asarray(t)[:, None])[0].ravel(), inner, terms)
+    points = parts.at(jnp.asarray(t)[:, None])[0].ravel()
+    k = _coefficients(activation, products, where.second, points, inner, terms)
     k = jnp.einsum("nj,npfl->pjfl", _to_polynomials(nodes), k.reshape(nodes, -1, *k.shape[1:]))
     given_x = _some_at_a_time(lambda x: _polynomials_given(x, kappa1, narrow, parts, nodes), x)
     k = jnp.tensordot(given_x, k, 2)
@@ -127,8 +134,8 @@ def _slope(a):
     return jnp.where(jnp.abs(a) > _SMALL, a, _SMALL)
 
 
-def _across(activation: Activation, root, x, inner: int):
-    """(σ, σ') of each sample, (samples, 2, nodes, points), and nodes and weights (nodes, points) of x2, for each point x1."""
+def _across(activation: Activation, root, x, order: int, inner: int):
+    """σ's derivatives up to `order` at each sample, (samples, order + 1, nodes, points), and nodes and weights (nodes, points) of x2, for each point x1."""
     kink = np.array(activation.kinks)[:, None, None]
     at = (kink - root[:, :1] * x) / _slope(root[:, 1:])
     # Polynomials take many nodes where all kinks are far away.
@@ -136,19 +143,21 @@ def _across(activation: Activation, root, x, inner: int):
     width = jnp.full_like(at, 1 / jnp.maximum(1.0, jnp.abs(root[:, 1]).max()))
     u, weights = graded_rule(at, width, _REACH, inner)
     z = root[:, 0, None, None] * x + root[:, 1, None, None] * u
-    return jnp.swapaxes(jnp.stack(activation.derivatives(z, 1)), 0, 1), u, weights
+    return jnp.swapaxes(jnp.stack(activation.derivatives(z, order)), 0, 1), u, weights
 
 
-def _products(first, second):
-    """σσ, σσ', σ'σ, σ'σ' from (σ, σ') of two samples."""
-    return (first[:, None] * second).reshape(4, *first.shape[1:])
+def _products(products: Placements, first, second):
+    """σ^(p)(z1) σ^(q)(z2) for each (p, q), from the derivatives of σ at two samples."""
+    p, q = np.array(products).T
+    return first[p] * second[q]
 
 
-def _coefficients(activation: Activation, root, x, inner: int, terms: int):
-    """f_l(x1) of the four products of a pair: (points, 4, terms)."""
+def _coefficients(activation: Activation, products: Placements, root, x, inner: int, terms: int):
+    """f_l(x1) of a pair's products: (points, products, terms)."""
+    order = max(map(max, products))
 
     def at(x):
-        values, u, weights = _across(activation, root, x[None], inner)
+        values, u, weights = _across(activation, root, x[None], order, inner)
 
         def following(last, k):
             one, before = last
@@ -156,7 +165,7 @@ def _coefficients(activation: Activation, root, x, inner: int, terms: int):
 
         start = jnp.ones_like(u), jnp.zeros_like(u)
         hermite = jax.lax.scan(following, start, jnp.arange(1.0, terms + 1))[1]
-        return (_products(*values) * weights)[..., 0] @ hermite[..., 0].T
+        return (_products(products, *values) * weights)[..., 0] @ hermite[..., 0].T
 
     return _some_at_a_time(at, x)
 

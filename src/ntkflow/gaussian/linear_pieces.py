@@ -7,13 +7,14 @@ below and above 0; a sample whose preactivation vanishes takes `at_zero`, JAX's 
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 
 import jax
 import jax.numpy as jnp
 
-from .sign_moments import LEAST_VARIANCE, factor, pairs, sign_moments
+from ..errors import ActivationError
+from .requests import Factors, Placement, Placements
+from .sign_moments import LEAST_VARIANCE, delta_moment, factor, pairs, sign_moments
 
 
 def _root(x):
@@ -70,16 +71,29 @@ def _sides(above, below, resting, s):
     return jnp.where(s > 0, (above + below) / 2, resting), jnp.where(s > 0, (above - below) / 2, 0.0)
 
 
-def pair_moment(f: tuple[int, ...], g: tuple[int, ...], slopes, at_zero, g11, g12, g22, parallel=None):
-    """⟨Π_{i∈f} σ^(i)(z1) Π_{i∈g} σ^(i)(z2)⟩ for orders i ∈ {0, 1}, without δ's: the shape of g12.
+def pair_moment(f: Factors, g: Factors, slopes, at_zero, g11, g12, g22, parallel=None):
+    """⟨Π_{i∈f} σ^(i)(z1) Π_{i∈g} σ^(i)(z2)⟩ for orders i ∈ {0, 1}, and one 2 whose δ is taken into account: the shape of g12.
 
-    Its derivative by g12 where ρ = ±1 exactly is that from inside, or 0 where that is infinite.
+    Without δ its derivative by g12 where ρ = ±1 exactly is that from inside, or 0 where that is infinite.
+
+    Raises:
+        ActivationError: as of `check_orders`.
     """
-    if f.count(0) < g.count(0):
+    check_orders((*f, *g))
+    if (max(f, default=0), f.count(0)) < (max(g, default=0), g.count(0)):
         f, g, g11, g22 = g, f, g22, g11
-    return _compiled_pair_moment(
-        (f.count(0), g.count(0)), len(f), len(g), slopes, at_zero, g11, g12, g22, parallel
-    )
+    powers, metric = (f.count(0), g.count(0)), (g11, g12, g22, parallel)
+    if 2 in f:
+        return _pair_delta(powers, (len(f), len(g)), slopes, at_zero, *metric)
+    return _compiled_pair_moment(powers, len(f), len(g), slopes, at_zero, *metric)
+
+
+def check_orders(orders: Factors) -> None:
+    """ActivationError for moments that are not computed: where samples coincide, more than one δ, or a derivative of one, diverges."""
+    if max(orders, default=0) > 2 or orders.count(2) > 1:
+        raise ActivationError(
+            "of an activation with a kink, moments with one second derivative are computed: with two, or a third one, they diverge where samples coincide"
+        )
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -89,12 +103,50 @@ def _compiled_pair_moment(powers, length1, length2, slopes, at_zero, *metric):
 
 def _pair_moment(powers: tuple[int, int], length1, length2, slopes, at_zero, geometry):
     """The same for products of so many factors, of which so many are σ."""
+    s1, s2, rho, _ = geometry
+    L, p, q = _pair_of_unit_normals(length1, length2, slopes, at_zero, geometry)
+    return s1 ** powers[0] * s2 ** powers[1] * sign_moments((powers,), None, rho[None], L, p, q)[0]
+
+
+def _pair_of_unit_normals(length1, length2, slopes, at_zero, geometry):
     s1, s2, rho, sine = geometry
     below, above = slopes
     sides = [_sides(above**n, below**n, at_zero**n, s) for n, s in ((length1, s1), (length2, s2))]
     p, q = (jnp.stack(x) for x in zip(*sides, strict=True))
-    L = [[jnp.ones_like(rho)], [rho, sine]]
-    return s1 ** powers[0] * s2 ** powers[1] * sign_moments((powers,), None, rho[None], L, p, q)[0]
+    return [[jnp.ones_like(rho)], [rho, sine]], p, q
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _pair_delta(powers: tuple[int, int], lengths: tuple[int, int], slopes, at_zero, *metric):
+    """The same with σ'' as one of the factors of z1."""
+    geometry = angle(*metric)
+    s1, s2, rho, sine = geometry
+    if powers[0]:
+        return jnp.zeros_like(rho)
+    L, p, q = _pair_of_unit_normals(*lengths, slopes, at_zero, geometry)
+    steps = [slopes] * (lengths[0] - 1)
+    apart = delta_moment(powers, 0, L, p, q.at[0].set(jump(slopes, steps) / 2)) * s2 ** powers[1]
+    together = 0.0
+    if not powers[1]:
+        turned = [jnp.where(rho > 0, a, b) for a, b in (slopes, slopes[::-1])]
+        merged = jump(slopes, [*steps, *[turned] * lengths[1]])
+        together = jnp.where(s2 > 0, merged, jump(slopes, steps) * at_zero ** lengths[1]) / math.sqrt(
+            2 * math.pi
+        )
+    moment = jnp.where((sine > 0) & (s2 > 0), apart, together)
+    return jnp.where(s1 > 0, moment / jnp.where(s1 > 0, s1, 1.0), 0.0)
+
+
+def jump(slopes, steps):
+    """∫ σ''(z) Π_i σ'_i(z) dz across the kink, as the limit of smooth σ; σ'_i has the values `steps[i]` below and above it.
+
+    On the way σ' passes through all values between its two.
+    """
+    if len(steps) > 3:
+        raise ValueError("two nodes integrate products of at most three slopes")
+    nodes = [(1 + sign / math.sqrt(3)) / 2 for sign in (-1, 1)]
+    mean = sum(math.prod((a + (b - a) * t for a, b in steps), start=1.0) for t in nodes) / 2
+    return (slopes[1] - slopes[0]) * mean
 
 
 def pair_tables(slopes, at_zero, g11, g12, g22, parallel=None):
@@ -137,8 +189,10 @@ def pair_tables(slopes, at_zero, g11, g12, g22, parallel=None):
     }  # fmt: skip
 
 
-def slot_moments(pattern: tuple[int, ...], slopes, at_zero, nodes, G, scale=None, least=LEAST_VARIANCE):
-    """⟨Π_i σ^(p_i)(c_i z_a(i))⟩ over four slots i for every p ∈ {0, 1}⁴: (*batch, 2, 2, 2, 2).
+def slot_moments(
+    pattern: tuple[int, ...], asked: Placements, slopes, at_zero, nodes, G, scale=None, least=LEAST_VARIANCE
+):
+    """⟨Π_i σ^(p_i)(c_i z_a(i))⟩ over four slots i for each placement p, of orders as of `pair_moment`: (*batch, placements).
 
     Args:
         pattern: the sample a(i) of each slot, out of 0 … n - 1.
@@ -146,16 +200,20 @@ def slot_moments(pattern: tuple[int, ...], slopes, at_zero, nodes, G, scale=None
         G: (*batch, n, n); two samples must not be parallel, for then they are one sample.
         scale: c, (*batch, 4), not 0; None for 1.
         least: the variance of a sample given others, next to its own, where it is below LEAST_VARIANCE.
+
+    Raises:
+        ActivationError: as of `check_orders`.
     """
     n = G.shape[-1]
-    below, above = slopes
     s = [_root(G[..., a, a]) for a in range(n)]
     c = [jnp.ones_like(s[0])] * 4 if scale is None else [scale[..., i] for i in range(4)]
+    # σ' of each slot below and above the kink of its sample.
+    steps = [[jnp.where(c[i] > 0, x, y) for x, y in (slopes, slopes[::-1])] for i in range(4)]
     slots = [[i for i, a in enumerate(pattern) if a == b] for b in range(n)]
     sides = [
         _sides(
-            math.prod(jnp.where(c[i] > 0, above, below) for i in mine),
-            math.prod(jnp.where(c[i] > 0, below, above) for i in mine),
+            math.prod(steps[i][1] for i in mine),
+            math.prod(steps[i][0] for i in mine),
             at_zero ** len(mine),
             s[a],
         )
@@ -169,13 +227,32 @@ def slot_moments(pattern: tuple[int, ...], slopes, at_zero, nodes, G, scale=None
         correlations = [_quotient(G[..., a, b], s[a] * s[b]) for a, b in pairs(n)]
         L = factor(correlations, least) if n > 1 else [[jnp.ones_like(s[0])]]
         correlations = jnp.stack(correlations) if n > 1 else jnp.zeros((0, *s[0].shape))
-    placements = list(itertools.product((0, 1), repeat=4))
-    powers = [tuple(sum(1 - primed[i] for i in mine) for mine in slots) for primed in placements]
-    orders = tuple(sorted(set(powers)))
-    found = sign_moments(orders, nodes, correlations, L, p, q)
-    sizes = [c[i] * s[a] for i, a in enumerate(pattern)]
+
+    def powers(placement: Placement) -> tuple[int, ...]:
+        return tuple(sum(placement[i] == 0 for i in mine) for mine in slots)
+
+    orders = tuple(sorted({powers(placement) for placement in asked if 2 not in placement}))
+    values = sign_moments(orders, nodes, correlations, L, p, q) if orders else ()
+    without_delta = dict(zip(orders, values, strict=True))
+
+    def of_unit_normals(placement: Placement):
+        check_orders(placement)
+        m = powers(placement)
+        if 2 not in placement:
+            return without_delta[m]
+        slot = placement.index(2)
+        a = pattern[slot]
+        if m[a]:
+            return jnp.zeros_like(s[0])
+        across = jump(slopes, [steps[i] for i in slots[a] if i != slot])
+        weight = jnp.where(s[a] > 0, 1 / jnp.where(s[a] > 0, jnp.abs(c[slot]) * s[a], 1.0), 0.0)
+        return weight * delta_moment(m, a, L, p, q.at[a].set(across / 2))
+
     moments = [
-        math.prod((sizes[i] for i in range(4) if not primed[i]), start=found[orders.index(m)])
-        for primed, m in zip(placements, powers, strict=True)
+        math.prod(
+            (c[i] * s[a] for i, a in enumerate(pattern) if placement[i] == 0),
+            start=of_unit_normals(placement),
+        )
+        for placement in asked
     ]
-    return jnp.moveaxis(jnp.stack(moments), 0, -1).reshape(*G.shape[:-2], 2, 2, 2, 2)
+    return jnp.stack(moments, axis=-1)

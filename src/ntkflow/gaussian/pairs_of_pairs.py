@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
-from .four_samples import PAIRINGS, Grid, as_asked, on_first, pair_coefficients, root_of_pair
+from .four_samples import PAIRINGS, Grid, in_own_order, on_first, pair_coefficients, root_of_pair
+from .requests import Placements, halves
 
 _PAIRS_AT_ONCE, _FEWEST = 4, 64
 _root_of_pair = jax.jit(root_of_pair)
@@ -30,23 +31,26 @@ _BLOCKS = 4  # of degrees, of which each is filled up to its highest: faster tha
 
 
 class Rotatable(NamedTuple):
-    """Coefficients of pairs in eigenvectors of i J with μ ≥ 0, real and imaginary part: (degrees, P, 4, degrees // 2 + 1) each."""
+    """Coefficients of pairs in eigenvectors of i J with μ ≥ 0, real and imaginary part: (degrees, P, products, degrees // 2 + 1) each."""
 
     real: Any
     imag: Any
 
 
 class PairSeries:
-    """⟨Π_i σ^(p_i)(z_i)⟩ for every p ∈ {0, 1}⁴ on M quadruples of samples, the coefficients of their pairs at hand.
+    """⟨Π_i σ^(p_i)(z_i)⟩ for each placement p on M quadruples of samples, the coefficients of their pairs at hand.
 
     Args:
         G: (N, N). samples: (M, 4), ascending.
         grid: its terms are degrees here, k + l < terms.
 
-    With P pairs, n nodes and K degrees time P n² K for the coefficients and K³ for each quadruple; memory up to 64 P K².
+    With P pairs, m products, n nodes and K degrees time P m n² K for the coefficients and m K³ for each quadruple; memory up to
+    16 P m K².
     """
 
-    def __init__(self, activation: Activation, G: np.ndarray, samples: np.ndarray, grid: Grid):
+    def __init__(
+        self, activation: Activation, G: np.ndarray, samples: np.ndarray, asked: Placements, grid: Grid
+    ):
         pairs, rows = _pairs_of(samples)
         root, inverse = (np.asarray(x) for x in _root_of_pair(G[pairs[:, :, None], pairs[:, None, :]]))
         cross = G[pairs[rows[..., 0]][..., :, None], pairs[rows[..., 1]][..., None, :]]  # (pairings, M, 2, 2)
@@ -58,17 +62,19 @@ class PairSeries:
         self._given = rows.reshape(-1, 2), phi, np.clip(kappa, -1.0, 1.0), theta, pairing
         self._blocks = 1 if len(samples) <= _FEW else _BLOCKS
         self._bases = _bases(grid.terms)
-        self._coefficients, self._halved = _coefficients(activation, root[used], self._bases, grid)
+        self._asked = asked
+        products = halves(asked).products
+        self._coefficients, self._halved = _coefficients(activation, products, root[used], self._bases, grid)
 
     def moments(self, quadruples: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """On these of the M, B of them, of which the first `count` are wanted: (B, 2, 2, 2, 2), and how far they are from converged.
+        """On these of the M, B of them, of which the first `count` are wanted: (B, placements), and how far they are from converged.
 
         Namely what the last quarter of the degrees adds, relative to the largest moment, (B,); and how much mean squares of the
         pairs' products change, relatively, with half the nodes, (B,).
         """
         given = tuple(x[quadruples] for x in self._given)
-        moments, left = _contracted(self._coefficients, given, count, self._bases, self._blocks)
-        return np.asarray(moments), np.asarray(left), self._halved[given[0]].max(axis=1)
+        moments, last = _contracted(self._coefficients, given, count, self._bases, self._blocks, self._asked)
+        return np.asarray(moments), np.asarray(last), self._halved[given[0]].max(axis=1)
 
 
 def _pairs_of(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -114,15 +120,17 @@ def _bases(terms: int) -> Bases:
 
 
 def _coefficients(
-    activation: Activation, root: np.ndarray, bases: Bases, grid: Grid
+    activation: Activation, products: Placements, root: np.ndarray, bases: Bases, grid: Grid
 ) -> tuple[Rotatable, np.ndarray]:
     """Of P pairs, and how much their mean squares change with half the nodes, (P,). Filled up to a power of two, so that programs are compiled for few sizes."""
     P = max(_FEWEST, 1 << (len(root) - 1).bit_length())
-    out = Rotatable(*(jnp.zeros((grid.terms, P, 4, grid.terms // 2 + 1)) for _ in range(2)))
+    shape = (grid.terms, P, len(products), grid.terms // 2 + 1)
+    out = Rotatable(jnp.zeros(shape), jnp.zeros(shape))
     halved = np.empty(P)
     for start in range(0, len(root), _PAIRS_AT_ONCE):
         mine = np.arange(start, start + _PAIRS_AT_ONCE)
-        part, halved[mine] = _of_pairs(activation, root[np.minimum(mine, len(root) - 1)], bases, grid)
+        roots = root[np.minimum(mine, len(root) - 1)]
+        part, halved[mine] = _of_pairs(activation, products, roots, bases, grid)
         out = _put(out, part, start)
     return out, halved
 
@@ -134,30 +142,31 @@ def _put(out: Rotatable, part: Rotatable, start) -> Rotatable:
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _of_pairs(activation: Activation, root, bases: Bases, grid: Grid):
-    C, all_, half = jax.vmap(lambda one: pair_coefficients(activation, one, 1, grid))(root)
+@functools.partial(jax.jit, static_argnums=(0, 1, 4))
+def _of_pairs(activation: Activation, products: Placements, root, bases: Bases, grid: Grid):
+    C, all_, half = jax.vmap(lambda root: pair_coefficients(activation, products, root, grid))(root)
     n, k = np.mgrid[: grid.terms, : grid.terms]
-    by_degree = jnp.where(k <= n, C[:, :, k, np.maximum(n - k, 0)], 0.0)  # (P, 4, n, k)
+    by_degree = jnp.where(k <= n, C[:, :, k, np.maximum(n - k, 0)], 0.0)  # (P, products, n, k)
     real, imag = (jnp.einsum("nmk,pfnk->npfm", x, by_degree) for x in bases.to)
     change = jnp.max(jnp.abs(half - all_) / jnp.where(all_ > 0, all_, 1.0), axis=1)
     return Rotatable(real, imag), change
 
 
-@functools.partial(jax.jit, static_argnums=4)
-def _contracted(c: Rotatable, given, count, bases: Bases, blocks: int):
-    terms = c.real.shape[0]
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _contracted(c: Rotatable, given, count, bases: Bases, blocks: int, asked: Placements):
+    terms, _, products = c.real.shape[:3]
+    _, left, right = halves(asked)
     edges = np.linspace(0, terms, blocks + 1).astype(int).tolist()
 
     def turned(rows, waves, low: int, high: int):
-        """Coefficients of degrees low … high in turned coordinates, (degrees, quadruples, 4, k)."""
+        """Coefficients of degrees low … high in turned coordinates, (degrees, quadruples, products, k)."""
         half = high // 2 + 1
         mu = (np.arange(low, high) % 2)[:, None] + 2 * np.arange(half)
         cos, sin = (jnp.swapaxes(wave[:, mu], 0, 1)[:, :, None] for wave in waves)
         real, imag = (x[low:high, rows, :, :half] for x in c)
         turned = jnp.concatenate([cos * real + sin * imag, sin * real - cos * imag], axis=-1)
         back = jnp.concatenate([x[low:high, :half, :high] for x in bases.back], axis=1)
-        return (turned.reshape(high - low, -1, 2 * half) @ back).reshape(high - low, -1, 4, high)
+        return (turned.reshape(high - low, -1, 2 * half) @ back).reshape(high - low, -1, products, high)
 
     def some(given):
         rows, phi, kappa, theta, pairing = given
@@ -174,9 +183,11 @@ def _contracted(c: Rotatable, given, count, bases: Bases, blocks: int):
             return jnp.einsum("nbfk,nbgk->nbfg", *sides)
 
         by_degree = jnp.concatenate([of_degrees(*edge) for edge in itertools.pairwise(edges)])
-        whole, left = by_degree.sum(axis=0), by_degree[3 * terms // 4 :].sum(axis=0)
-        size = jnp.abs(whole).max(axis=(1, 2))
-        left = jnp.abs(left).max(axis=(1, 2)) / jnp.where(size > 0, size, 1.0)
-        return as_asked(whole.reshape(-1, 2, 2, 2, 2), pairing), left
+        whole, last = (
+            terms.sum(axis=0)[:, left, right] for terms in (by_degree, by_degree[3 * terms // 4 :])
+        )
+        size = jnp.abs(whole).max(axis=1)
+        last = jnp.abs(last).max(axis=1) / jnp.where(size > 0, size, 1.0)
+        return in_own_order(whole, pairing, asked), last
 
     return on_first(some, given, count, _AT_ONCE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,8 @@ from ..ahead import ahead
 from ..memory import aligned_empty
 from .four_signs import quadrature
 from .linear_pieces import pair_moment, pair_tables, slot_moments
-from .rules import Factors, Rule, evaluate
+from .requests import Factors, Placements, reordered
+from .rules import Rule, evaluate
 from .sign_moments import LEAST_VARIANCE
 
 # How many pairs and quadruples at a time; fewer are filled up to a power of two, so that kernels are compiled for few sizes.
@@ -23,7 +25,7 @@ _PAIRS, _QUADRUPLES = 2**15, 2**10
 # Of a rule's `rounding`, over the root of a metric's least eigenvalue: what moments were seen to lose.
 _SINGULAR = 1 / 2**17
 
-_slot_moments = jax.jit(slot_moments, static_argnums=0)
+_slot_moments = jax.jit(slot_moments, static_argnums=(0, 1))
 
 
 @jax.jit
@@ -62,7 +64,7 @@ class PiecewiseLinear:
         return dict(zip(requests, self._on_pairs(kernel), strict=True))
 
     def pair(self, f: Factors, g: Factors) -> np.ndarray:
-        """⟨Π_{i∈f} σ^(i)(z_a) Π_{i∈g} σ^(i)(z_b)⟩ for i ∈ {0, 1}, without δ's: (N, N)."""
+        """⟨Π_{i∈f} σ^(i)(z_a) Π_{i∈g} σ^(i)(z_b)⟩, as of `pair_moment`: (N, N)."""
         return self.pairs([(f, g)])[f, g]
 
     def _on_pairs(self, kernel: Callable) -> Any:
@@ -87,38 +89,43 @@ class PiecewiseLinear:
         assert tree is not None
         return tree.unflatten([one.reshape(*one.shape[:-1], N, N) for one in whole])
 
-    def wide_all(self, samples: np.ndarray) -> np.ndarray:
-        """⟨Π_i σ^(p_i)(z_i)⟩ on quadruples (M, 4) for every p ∈ {0, 1}⁴: (M, 2, 2, 2, 2). Memory O(M)."""
-        out = np.empty((len(samples), 16))
-        reps = self.representative[samples]
+    def moments(self, quadruples: np.ndarray, asked: Placements) -> np.ndarray:
+        """⟨Π_i σ^(p_i)(z_i)⟩ on quadruples (M, 4) for each placement p: (M, placements). Memory O(M)."""
+        out = np.empty((len(quadruples), len(asked)))
+        reps = self.representative[quadruples]
         same = reps[:, :, None] == reps[:, None, :]
         # The slots of samples that come often first: five patterns serve all.
         order = np.lexsort((reps, -same.sum(axis=2)), axis=1)
         ordered = np.take_along_axis(reps, order, axis=1)
         starts = np.cumsum(np.diff(ordered, axis=1, prepend=ordered[:, :1]) != 0, axis=1)
-        bits = np.indices((2, 2, 2, 2)).reshape(4, 16)
         code = starts @ (4 ** np.arange(4))
+        places = np.zeros((4**4, len(asked)), int)
+        for permutation in itertools.permutations(range(4)):
+            places[np.dot(permutation, 4 ** np.arange(4))] = reordered(asked, permutation)
         for value in np.unique(code):
             mine = np.flatnonzero(code == value)
             pattern = tuple(starts[mine[0]].tolist())
             heads = [pattern.index(a) for a in range(pattern[-1] + 1)]
             for rows, block in _blocks(len(mine), _QUADRUPLES):
                 some = mine[block]
-                index, slots = ordered[some][:, heads], np.take_along_axis(samples[some], order[some], axis=1)
+                index, slots = (
+                    ordered[some][:, heads],
+                    np.take_along_axis(quadruples[some], order[some], axis=1),
+                )
                 metric = self.G[index[:, :, None], index[:, None, :]]
                 with jax.enable_x64(True):
-                    found = _slot_moments(
-                        pattern, self.slopes, self.at_zero, self.nodes if len(heads) == 4 else None,
+                    moments = _slot_moments(
+                        pattern, asked, self.slopes, self.at_zero, self.nodes if len(heads) == 4 else None,
                         metric, self.scale[slots], self.least_variance,
                     )  # fmt: skip
-                    moments = np.asarray(found).reshape(-1, 16)
+                moments = np.asarray(moments)
                 if self.rounding and len(heads) > 2:
                     moments = moments * (1 + _SINGULAR * self.rounding / _least_root(metric))[:, None]
                 # Where p stands once the slots are in order.
-                place = (bits[order[some]] * np.array([8, 4, 2, 1])[:, None]).sum(axis=1)
+                place = places[order[some] @ (4 ** np.arange(4))]
                 count = rows.stop - rows.start
                 out[some[:count]] = np.take_along_axis(moments, place, axis=1)[:count]
-        return out.reshape(-1, 2, 2, 2, 2)
+        return out
 
 
 def _least_root(metric: np.ndarray) -> np.ndarray:

@@ -15,9 +15,10 @@ import numpy as np
 
 from ..activations import Activation
 from ..cores import cores
-from .four_samples import Canonical, Grid, as_asked, batch, canonical
+from .four_samples import Canonical, Grid, batch, canonical, in_own_order
 from .kinked_samples import kinked_batch, kinked_plane
 from .pairs_of_pairs import PairSeries
+from .requests import Placements, halves, highest
 from .rules import Rule, evaluate, wedges
 from .shared_variables import SHARED, shared_moments
 
@@ -28,21 +29,23 @@ _QUARTER = 0.85  # what the last quarter of a series may add, as a power of what
 _FLAT = 5e-15  # an eigenvalue of correlations that rounding may have made
 
 _canonical = jax.jit(canonical, static_argnums=1)
-_as_asked = jax.jit(as_asked)
+_in_own_order = jax.jit(in_own_order, static_argnums=2)
 
 
-def moments_on_samples(activation: Activation, G: np.ndarray, samples: np.ndarray, rule: Rule) -> np.ndarray:
+def moments_on_samples(
+    activation: Activation, G: np.ndarray, samples: np.ndarray, asked: Placements, rule: Rule
+) -> np.ndarray:
     """`four_sample_moments` on quadruples of samples (M, 4), ascending, with metric G (N, N): what pairs share is computed once."""
-    out = np.empty((len(samples), 2, 2, 2, 2))
+    out = np.empty((len(samples), len(asked)))
     todo = np.arange(len(samples))
     if not activation.kinks:
         for nodes, degrees in rule.pair_series:
             left = []
-            size = _group(len(np.unique(samples[todo])), degrees)
+            size = _group(len(np.unique(samples[todo])), degrees, len(halves(asked).products))
             for start in range(0, len(todo), size):
                 mine = todo[start : start + size]
                 with jax.enable_x64(True):
-                    series = PairSeries(activation, G, samples[mine], Grid(rule.reach, nodes, degrees))
+                    series = PairSeries(activation, G, samples[mine], asked, Grid(rule.reach, nodes, degrees))
 
                 def some(rows: np.ndarray, count: int, series=series, mine=mine):
                     moments, last, halved = series.moments(np.searchsorted(mine, rows), count)
@@ -52,27 +55,27 @@ def moments_on_samples(activation: Activation, G: np.ndarray, samples: np.ndarra
                 left.append(_filled(out, mine, _BY_PAIRS_AT_ONCE, some))
             todo = np.concatenate([*left, todo[:0]])
     slots = samples[todo]
-    out[todo] = four_sample_moments(activation, G[slots[:, :, None], slots[:, None, :]], rule)
+    out[todo] = four_sample_moments(activation, G[slots[:, :, None], slots[:, None, :]], asked, rule)
     return out
 
 
-def _group(distinct: int, degrees: int) -> int:
+def _group(distinct: int, degrees: int, products: int) -> int:
     """How many quadruples of these distinct samples to do together, so that the coefficients of their pairs don't take more than _MEMORY."""
-    most = _MEMORY // (64 * degrees**2)
+    most = _MEMORY // (16 * products * degrees**2)
     pairs = distinct * (distinct + 1) // 2
     return max(8 * pairs if pairs <= most else most // 2, 1)
 
 
-def four_sample_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np.ndarray:
-    """⟨Π_i σ^(p_i)(z_i)⟩ on four samples for every p ∈ {0, 1}⁴.
+def four_sample_moments(activation: Activation, G: np.ndarray, asked: Placements, rule: Rule) -> np.ndarray:
+    """⟨Π_i σ^(p_i)(z_i)⟩ on four samples for each placement p.
 
     Args:
         G: (B, 4, 4) covariances, singular ones included.
 
     Returns:
-        (B, 2, 2, 2, 2), indexed by p. With P nodes and K terms in each direction, time B (P² K + P K²).
+        (B, placements). With m products of pairs, P nodes and K terms in each direction, time B m (P² K + P K²).
     """
-    out = np.empty((len(G), 2, 2, 2, 2))
+    out = np.empty((len(G), len(asked)))
     s = np.sqrt(np.diagonal(G, axis1=1, axis2=2))
     inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > 0)
     eigenvalues, directions = np.linalg.eigh(G * inverse[:, :, None] * inverse[:, None, :])
@@ -81,37 +84,43 @@ def four_sample_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np
     spread = np.sqrt(np.where(eigenvalues > _FLAT, eigenvalues, 0.0))
     root = s[:, :, None] * directions * spread[:, None]
     with jax.enable_x64(True):
-        out[flat] = _plane_moments(activation, root[flat, :, 2:], rule)
-        out[~flat] = (_kinked_moments if activation.kinks else _smooth_moments)(activation, G[~flat], rule)
+        out[flat] = _plane_moments(activation, root[flat, :, 2:], asked, rule)
+        by_series = _kinked_moments if activation.kinks else _smooth_moments
+        out[~flat] = by_series(activation, G[~flat], asked, rule)
     return out
 
 
-def _plane_moments(activation: Activation, root: np.ndarray, rule: Rule) -> np.ndarray:
+def _plane_moments(activation: Activation, root: np.ndarray, asked: Placements, rule: Rule) -> np.ndarray:
     """The moments of z = root @ u, root (B, 4, 2), u ~ N(0, 1)²."""
-    out = np.empty((len(root), 2, 2, 2, 2))
+    out = np.empty((len(root), len(asked)))
     if activation.kinks:
 
         def some(rows: np.ndarray, count: int):
-            return kinked_plane(activation, root[rows], count, *rule.kinked_plane), np.ones(len(rows), bool)
+            moments = kinked_plane(activation, root[rows], count, asked, *rule.kinked_plane)
+            return moments, np.ones(len(rows), bool)
 
         _filled(out, np.arange(len(root)), _KINKED_AT_ONCE, some)
         return out
     for moments, one in zip(out, root, strict=True):
         u, weights = wedges(one[None], rule.reach, *rule.wedge)
-        z1, z2, z3, z4 = np.moveaxis(evaluate(activation, one @ u[0], 1), 1, 0)
-        moments[:] = np.einsum("ap,bp,cp,dp,p->abcd", z1, z2, z3, z4, weights[0], optimize=True)
+        values = evaluate(activation, one @ u[0], highest(asked))  # (orders, samples, points)
+        products = [
+            (values[p, 0] * values[q, 1], values[p, 2] * values[q, 3]) for p, q in halves(asked).products
+        ]
+        first, second = (np.stack(side) for side in zip(*products, strict=True))
+        moments[:] = (first * weights[0] @ second.T)[halves(asked).first, halves(asked).second]
     return out
 
 
-def _smooth_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np.ndarray:
-    out = np.empty((len(G), 2, 2, 2, 2))
+def _smooth_moments(activation: Activation, G: np.ndarray, asked: Placements, rule: Rule) -> np.ndarray:
+    out = np.empty((len(G), len(asked)))
     todo = np.arange(len(G))
     where = _canonical_of(G, 0)
     for nodes, terms in rule.series:
         grid = Grid(rule.reach, nodes, terms)
 
         def some(rows: np.ndarray, count: int, grid: Grid = grid):
-            moments, left, halved = batch(activation, _rows(where, rows), count, 1, grid)
+            moments, left, halved = batch(activation, _rows(where, rows), count, asked, grid)
             return moments, (left <= rule.converged) & (halved <= math.sqrt(rule.converged))
 
         # Where hardly any has converged it is not worth while.
@@ -126,24 +135,24 @@ def _smooth_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np.nda
     shared = todo[where.kappa[todo, 0] > SHARED]
     if len(shared):
         mine = _rows(where, shared)
-        moments = shared_moments(activation, mine.first, mine.kappa, mine.second, rule)
-        out[shared] = _as_asked(moments, mine.pairing)
+        moments = shared_moments(activation, mine.first, mine.kappa, mine.second, asked, rule)
+        out[shared] = _in_own_order(moments, mine.pairing, asked)
     return out
 
 
-def _kinked_moments(activation: Activation, G: np.ndarray, rule: Rule) -> np.ndarray:
+def _kinked_moments(activation: Activation, G: np.ndarray, asked: Placements, rule: Rule) -> np.ndarray:
     """By `kinked_samples`, whose series converges as a power of the terms where samples nearly lie in a plane."""
-    out = np.empty((len(G), 2, 2, 2, 2))
+    out = np.empty((len(G), len(asked)))
     todo = np.arange(len(G))
     where = _canonical_of(G, 1)
     for level in rule.kinked_series:
 
         def some(rows: np.ndarray, count: int, level=level):
-            moments, left = kinked_batch(activation, _rows(where, rows), count, *level)
+            moments, left = kinked_batch(activation, _rows(where, rows), count, asked, *level)
             return moments, left <= rule.kinked_converged
 
         todo = _filled(out, todo, _KINKED_AT_ONCE, some)
-    return np.asarray(_as_asked(out, where.pairing))
+    return np.asarray(_in_own_order(out, where.pairing, asked))
 
 
 def _canonical_of(G: np.ndarray, smallest: int) -> Canonical:

@@ -12,10 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
+from .requests import Factors
 from .sign_moments import LEAST_VARIANCE
-
-Factors = tuple[int, ...]
-"""A product of derivatives of σ on one sample: (0, 0, 1) is σ σ σ'."""
 
 ROUNDING = 128 * np.finfo(float).eps  # the fifth derivatives of jax.nn.silu are off by tens of eps
 

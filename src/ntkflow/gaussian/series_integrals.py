@@ -10,13 +10,15 @@ import numpy as np
 from numpy.polynomial.hermite_e import hermeval
 
 from ..activations import Activation
+from ..errors import ActivationError
 from ..memory import aligned_empty
 from . import exponentials
 from .conditioned_pairs import pair_moments
 from .graded import graded_rule
 from .kinks import DeltaTerms, kinks_and_jumps, missing_deltas, sine_squared
 from .quadruples import moments_on_samples
-from .rules import Factors, Rule, evaluate, line_basis, line_coefficients, product
+from .requests import Factors, Placements, highest
+from .rules import Rule, evaluate, line_basis, line_coefficients, product
 from .series import pair_tables
 
 ORDER = 5  # the highest derivative that the recursions ask for
@@ -28,9 +30,6 @@ DERIVATIVES = {"J_ss": (0, 0, 2), "J_dd": (1, 1, 2), "K_sd": (0, 1, 1), "Q_ss": 
 ALWAYS: list[tuple[Factors, Factors]] = [
     ((0,), (0,)), *(((a + order - m,), (b + m,)) for a, b, order in DERIVATIVES.values() for m in range(order + 1))
 ]  # fmt: skip
-_PRODUCTS: list[Factors] = [(0, 0), (0, 1), (1, 1), (0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 1, 1)]
-_HELD: list[Factors] = [*((order,) for order in range(ORDER + 1)), *_PRODUCTS]
-"""All that is ever asked for on one of two samples; three or four of one kind leave one or none for the other."""
 
 
 def _rows(values: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -181,22 +180,30 @@ class SeriesIntegrals:
         return out
 
     def pairs(self, requests: list[tuple[Factors, Factors]]) -> dict[tuple[Factors, Factors], np.ndarray]:
-        """`pair` for each (f, g)."""
+        """`pair` for each (f, g); ActivationError for derivatives that hold δ's."""
+        self._check_smooth(max((order for request in requests for f in request for order in f), default=0))
         self._prepare(requests)
         return {request: self.pair(*request) for request in requests}
 
-    def wide_all(self, samples: np.ndarray) -> np.ndarray:
-        """⟨Π_i σ^(p_i)(z_i)⟩ on quadruples (M, 4) of three or four distinct samples for every p: (M, 2, 2, 2, 2)."""
+    def moments(self, quadruples: np.ndarray, asked: Placements) -> np.ndarray:
+        """⟨Π_i σ^(p_i)(z_i)⟩ on quadruples (M, 4) of three or four distinct samples: (M, placements)."""
+        self._check_smooth(highest(asked))
         terms = self.activation.exponentials
         if not terms:
-            return moments_on_samples(self.activation, self.G, samples, self.rule)
-        G = self.G[samples[:, :, None], samples[:, None, :]]
-        out = exponentials.four_moments(terms, G)
+            return moments_on_samples(self.activation, self.G, quadruples, asked, self.rule)
+        G = self.G[quadruples[:, :, None], quadruples[:, None, :]]
+        out = exponentials.four_moments(terms, G, asked)
         # Several terms cancel where samples are small.
         small = np.prod(np.diagonal(G, axis1=1, axis2=2), axis=1) < 1e-6
         if len(terms) > 1 and np.any(small):
-            out[small] = moments_on_samples(self.activation, self.G, samples[small], self.rule)
+            out[small] = moments_on_samples(self.activation, self.G, quadruples[small], asked, self.rule)
         return out
+
+    def _check_smooth(self, order: int) -> None:
+        if self.activation.kinks and order > 1:
+            raise ActivationError(
+                f"activation {self.activation.name} has a kink: moments of its second derivative are computed for piecewise-linear ones alone"
+            )
 
     def pair(self, f: Factors, g: Factors) -> np.ndarray:
         """⟨f(z_a) g(z_b)⟩, ordinary parts alone: (N, N)."""
@@ -272,7 +279,7 @@ class SeriesIntegrals:
     ) -> None:
         anywhere = np.any(slow | slow.swapaxes(1, 2), axis=0)
         i, j = np.nonzero(np.triu(anywhere, 1))
-        held = _HELD if any(len(h) > 1 for request in new for h in request) else _HELD[: ORDER + 1]
+        held = sorted({h for request in new for h in request})
         variances = np.stack([self.s[i], self.s[j]], axis=1) ** 2
         sine = np.sqrt(sine_squared(self.G[i, i], self.G[j, j], self.G[i, j]))
         found = pair_moments(self.activation, held, variances, self.rho[i, j], sine, self.rule)

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
+from .four_samples import pair_products
+from .requests import Placements, halves
 from .rules import Rule, trapezoid_basis
 
 SHARED = 0.97
@@ -25,18 +27,18 @@ _DIGITS = 30.0  # natural logarithm of the accuracy
 
 
 def shared_moments(
-    activation: Activation, first: np.ndarray, kappa: np.ndarray, second: np.ndarray, rule: Rule
-) -> np.ndarray:
-    """⟨Π_i σ^(p_i)(z_i)⟩ for every p ∈ {0, 1}⁴.
+    activation: Activation, first: np.ndarray, kappa: np.ndarray, second: np.ndarray, asked: Placements, rule: Rule
+) -> np.ndarray:  # fmt: skip
+    """⟨Π_i σ^(p_i)(z_i)⟩ for each placement p.
 
     Args:
         first, second: (B, 2, 2), z = first @ x of one pair and second @ y of the other.
         kappa: (B, 2), correlations of x1 with y1 and of x2 with y2, descending.
 
     Returns:
-        (B, 2, 2, 2, 2). With P nodes and n of each v, time B P² n² and one P² K if κ2 is smaller.
+        (B, placements). With P nodes and n of each v, time B P² n² and one P² K if κ2 is smaller.
     """
-    out = np.empty((len(kappa), 2, 2, 2, 2))
+    out = np.empty((len(kappa), len(asked)))
     nodes, terms = rule.shared
     u, psi = trapezoid_basis(rule.reach, nodes, terms)
     for moments, one, both, other in zip(out, first, kappa, second, strict=True):
@@ -48,8 +50,8 @@ def shared_moments(
         (v1, w1), (v2, w2) = (_own_rule(x) for x in steepness)
         with jax.enable_x64(True):
             moments[:] = np.asarray(
-                _compiled(activation, series)(one, other, both, own, u, psi, v1, w1, v2, w2)
-            ).reshape(2, 2, 2, 2)
+                _compiled(activation, series, asked)(one, other, both, own, u, psi, v1, w1, v2, w2)
+            )
     return out
 
 
@@ -63,7 +65,9 @@ def _own_rule(steepness: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(activation: Activation, series: bool):
+def _compiled(activation: Activation, series: bool, asked: Placements):
+    products, left, right = halves(asked)
+
     @jax.jit
     def moments(first, second, kappa, own, u, psi, v1, w1, v2, w2):
         root_kappa = jnp.sqrt(jnp.array([kappa[0], 1.0 if series else kappa[1]]))
@@ -73,11 +77,10 @@ def _compiled(activation: Activation, series: bool):
                 v, w = at
                 x1, x2 = root_kappa[:, None] * u + (own * v)[:, None]
                 z = root[:, 0, None, None] * x1[:, None] + root[:, 1, None, None] * x2
-                s, d = activation.derivatives(z, 1)
-                return total + w * jnp.stack([s[0] * s[1], s[0] * d[1], d[0] * s[1], d[0] * d[1]]), None
+                return total + w * pair_products(activation, products, *z), None
 
             v = jnp.stack(jnp.meshgrid(v1, v2, indexing="ij"), axis=-1).reshape(-1, 2)
-            start = jnp.zeros((4, u.size, u.size))
+            start = jnp.zeros((len(products), u.size, u.size))
             return jax.lax.scan(add, start, (v, jnp.outer(w1, w2).ravel()))[0]
 
         weights = psi[:, 0]
@@ -87,6 +90,7 @@ def _compiled(activation: Activation, series: bool):
             F = F * kappa[1] ** jnp.arange(psi.shape[1])
         else:
             F = F * weights
-        return (F * weights[:, None]).reshape(4, -1) @ K.reshape(4, -1).T
+        F, K = (x.reshape(len(products), -1) for x in (F * weights[:, None], K))
+        return (F @ K.T)[left, right]
 
     return moments

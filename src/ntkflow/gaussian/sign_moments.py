@@ -192,6 +192,12 @@ def _price(orders, primals, tangents):
     return sign_moments(orders, *primals), jnp.stack(change)
 
 
+def delta_moment(orders: Orders, sample: int, L, p, q):
+    """⟨2 q_a δ(z_a) Π_{i≠a} z_i^(m_i) (p_i + q_i sgn z_i)⟩, a being `sample`; arguments otherwise as of `sign_moments`, shape (*batch)."""
+    moments = _Moments(None, L, p, q)
+    return moments.edge((), sample) * moments.moment((sample,), _without(enumerate(orders), sample))
+
+
 def _minus(m: Orders, i: int, j: int) -> Orders:
     return tuple(n - (k in (i, j)) for k, n in enumerate(m))
 

@@ -21,29 +21,30 @@ from .four_samples import Grid, moments
 from .four_signs import quadrature
 from .linear_pieces import pair_moment, pair_tables, slot_moments
 from .piecewise_linear import at_zero
-from .rules import FINE, Factors, folded, line_basis, product
+from .requests import Factors, Placements, placements
+from .rules import FINE, folded, line_basis, product
 from .sample_sets import SampleSets, pair_requests
 from .series import series_block
 from .series_integrals import ALWAYS, DERIVATIVES, ORDER
 
 _GRID = Grid(FINE.reach, 84, 64)
-_slot_moments = jax.jit(slot_moments, static_argnums=0)
+_slot_moments = jax.jit(slot_moments, static_argnums=(0, 1))
 
 
 def traced_expectations(activation: Activation, G, sets: SampleSets) -> Expectations:
     """`expectations` on a metric G (N, N) that may be traced; ActivationError for a σ that has a kink and is not piecewise linear."""
-    k, wide = sets.k, sets.wide
+    asked = placements(sets.moments)
     variance = jnp.diag(G)
     G = G + jnp.diag(differentiable(activation, variance) - variance)
     if activation.slopes:
-        return _piecewise_linear(activation, G, k)._replace(
-            wide=_piecewise_linear_moments(activation, G, wide)
+        return _piecewise_linear(activation, G, sets.k, sets.moments)._replace(
+            moments=_piecewise_linear_moments(activation, G, sets.quadruples, asked)
         )
     if activation.kinked:
         raise ActivationError(
             f"activation {activation.name} has a kink: its flow can't be traced; only piecewise-linear ones and smooth ones"
         )
-    return _smooth(activation, G, wide, k)
+    return _smooth(activation, G, sets.quadruples, sets.k, sets.moments)
 
 
 def differentiable(activation: Activation, variance):
@@ -54,8 +55,8 @@ def differentiable(activation: Activation, variance):
     return variance if activation.kinked else jnp.where(variance == 0, variance + 1e-16, variance)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _piecewise_linear(activation: Activation, G, k: int) -> Expectations:
+@functools.partial(jax.jit, static_argnums=(0, 2, 3))
+def _piecewise_linear(activation: Activation, G, k: int, words: tuple[str, ...]) -> Expectations:
     N = len(G)
     variance = jnp.diag(G)
     metric = (
@@ -66,34 +67,36 @@ def _piecewise_linear(activation: Activation, G, k: int) -> Expectations:
         **{name: jnp.stack(one) if isinstance(one, list) else one for name, one in tables.items()},
         pairs={
             request: pair_moment(*request, activation.slopes, at_zero(activation), *metric)
-            for request in pair_requests(k)
+            for request in pair_requests(k, words)
         },
-        wide=None,
+        moments=None,
     )
 
 
-def _piecewise_linear_moments(activation: Activation, G, wide: np.ndarray):
+def _piecewise_linear_moments(activation: Activation, G, quadruples: np.ndarray, asked: Placements):
     nodes = quadrature(FINE.sign_nodes)
-    found = jnp.zeros((len(wide), 2, 2, 2, 2))
-    starts = np.cumsum(np.diff(wide, axis=1, prepend=wide[:, :1]) != 0, axis=1)
+    moments = jnp.zeros((len(quadruples), len(asked)))
+    starts = np.cumsum(np.diff(quadruples, axis=1, prepend=quadruples[:, :1]) != 0, axis=1)
     for pattern in np.unique(starts, axis=0):
         mine = np.flatnonzero((starts == pattern).all(axis=1))
-        heads = wide[mine][:, np.unique(pattern, return_index=True)[1]]
+        heads = quadruples[mine][:, np.unique(pattern, return_index=True)[1]]
         four = nodes if heads.shape[1] == 4 else None
         values = _slot_moments(
-            tuple(pattern.tolist()), activation.slopes, at_zero(activation), four,
+            tuple(pattern.tolist()), asked, activation.slopes, at_zero(activation), four,
             G[heads[:, :, None], heads[:, None, :]],
         )  # fmt: skip
-        found = found.at[mine].set(values)
-    return found
+        moments = moments.at[mine].set(values)
+    return moments
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _smooth(activation: Activation, G, wide, k: int) -> Expectations:
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def _smooth(activation: Activation, G, quadruples, k: int, words: tuple[str, ...]) -> Expectations:
     # One function of one layer, so that it is compiled once where the whole flow is not compiled by the caller.
     basis = folded(*line_basis(FINE.reach, FINE.line_nodes, FINE.line_terms))
-    found, _ = smooth_on_pairs(activation, G, basis, k)
-    return found._replace(wide=moments(activation, G[wide[:, :, None], wide[:, None, :]], 1, _GRID))
+    e, _ = smooth_on_pairs(activation, G, basis, k, words)
+    metrics = G[quadruples[:, :, None], quadruples[:, None, :]]
+    asked = placements(words)
+    return e._replace(moments=moments(activation, metrics, asked, _GRID) if asked else e.moments)
 
 
 class Doubts(NamedTuple):
@@ -114,7 +117,9 @@ class Doubts(NamedTuple):
     s: Any
 
 
-def smooth_on_pairs(activation: Activation, G, basis, k: int) -> tuple[Expectations, Doubts]:
+def smooth_on_pairs(
+    activation: Activation, G, basis, k: int, words: tuple[str, ...]
+) -> tuple[Expectations, Doubts]:
     """The expectations on at most two samples that sets of k samples need, for a smooth σ, by series of one length.
 
     Args:
@@ -126,7 +131,7 @@ def smooth_on_pairs(activation: Activation, G, basis, k: int) -> tuple[Expectati
     s = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)
     scale = s[:, None] * s
     rho = jnp.where(scale > 0, G / jnp.where(scale > 0, scale, 1.0), 0.0)
-    requests = sorted({(max(pair), min(pair)) for pair in [*ALWAYS, *pair_requests(k)]})
+    requests = sorted({(max(pair), min(pair)) for pair in [*ALWAYS, *pair_requests(k, words)]})
     held = sorted({f for pair in requests for f in pair})
     first, second = (np.array([held.index(pair[side]) for pair in requests]) for side in (0, 1))
     above = s[:, None] * u
@@ -167,7 +172,7 @@ def smooth_on_pairs(activation: Activation, G, basis, k: int) -> tuple[Expectati
         },
         Phi=pair((0,), (0,)),
         dPhi=pair((1,), (1,)),
-        pairs={request: pair(*request) for request in pair_requests(k)},
-        wide=np.zeros((0, 2, 2, 2, 2)),
+        pairs={request: pair(*request) for request in pair_requests(k, words)},
+        moments=np.zeros((0, len(placements(words)))),
     )
     return found, doubts

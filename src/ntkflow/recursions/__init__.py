@@ -2,7 +2,7 @@
 
 from . import subleading, vertex, cross, variance  # noqa: F401, I001 each declares its tensors
 from .step import Hyperparameters, first_layer, packed_step, step
-from .tensors import TENSORS, Tensor, Tensors, tensors_of_rank
+from .tensors import TENSORS, Tensor, Tensors, requested_moments, tensors_of_rank
 
 __all__ = [
     "TENSORS",
@@ -11,6 +11,7 @@ __all__ = [
     "Tensors",
     "first_layer",
     "packed_step",
+    "requested_moments",
     "step",
     "tensors_of_rank",
 ]

@@ -10,7 +10,7 @@ from .tensors import Covariance, Truncation, tensor
 
 
 @tensor(
-    "1234", equal=("2134", "1243"), made_of="GGHH", measured=Covariance("G", "H"),
+    "1234", equal=("2134", "1243"), moments=("ssss", "ssdd"), made_of="GGHH", measured=Covariance("G", "H"),
     cancels_from=("V",), cancellation=of_moments, truncation=Truncation(lambda here, B: 1.6 * here.growth),
 )  # fmt: skip
 def D(h, e, t):
@@ -24,7 +24,7 @@ def D(h, e, t):
 
 
 @tensor(
-    "1324", equal=("2413",), made_of="GHGH", measured=MEASURED_F,
+    "1324", equal=("2413",), moments=("ssdd",), made_of="GHGH", measured=MEASURED_F,
     truncation=Truncation(lambda here, B: 0.45 * np.sqrt(here.largest_spread * here.relative_variance)),
 )  # fmt: skip
 def F(h, e, t):

@@ -38,7 +38,9 @@ def step(h: Hyperparameters, e: OnSets, t: Tensors) -> Tensors:
     return t.map(lambda declared, _: declared.equation(h, e, t))
 
 
-@functools.partial(jax.jit, static_argnames="k")
-def packed_step(h: Hyperparameters, e: Expectations, H, sets, rows, t: Tensors, k: int) -> Tensors:
+@functools.partial(jax.jit, static_argnames="moments")
+def packed_step(
+    h: Hyperparameters, e: Expectations, H, sets, rows, t: Tensors, moments: tuple[str, ...]
+) -> Tensors:
     """`step` on packed tensors, with the expectations gathered on sets (k, S); arguments as of `on_sets`."""
-    return step(h, on_sets(e, H, sets, rows, k), t.unpacked(k)).packed()
+    return step(h, on_sets(e, H, sets, rows, moments), t.unpacked(len(sets))).packed()

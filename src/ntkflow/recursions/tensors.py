@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from ..gaussian.requests import orders_of
 from .cancellation import Nearness, once
 from .symmetry import Generators, orbits
 
@@ -66,6 +67,7 @@ class Tensor:
             `OnSets` on layer ℓ, and that layer's `Tensors`.
         subscripts: the samples in the order of its axes, "1324" for F.
         generators: permutations of axes that leave it as it is.
+        moments: the words (`gaussian.requests`) of the expectations that its equation reads besides the tables of `OnSets`.
         made_of: the product of G and H that a component is as large as: for each of its axes √G or √H of the sample there.
         measured: how sampled networks give it.
         vanishes_below: it is zero in the layers below this one.
@@ -81,6 +83,7 @@ class Tensor:
     equation: Callable[[Any, Any, Tensors], Any]
     subscripts: str
     generators: Generators
+    moments: tuple[str, ...]
     made_of: str
     measured: Covariance | Expectation | Correction | None
     vanishes_below: int
@@ -116,7 +119,7 @@ TENSORS: dict[str, Tensor] = {}
 
 
 def tensor(
-    subscripts: str, *, equal: tuple[str, ...], made_of: str,
+    subscripts: str, *, equal: tuple[str, ...], made_of: str, moments: tuple[str, ...] = (),
     measured: Covariance | Expectation | Correction | None = None, vanishes_below: int = 2,
     cancels_from: tuple[str, ...] = (), cancellation: Callable[[Nearness], np.ndarray] = once,
     powers: tuple[int, int] = (0, 0), truncation: Truncation | None = None,
@@ -129,7 +132,7 @@ def tensor(
         equal: other orders of the subscripts, the tensor being the same: ("2413",) for F_1324 = F_2413.
 
     Raises:
-        ValueError: a tensor of this name is declared, or the arguments don't fit each other.
+        ValueError: a tensor of this name is declared, a word is none, or the arguments don't fit each other.
     """
 
     def declare(equation: Callable) -> Callable:
@@ -138,11 +141,13 @@ def tensor(
             raise ValueError(f"the tensor {name} is declared already")
         if len(made_of) != len(subscripts) or any(sorted(other) != sorted(subscripts) for other in equal):
             raise ValueError(f"the tensor {name}: made_of and equal must fit the subscripts {subscripts}")
+        for word in moments:
+            orders_of(word)
         generators = tuple(
             tuple(subscripts.index(sample) for sample in other) for other in equal or (subscripts,)
         )
         TENSORS[name] = Tensor(
-            name, equation, subscripts, generators, made_of, measured, vanishes_below, cancels_from,
+            name, equation, subscripts, generators, moments, made_of, measured, vanishes_below, cancels_from,
             cancellation, powers, truncation,
         )  # fmt: skip
         return equation
@@ -179,6 +184,11 @@ class Tensors(dict[str, Any]):
     @classmethod
     def tree_unflatten(cls, names, arrays):
         return cls(zip(names, arrays, strict=True))
+
+
+def requested_moments() -> tuple[str, ...]:
+    """The words that the declared tensors ask for."""
+    return tuple(sorted({word for declared in TENSORS.values() for word in declared.moments}))
 
 
 def tensors_of_rank(rank: int) -> Iterator[Tensor]:

@@ -8,8 +8,8 @@ from .tensors import Covariance, Truncation, tensor
 
 
 @tensor(
-    "1234", equal=("2134", "1243", "3412"), made_of="HHHH", measured=Covariance("H", "H"),
-    cancels_from=("V", "D"), cancellation=of_moments_twice,
+    "1234", equal=("2134", "1243", "3412"), moments=("ssss", "ssdd", "dddd"), made_of="HHHH",
+    measured=Covariance("H", "H"), cancels_from=("V", "D"), cancellation=of_moments_twice,
     truncation=Truncation(lambda here, B: here.growth, of_variance=True),
 )  # fmt: skip
 def A(h, e, t):
@@ -25,7 +25,7 @@ def A(h, e, t):
 
 
 @tensor(
-    "1324", equal=("3142", "2413"), made_of="HHHH", measured=MEASURED_B,
+    "1324", equal=("3142", "2413"), moments=("dddd",), made_of="HHHH", measured=MEASURED_B,
     truncation=Truncation(lambda here, B: 1.2 * here.relative_variance - 1.7 * here.relative(B)),
 )  # fmt: skip
 def B(h, e, t):

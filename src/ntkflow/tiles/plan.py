@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import MemoryRequestError
-from ..recursions import TENSORS
+from ..gaussian.requests import placements
+from ..recursions import TENSORS, requested_moments
 
 Tile = tuple[int, ...]
-_INTEGRAL = 16 * 8  # bytes
 _AT_LEAST = 192 * 2**20  # of compiled steps and of integrals, some at a time
 _BLOCKS = 3  # so that there are some tiles to resume between
 
@@ -66,7 +66,8 @@ def working_set(depth: int, N: int, block: int) -> int:
     """Bytes that tiles of blocks of `block` samples take, and the kernels and expectations on pairs, of all layers and both runs."""
     kernels = 2 * (depth - 1) * (64 * 8 * N**2 + 2**14 * N)
     sets, triples = block**4, 3 * block**3
-    integrals = _INTEGRAL * (sets + 4 * triples) + 4 * triples * 2 * (depth - 1) * (_INTEGRAL + 8)
+    integral = 8 * len(placements(requested_moments()))
+    integrals = integral * (sets + 4 * triples) + 4 * triples * 2 * (depth - 1) * (integral + 8)
     packed = sum(tensor.orbits(4)[1].shape[1] for tensor in TENSORS.values())
     # Both runs' tensors, the next layer's; indices, temporaries; errors.
     per_set = 8 * (3 * packed + 300) + 10 * packed

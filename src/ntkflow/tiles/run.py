@@ -17,9 +17,10 @@ from ..errors import DataError
 from ..finite.parameters import whole_number
 from ..flow_result import Flow
 from ..gaussian import SampleSets
+from ..gaussian.requests import placements
 from ..mlp import MLP
 from ..near_duplicates import NearDuplicates
-from ..recursions import TENSORS
+from ..recursions import TENSORS, requested_moments
 from ..runs import Kernels, both_runs, estimated, of_pairs, sets_at_once
 from ..statistics import KERNELS, LayerStatistics, natural_scales
 from ..store import digest, exists_to_resume
@@ -86,7 +87,7 @@ class _Run:
         self.tiles = plan.tiles
         self.sets = [plan.count(tile) for tile in self.tiles]
         report(0, mlp.depth * sum(self.sets), "pairs of samples")
-        self.runs = [list(run) for run in both_runs(mlp, self.distinct, 4, rtol)]
+        self.runs = [list(run) for run in both_runs(mlp, self.distinct, 4, requested_moments(), rtol)]
         self.near = NearDuplicates(mlp, self.distinct, *of_pairs(rtol))
         self.kernels = self._kernels()
         self.shared = [self._shared(run, memory) for run in self.runs]
@@ -104,7 +105,7 @@ class _Run:
         return Flow(self.mlp, self.X, "all", layers)
 
     def _shared(self, run: list[Kernels], memory: int) -> list[SharedIntegrals | None]:
-        group = 3 * self.plan.block**3 * 136
+        group = 3 * self.plan.block**3 * 8 * (1 + len(placements(requested_moments())))
         steps = max(1, self.mlp.depth - 1)
         room = max(4, memory // 4 // (2 * steps * group)) if len(self.distinct) == len(self.X) else 0
         return [one.step and SharedIntegrals(one.step.integrals, self.plan, room) for one in run]
@@ -133,7 +134,7 @@ class _Run:
         """Compute and write a tile, layer by layer: the largest value and error of each tensor (tensors, 2)."""
         asked, owner = self.plan.sets(tile)
         layout = Layout(asked, self.index)
-        sets = SampleSets(layout.closed, len(self.distinct))
+        sets = SampleSets(layout.closed, len(self.distinct), requested_moments())
         at_once = sets_at_once(sets.k, max(self.sets))
         runs = [self._for_tile(run, shared, tile) for run, shared in zip(self.runs, self.shared, strict=True)]
         chunks = {rank: list(self._chunks(tile, asked, owner, rank)) for rank in (2, 4)}

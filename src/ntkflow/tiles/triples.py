@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..gaussian import Integrals
+from ..gaussian.requests import Placements
 from .plan import Plan, Tile
 
 _AT_ONCE = 4096
@@ -29,35 +30,34 @@ class SharedIntegrals:
         """The integrals as a tile asks for them, filled up to `fill` of them, so that a step is compiled once."""
         return TileIntegrals(self, tile, fill)
 
-    def on(self, tile: Tile, samples: np.ndarray) -> np.ndarray:
-        """⟨Π_i σ^(p_i)(z_i)⟩ on each of M ascending quadruples (M, 4) of a tile, for every p: (M, 2, 2, 2, 2)."""
+    def on(self, tile: Tile, samples: np.ndarray, asked: Placements) -> np.ndarray:
+        """⟨Π_i σ^(p_i)(z_i)⟩ on each of M ascending quadruples (M, 4) of a tile: (M, placements)."""
         triple = np.any(samples[:, 1:] == samples[:, :-1], axis=1)
         if not self._room or not triple.any():
-            return self._computed(samples)
-        out = np.empty((len(samples), 2, 2, 2, 2))
-        out[~triple] = self._computed(samples[~triple])
-        groups = [self._group(three) for three in sorted(set(itertools.combinations(tile, 3)))]
+            return self._computed(samples, asked)
+        out = np.empty((len(samples), len(asked)))
+        out[~triple] = self._computed(samples[~triple], asked)
+        groups = [self._group(three, asked) for three in sorted(set(itertools.combinations(tile, 3)))]
         keys = np.concatenate([keys for keys, _ in groups])
         values = np.concatenate([values for _, values in groups])
         order = np.argsort(keys)
         out[triple] = values[order[np.searchsorted(keys, self._key(samples[triple]), sorter=order)]]
         return out
 
-    def _made(self, blocks: Tile) -> tuple[np.ndarray, np.ndarray]:
+    def _made(self, blocks: Tile, asked: Placements) -> tuple[np.ndarray, np.ndarray]:
         sets = self._plan.sets(blocks)[0]
         if sets.shape[1] < 3:
             sets = np.empty((0, 3), int)
         samples = np.concatenate([np.insert(sets, i, sets[:, i], axis=1) for i in range(3)])
-        return self._key(samples), self._computed(samples)
+        return self._key(samples), self._computed(samples, asked)
 
     def _key(self, samples: np.ndarray) -> np.ndarray:
         return samples @ (self._plan.N ** np.arange(4, dtype=np.int64))
 
-    def _computed(self, samples: np.ndarray) -> np.ndarray:
+    def _computed(self, samples: np.ndarray, asked: Placements) -> np.ndarray:
         parts = [samples[i : i + _AT_ONCE] for i in range(0, len(samples), _AT_ONCE)]
-        return np.concatenate(
-            [np.empty((0, 2, 2, 2, 2)), *(self._integrals.wide_all(part) for part in parts)]
-        )
+        moments = (self._integrals.moments(part, asked) for part in parts)
+        return np.concatenate([np.empty((0, len(asked))), *moments])
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class TileIntegrals:
     tile: Tile
     fill: int
 
-    def wide_all(self, samples: np.ndarray) -> np.ndarray:
-        found = self.shared.on(self.tile, samples)
-        out = np.zeros((max(len(found), self.fill), *found.shape[1:]))
-        out[: len(found)] = found
+    def moments(self, quadruples: np.ndarray, asked: Placements) -> np.ndarray:
+        moments = self.shared.on(self.tile, quadruples, asked)
+        out = np.zeros((max(len(moments), self.fill), len(asked)))
+        out[: len(moments)] = moments
         return out
