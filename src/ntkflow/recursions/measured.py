@@ -15,17 +15,11 @@ def pair_index(k: int) -> np.ndarray:
     return np.maximum(index, index.T)
 
 
-def _pairs_of_neurons(layer) -> float:
-    """How many pairs of different neurons there are; NaN for none."""
-    n = len(layer.z)
-    return float(n * (n - 1)) or np.nan
-
-
 def _direct_F(layer):
     """z_{i;1} z_{j;2} Ĥ_{ij;34} at [34, 1, 2], over i ≠ j."""
     z, same = layer.z, layer.ntk.of_one_neuron()
     between = layer.ntk.between(z) - jnp.einsum("ia,pi,ib->pab", z, same, z, optimize=True)
-    return between / _pairs_of_neurons(layer)
+    return between / layer.pairs_of_neurons
 
 
 def _expanded_F(mean: np.ndarray, k: int) -> np.ndarray:
@@ -38,7 +32,7 @@ def _expanded_F(mean: np.ndarray, k: int) -> np.ndarray:
 def _direct_B(layer):
     """Ĥ_{ij;12} Ĥ_{ij;34} at [0, 12, 34], and Ĥ_{ij;12} Ĥ_{ij;43} at [1, 12, 34], over i ≠ j."""
     same = layer.ntk.of_one_neuron()
-    return (layer.ntk.products() - same @ same.T) / _pairs_of_neurons(layer)
+    return (layer.ntk.products() - same @ same.T) / layer.pairs_of_neurons
 
 
 def _expanded_B(mean: np.ndarray, k: int) -> np.ndarray:

@@ -76,12 +76,11 @@ def direct(
         n = len(z)
         each = jnp.concatenate([(z[:, a] * z[:, b]).T, layer.ntk.of_one_neuron()]) - reference[ell][:, None]
         total = each.sum(axis=1)
-        pairs = float(n * (n - 1)) or np.nan
         zH = (each[len(a) :] @ z).T / n
         measured.append(
             Measured(
                 total / n,
-                (jnp.outer(total, total) - each @ each.T) / pairs,
+                (jnp.outer(total, total) - each @ each.T) / layer.pairs_of_neurons,
                 (*(expectation.direct(layer) for expectation in expectations), zH),
             )
         )
@@ -140,6 +139,12 @@ class Layer(NamedTuple):
     ntk: PairMatrices
     s: jax.Array
     inner: PairDiagonals | PairMatrices
+
+    @property
+    def pairs_of_neurons(self) -> float:
+        """n (n - 1), the number of ordered pairs of different neurons; NaN for one neuron, which has none."""
+        n = len(self.z)
+        return float(n * (n - 1)) or np.nan
 
 
 def layers(mlp: MLP, params: Parameters, X: jax.Array) -> list[Layer]:
