@@ -1,11 +1,9 @@
 """What results say of themselves, and what is printed of files."""
 
-import io
-
 import numpy as np
 import pytest
 from command_line import process, within
-from rich.console import Console
+from printed import text
 
 import ntkflow
 from ntkflow import progress
@@ -14,12 +12,6 @@ from ntkflow.comparison import on_sets
 X = np.random.default_rng(3).normal(size=(3, 4))
 MLP = ntkflow.MLP((4, 8, 8, 2), "tanh", 0.1, 1.25, 0.5)
 TITLE = "4-8-8-2, tanh, C_b 0.1, C_W 1.25, λ_b 0.5, λ_W 1, N = 3"
-
-
-def text(table) -> str:
-    console = Console(width=100, record=True, file=io.StringIO())
-    console.print(table)
-    return console.export_text()
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +36,7 @@ def test_results_say_what_they_are_of(results):
 
 def test_tables_and_pictures_name_the_network(results, tmp_path):
     for number, result in enumerate(results):
-        assert TITLE in text(result.table())
+        assert TITLE in text(result.table(), 100)
         assert TITLE in result._repr_html_() and "<pre>" in result._repr_html_()
         picture = result.plot(tmp_path / f"{number}.png")
         assert TITLE in picture.get_suptitle() and (tmp_path / f"{number}.png").stat().st_size > 5000

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from command_line import within
-from rich.console import Console
+from printed import text
 
 import ntkflow
 from ntkflow import describe, progress
@@ -21,12 +21,6 @@ X = np.random.default_rng(3).normal(size=(3, 4))
 Y = np.zeros((3, 2))
 MLP = ntkflow.MLP((4, 8, 8, 2), "tanh", 0.1, 1.25, 0.5)
 TITLE = "4-8-8-2, tanh, C_b 0.1, C_W 1.25, λ_b 0.5, λ_W 1, N = 3"
-
-
-def text(table) -> str:
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(table)
-    return console.export_text()
 
 
 def loss(z, y):

@@ -7,7 +7,7 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
-from rich.console import Console
+from printed import text
 
 import ntkflow
 from ntkflow.recursions import TENSORS
@@ -72,10 +72,7 @@ def test_its_truncation_is_told(X):
 
 def test_it_is_printed(X):
     flow = ntkflow.flow(ntkflow.MLP(WIDTHS, "gelu"), X)
-    console = Console(width=120)
-    with console.capture() as captured:
-        console.print(flow.table(accuracy=True))
-    assert "G  H G1 H1  V  D  F  A  B  S" in captured.get()
+    assert "G  H G1 H1  V  D  F  A  B  S" in text(flow.table(accuracy=True), 120)
     assert "\nS " in repr(flow[3])
 
 

@@ -1,13 +1,11 @@
 """The first step of gradient descent over seeds, predicted and really done."""
 
-import io
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy_networks import assert_to_order
-from rich.console import Console
+from printed import text
 from sklearn.datasets import load_diabetes, load_digits
 
 import ntkflow
@@ -155,9 +153,7 @@ def test_what_is_printed_fits_on_a_page(rng, samples, outputs, rows):
             -1.0, 0.5, mean, std, 0.01, 0.02, mean_err, std_err, draws, flow[-1], np.arange(samples), "mse", 0.1
         )  # fmt: skip
         table = step.table()
-        console = Console(width=80, record=True, file=io.StringIO())
-        console.print(table)
-        said = " ".join(console.export_text().split())
+        said = " ".join(text(table).split())
         assert "…" not in said and ("in brackets" in said) == (draws > 0)
         labels, means, spreads = ([str(cell) for cell in column.cells] for column in table.columns[:3])
         assert labels[0] == "loss" and len(labels) == 1 + rows <= 25
