@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .recursions import TENSORS
+from .recursions.tensors import Correction
 
 if TYPE_CHECKING:
     from .statistics import LayerStatistics
@@ -37,14 +38,19 @@ _LEAST_COMPONENT = 0.3  # of a tensor's diagonal components: below, the error of
 _NARROWEST = 1e-4  # of the widths: the least factor on them that is looked at
 TOO_LARGE = 0.3  # a relative error of the leading sd: beyond, the expansion is of little use
 GOOD = 0.1
-_DERIVED = (
-    "ntk_mean", "ntk_std", "ntk_variance", "trace_mean", "trace_std", "eigenvalues", "eigenvalue_std", "G1", "H1"
-)  # fmt: skip
+_DERIVED = ("ntk_mean", "ntk_std", "ntk_variance", "trace_mean", "trace_std", "eigenvalues", "eigenvalue_std")
 
 
 def estimated() -> tuple[str, ...]:
     """What has an estimate of its truncation error."""
-    return (*_DERIVED, *(name for name, declared in TENSORS.items() if declared.truncation))
+    return (
+        *_DERIVED,
+        *(
+            name
+            for name, declared in TENSORS.items()
+            if declared.truncation or isinstance(declared.measured, Correction)
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,10 @@ class Fluctuations:
     """Half the sum of the relative variances of the two samples' metric; 2 V̂ on the diagonal."""
     ntk_shift: np.ndarray
     """H1 / (n H)."""
+    metric_size: np.ndarray
+    """√(G_αα G_ββ)."""
     metric_shift: np.ndarray
-    """|G1| / (n √(G_αα G_ββ))."""
+    """|G1| / n over the metric's size."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +110,13 @@ class Expansion:
         """The truncation error of the resummed standard deviation, relative to the leading one."""
         return _OF_RESUMMED * self.of_leading_std
 
-    @property
-    def of_ntk_mean(self) -> np.ndarray:
-        """The truncation error of H + H1/n."""
-        return _OF_SHIFT * self.largest_ntk_shift * self.leading.size
-
-    @property
-    def of_metric_mean(self) -> np.ndarray:
-        """The truncation error of G + G1/n, relative to √(G_αα G_ββ)."""
-        return _OF_SHIFT * self.largest_metric_shift
+    def of_mean(self, kernel: str) -> np.ndarray:
+        """The truncation error of the kernel's mean, G + G1/n or H + H1/n."""
+        shift, size = {
+            "G": (self.largest_metric_shift, self.leading.metric_size),
+            "H": (self.largest_ntk_shift, self.leading.size),
+        }[kernel]
+        return _OF_SHIFT * shift * size
 
     @property
     def relative_variance(self) -> np.ndarray:
@@ -146,6 +152,7 @@ def fluctuations(s: LayerStatistics, diagonal: bool = False, wider: float = 1.0)
     G_a, H_a = np.diag(s.G), np.diag(s.H)
     G_a, G_b, H_a, H_b = (G_a, G_a, H_a, H_a) if diagonal else (G_a[:, None], G_a, H_a[:, None], H_a)
     size = np.maximum(np.abs(H), _LEAST_CORRELATION * np.sqrt(H_a * H_b))
+    metric_size = np.sqrt(G_a * G_b)
     a, b = _over(1.0, G_a), _over(1.0, G_b)
     aa, ab, bb = a * a * tensor("V", "aaaa"), a * b * tensor("V", "aabb"), b * b * tensor("V", "bbbb")
     C_b, C_W, lambda_b, lambda_W = (
@@ -164,7 +171,8 @@ def fluctuations(s: LayerStatistics, diagonal: bool = False, wider: float = 1.0)
         of_metric=(aa + bb + 2 * ab) / 4,
         spread=(aa + bb) / 2,
         ntk_shift=_over(np.sign(H) * kernel("H1") * per_width, size),
-        metric_shift=_over(np.abs(kernel("G1")) * per_width, np.sqrt(G_a * G_b)),
+        metric_size=metric_size,
+        metric_shift=_over(np.abs(kernel("G1")) * per_width, metric_size),
     )
 
 
@@ -214,28 +222,29 @@ def _over(a, b) -> np.ndarray:
 
 def estimate(s: LayerStatistics, name: str, leading: bool) -> np.ndarray:
     """The truncation error of one of `estimated`, with its shape; of standard deviations to leading order, or resummed."""
-    if name in ("ntk_mean", "H1"):
-        return s.expansion.of_ntk_mean * (s.fan_in if name == "H1" else 1)
-    if name == "G1":
-        g = np.sqrt(np.diag(s.G))
-        return s.fan_in * s.expansion.of_metric_mean * np.multiply.outer(g, g)
+    if name in TENSORS:
+        measured = TENSORS[name].measured
+        if isinstance(measured, Correction):
+            return s.fan_in * s.expansion.of_mean(measured.kernel)
+        return _of_tensor(s, name)
+    if name == "ntk_mean":
+        return s.expansion.of_mean("H")
     if name == "ntk_std":
         return s.ntk_std(order=1) * (s.expansion.of_leading_std if leading else s.expansion.of_std)
     if name == "ntk_variance":
         of_std = estimate(s, "ntk_std", leading)
         return of_std * (2 * s.ntk_std(order=1 if leading else None) + of_std)
     if name == "trace_mean":
-        return np.asarray(s.width * s.diagonal_expansion.of_ntk_mean.sum())
+        return np.asarray(s.width * s.diagonal_expansion.of_mean("H").sum())
     if name == "trace_std":
         return np.asarray(_of_trace_std(s, leading))
     if name == "eigenvalues":
         v = np.linalg.eigh(s.ntk_mean())[1]
         return _OF_SHIFT * np.abs(np.einsum("ak,ab,bk->k", v, s.H1 / s.fan_in, v))
-    if name == "eigenvalue_std":
-        v = np.linalg.eigh(s.ntk_mean())[1]
-        here = s.diagonal_expansion
-        return s.eigenvalue_std(order=1) * ((here.of_leading_std if leading else here.of_std) @ v**2)
-    return _of_tensor(s, name)
+    assert name == "eigenvalue_std"
+    v = np.linalg.eigh(s.ntk_mean())[1]
+    here = s.diagonal_expansion
+    return s.eigenvalue_std(order=1) * ((here.of_leading_std if leading else here.of_std) @ v**2)
 
 
 def _of_trace_std(s: LayerStatistics, leading: bool) -> float:
@@ -321,8 +330,10 @@ def _factor_at(falling: Callable[[float], float], value: float) -> float:
     low, high = math.log(_NARROWEST), 1.0
     while falling(math.exp(high)) > value:
         high *= 2
-    found = scipy.optimize.root_scalar(lambda x: falling(math.exp(x)) - value, bracket=(low, high), xtol=1e-3)
-    return math.exp(found.root)
+    solution = scipy.optimize.root_scalar(
+        lambda x: falling(math.exp(x)) - value, bracket=(low, high), xtol=1e-3
+    )
+    return math.exp(solution.root)
 
 
 def warning_of_width(layers: Sequence[LayerStatistics]) -> str | None:
