@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from ..describe import counted, evenly, network
@@ -30,47 +29,43 @@ def observe(flow: Flow, layer: int, f: str, g: str | None = None, neurons: str =
         ObservableError, ComponentError: an expression is not allowed, or reads samples that the flow does not hold.
     """
     p = joint(flow, layer)
-    rows: list[tuple[str, Expanded]] = []
-    one = parse(f)
-    at = [(0, a) for a in one.samples]
-    rows.append(("E[f]", p.expect(one.function, at)))
-    own = p.covariance_of(one.function, at, one.function, at)
-    rows.append(("Var[f]", own))
+    of_f = parse(f)
+    f_at = [(0, a) for a in of_f.samples]
+    f_variance = p.covariance_of(of_f.function, f_at, of_f.function, f_at)
+    rows: list[tuple[str, Expanded]] = [("E[f]", p.expect(of_f.function, f_at)), ("Var[f]", f_variance)]
+    functions = f"f = {f}"
     if g is not None:
-        two = parse(g)
-        other = [(0 if neurons == "same" else 1, a) for a in two.samples]
-        rows.append(("E[g]", p.expect(two.function, other)))
-        its = p.covariance_of(two.function, other, two.function, other)
-        rows.append(("Var[g]", its))
-        both = p.covariance_of(one.function, at, two.function, other)
-        rows.append(("Cov[f, g]", both))
-        if own.value > 0 and its.value > 0:
-            root = float(np.sqrt(own.value * its.value))
-            rows.append(
-                (
-                    "Corr[f, g]",
-                    Expanded(both.leading / root, both.correction / root, both.fan_in, both.error / root),
-                )
+        of_g = parse(g)
+        g_at = [(0 if neurons == "same" else 1, a) for a in of_g.samples]
+        g_variance = p.covariance_of(of_g.function, g_at, of_g.function, g_at)
+        covariance = p.covariance_of(of_f.function, f_at, of_g.function, g_at)
+        rows += [
+            ("E[g]", p.expect(of_g.function, g_at)),
+            ("Var[g]", g_variance),
+            ("Cov[f, g]", covariance),
+        ]
+        if f_variance.value > 0 and g_variance.value > 0:
+            sds = float(np.sqrt(f_variance.value * g_variance.value))
+            correlation = Expanded(
+                covariance.leading / sds,
+                covariance.correction / sds,
+                covariance.fan_in,
+                covariance.error / sds,
             )
-    asked = (
-        f"f = {f}"
-        if g is None
-        else f"f = {f}\ng = {g}, of {'the same neuron' if neurons == 'same' else 'another neuron'}"
+            rows.append(("Corr[f, g]", correlation))
+        functions += f"\ng = {g}, of {'the same neuron' if neurons == 'same' else 'another neuron'}"
+    table = titled_table(
+        f"{network(flow.mlp, len(flow.X))}\nlayer {p.layer.layer}; z[a] is the preactivation of a neuron on sample a\n{functions}",
+        "",
+        ("", "at infinite width", "1/n part", f"at n = {p.layer.fan_in}", "error of\nintegration"),
     )
-    table = Table(
-        "", "at infinite width", "1/n part", f"at n = {p.layer.fan_in}", "error of integration",
-        title=escape(
-            f"{network(flow.mlp, len(flow.X))}\nlayer {p.layer.layer}; z[a] is the preactivation of a neuron on sample a\n{asked}"
-        ),
-        title_justify="left", title_style="",
-    )  # fmt: skip
-    for name, found in rows:
+    for name, moment in rows:
         table.add_row(
             name,
-            f"{found.leading:.10g}",
-            f"{found.correction / found.fan_in:.4g}",
-            f"{found.value:.10g}",
-            f"{found.error:.0e}",
+            f"{moment.leading:.10g}",
+            f"{moment.correction / moment.fan_in:.4g}",
+            f"{moment.value:.10g}",
+            f"{moment.error:.0e}",
         )
     return table
 
