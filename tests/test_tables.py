@@ -1,11 +1,10 @@
 """Tables for the terminal: what fits in 80 columns, and which numbers stand in them."""
 
-import io
 import warnings
 
 import numpy as np
 import pytest
-from rich.console import Console
+from printed import text
 
 import ntkflow
 from ntkflow.lazy import Tables
@@ -25,9 +24,7 @@ MLP, *STRANGE = (
 
 
 def lines(table, width: int = 80) -> list[str]:
-    console = Console(width=width, record=True, file=io.StringIO())
-    console.print(table)
-    return console.export_text().splitlines()
+    return text(table, width).splitlines()
 
 
 def rows(table) -> list[list[str]]:
@@ -62,6 +59,12 @@ def test_two_draws_do_not_say_how_far_a_covariance_is_off():
     assert all(np.all(np.isfinite(ensemble[2].error(name))) for name in "GHFB")
     shown = {row[2]: row[3:] for row in rows(ensemble.table()) if row[0] == "2"}
     assert shown["V"][0].endswith("(?)") and shown["V"][1] == "?" and "?" not in "".join(shown["B"])
+    comparison = ntkflow.compare(ntkflow.flow(MLP, X), ensemble)
+    compared = {row[1]: row[4:] for row in rows(comparison.table()) if row[0] == "2"}
+    for name in "VDA":
+        assert compared[name][0] == compared[name][-1] == "?"
+    assert all("?" not in compared[name] for name in "GHFB")
+    assert "can't be told of V, D, A" in comparison.words
     # A block of two draws is no reason to stop.
     assert ntkflow.ensemble(MLP, X, 8, until=0.9, tensors=["V"], block=2).draws > 2
     assert ntkflow.ensemble(STRANGE[-1], X, 2)[2].relative_error("V") == 0

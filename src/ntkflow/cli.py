@@ -267,12 +267,12 @@ def compare_command(
             check_picture(plot, force)
         if is_ensemble(flow) and not is_ensemble(run):
             raise DataError(f"the flow comes first, the ensemble second: ntkflow compare {run} {flow}")
-        found = ntkflow.compare(ntkflow.Flow.load(flow), ntkflow.Ensemble.load(run))
-        _print(comparison_table(found), found.words)
+        comparison = ntkflow.compare(ntkflow.Flow.load(flow), ntkflow.Ensemble.load(run))
+        _print(comparison_table(comparison), comparison.words)
         if plot is not None:
             from ntkflow.plot import plot_comparison
 
-            plot_comparison(found, plot)
+            plot_comparison(comparison, plot)
 
 
 @app.command("verify")
@@ -297,13 +297,13 @@ def verify_command(
         mlp = network(spec)
         X = load_inputs(data)
         with progress_bar() as report:
-            found = ntkflow.verify(mlp, X, whole_numbers(widths), draws, seed, progress=report)
-        _print(verification_table(found), found.words)
+            verification = ntkflow.verify(mlp, X, whole_numbers(widths), draws, seed, progress=report)
+        _print(verification_table(verification), verification.words)
         if plot is not None:
             from ntkflow.plot import plot_verification
 
-            plot_verification(found, plot)
-    if not found.agrees:
+            plot_verification(verification, plot)
+    if not verification.agrees:
         raise typer.Exit(1)
 
 
@@ -342,11 +342,10 @@ def first_step_command(
         y = load_inputs(targets, "targets")
         if loss is Losses.cross_entropy:
             y = _column(y)
-        predicted = ntkflow.Flow.load(flow)
-        found = ntkflow.predict_first_step(
-            predicted, getattr(ntkflow, loss.value), y, eta, draws=draws, key=seed
+        step = ntkflow.predict_first_step(
+            ntkflow.Flow.load(flow), getattr(ntkflow, loss.value), y, eta, draws=draws, key=seed
         )
-        _print(found.table())
+        _print(step.table())
 
 
 @app.command("diagnose")

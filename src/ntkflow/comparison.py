@@ -64,7 +64,9 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """ "noise": within noise; "1/n": within noise and the expected next order; "differs"."""
+        """ "noise": within noise; "1/n": within noise and the expected next order; "differs"; "?": two draws don't tell the errors."""
+        if np.any(np.isinf(self.error)):
+            return "?"
         if np.nanmax(np.abs(self.z)) <= self.threshold:
             return "noise"
         beyond = np.abs(self.measured - self.predicted) - self.threshold * self.error
@@ -117,14 +119,19 @@ class Comparison(InNotebooks):
         """The outcome in a sentence."""
         differing = [f"{d.name} of layer {d.layer}" for d in self if d.verdict == "differs"]
         beyond = [f"{d.name} of layer {d.layer}" for d in self if d.verdict == "1/n"]
+        unknown = dict.fromkeys(d.name for d in self if d.verdict == "?")
         if differing:
-            return f"They differ, by more than noise and the expected O(1/n): {', '.join(differing)}."
-        if beyond:
-            return (
+            words = f"They differ, by more than noise and the expected O(1/n): {', '.join(differing)}."
+        elif beyond:
+            words = (
                 "They agree within noise and the O(1/n) that the theory leaves out, which these need: "
                 f"{', '.join(beyond)}. `verify` tests whether it is O(1/n)."
             )
-        return "They agree within noise."
+        else:
+            words = "They agree within noise."
+        if unknown:
+            words += f" That can't be told of {', '.join(unknown)}, whose standard errors are not known."
+        return words
 
 
 def warn_of_few(draws: int) -> None:

@@ -30,7 +30,7 @@ _FINITE_WIDTH = (
 )
 MOST_ROWS = 12  # of samples, steps and the like
 _ABOUT = (0.01, 0.1, 0.3, 0.6, 0.9, 1.0, 1.1, 1.5, 3.0, 10.0)  # factors on K*
-_VERDICTS = {"noise": "noise", "1/n": "noise + O(1/n)", "differs": "NEITHER"}
+_VERDICTS = {"noise": "noise", "1/n": "noise + O(1/n)", "differs": "NEITHER", "?": "?"}
 
 
 def flow_table(flow: Flow, accuracy: bool = False) -> Table:
@@ -71,8 +71,8 @@ def ensemble_table(ensemble: Ensemble) -> Table:
     The largest component would be one that noise has made large; the sample with the largest |x| does not depend on noise.
     """
     sets = ensemble[1].sets
-    held = np.arange(len(ensemble.X)) if sets is None else np.unique(sets)
-    sample = int(held[np.argmax(np.sum(ensemble.X[held] ** 2, axis=1))])
+    samples = np.arange(len(ensemble.X)) if sets is None else np.unique(sets)
+    sample = int(samples[np.argmax(np.sum(ensemble.X[samples] ** 2, axis=1))])
     table = titled_table(
         _title(ensemble),
         f"{ensemble.draws} networks, seed {ensemble.seed}, {ensemble.estimators} estimators: of each tensor the component of sample "
@@ -84,13 +84,11 @@ def ensemble_table(ensemble: Ensemble) -> Table:
         for name in (name for name in s.values if name != "zH"):
             if not _vanishes(s.values[name]):
                 at = _of_one_sample(s.values[name], sets, sample)
-                cells = (
-                    _component(s.values[name], s.errors[name], at),
-                    "?"
-                    if math.isinf(s.relative_error(name))
-                    else number(100 * s.relative_error(name), ".2g"),
-                )
-                table.add_row(str(s.layer), str(s.width), name, *cells)
+                relative = s.relative_error(name)
+                table.add_row(
+                    str(s.layer), str(s.width), name, _component(s.values[name], s.errors[name], at),
+                    "?" if math.isinf(relative) else number(100 * relative, ".2g"),
+                )  # fmt: skip
     return table
 
 
@@ -108,7 +106,8 @@ def comparison_table(comparison: Comparison) -> Table:
         at = _largest(d.predicted)
         table.add_row(
             str(d.layer), d.name, f"{d.predicted[at]:#.5g}", _component(d.measured, d.error, at),
-            _z_score(float(np.nanmax(np.abs(d.z)))), number(100 * d.relative, ".2g"), number(100 * d.allowed, ".2g"),
+            "?" if d.verdict == "?" else _z_score(float(np.nanmax(np.abs(d.z)))),
+            number(100 * d.relative, ".2g"), number(100 * d.allowed, ".2g"),
             _VERDICTS[d.verdict],
         )  # fmt: skip
     return table
@@ -124,14 +123,14 @@ def verification_table(verification: Verification) -> Table:
         "allows, and of b where it must vanish.",
         ("layer", "", "predicted", "a", "b", "max\n|z|", "max |z|\nof b", ""),
     )
-    for one in verification:
-        if _vanishes(one.predicted) and _vanishes(one.measured):
+    for e in verification:
+        if _vanishes(e.predicted) and _vanishes(e.measured):
             continue
-        at = _largest(one.predicted)
+        at = _largest(e.predicted)
         table.add_row(
-            str(one.layer), one.name, f"{one.predicted[at]:#.5g}", _component(one.a, one.a_error, at),
-            _component(one.b, one.b_error, at, one.scale), _z_score(one.z), _z_score(one.z_b) if one.exact else "-",
-            "agrees" if one.agrees else "DISAGREES",
+            str(e.layer), e.name, f"{e.predicted[at]:#.5g}", _component(e.a, e.a_error, at),
+            _component(e.b, e.b_error, at, e.scale), _z_score(e.z), _z_score(e.z_b) if e.exact else "-",
+            "agrees" if e.agrees else "DISAGREES",
         )  # fmt: skip
     return table
 
