@@ -101,6 +101,11 @@ def network(spec: Path) -> ntkflow.MLP:
     """The network of a TOML file, or that `module:name` makes or is."""
     name = str(spec)
     if spec.suffix == ".toml" or not _is_imported(name):
+        if spec.suffix != ".toml" and not spec.exists() and all(map(str.isidentifier, name.split("."))):
+            raise FileError(
+                f"cannot read the specification {name}: there is no such file; a network of a module is written "
+                "package.module:callable"
+            )
         return ntkflow.MLP.from_toml(spec)
     network = _imported(name)
     if inspect.isroutine(network) or inspect.isclass(network):
@@ -116,8 +121,8 @@ def activation(text: str) -> str | dict | Callable:
         except tomllib.TOMLDecodeError as error:
             raise ActivationError(f"{text} is not a table such as {_TABLE}") from error
     if _is_imported(text):
-        found = _imported(text)
-        return _made(text, found) if inspect.isclass(found) else found
+        activation = _imported(text)
+        return _made(text, activation) if inspect.isclass(activation) else activation
     if not text.isidentifier():
         raise ActivationError(
             f"{text!r} is not an activation's name; one with parameters is written {_TABLE}, a function of yours module:function"
