@@ -155,9 +155,9 @@ def compare(flow: Flow, ensemble: Ensemble) -> Comparison:
     """
     _check_kinds(flow, ensemble)
     ours, theirs = flow.mlp.to_spec(), ensemble.mlp.to_spec()
-    other = [f"{key} are {ours[key]} and {theirs[key]}" for key in ours if ours[key] != theirs[key]]
-    if other:
-        raise DataError(f"the flow and the ensemble are of different networks: their {'; '.join(other)}")
+    different = [f"{key} are {ours[key]} and {theirs[key]}" for key in ours if ours[key] != theirs[key]]
+    if different:
+        raise DataError(f"the flow and the ensemble are of different networks: their {'; '.join(different)}")
     if flow.X.shape != ensemble.X.shape or not np.array_equal(flow.X, ensemble.X):
         raise DataError("the flow and the ensemble are of different inputs")
     with_tensors = "mean" not in (flow.components, ensemble.components)
@@ -175,11 +175,11 @@ def compare(flow: Flow, ensemble: Ensemble) -> Comparison:
                     *(on_sets(table, predicted.sets, sets) for table in tables[:2]),
                     *(on_sets(table, measured.sets, sets) for table in tables[2:]),
                 )
-            held = np.isfinite(tables[0]) & np.isfinite(tables[2])
-            if held.any():
-                # Of a mean without its correction all of it is left out.
+            common = np.isfinite(tables[0]) & np.isfinite(tables[2])
+            if common.any():
+                # A flow of means has no 1/n correction: the order left out is then the first.
                 order = 2 if name + "1" in predicted.values else 1
-                values = (np.where(held, table, np.nan) for table in tables)
+                values = (np.where(common, table, np.nan) for table in tables)
                 rows.append((predicted.layer, name, *values, next_order**order))
     if not rows:
         raise ComponentError(
@@ -188,40 +188,40 @@ def compare(flow: Flow, ensemble: Ensemble) -> Comparison:
         )
     threshold = joint_threshold(sum(int(np.isfinite(row[2]).sum()) for row in rows))
     differences = [
-        Difference(layer, name, values, found, np.hypot(errors, noise), allowed, threshold)
-        for layer, name, values, errors, found, noise, allowed in rows
+        Difference(layer, name, values, measurements, np.hypot(errors, noise), allowed, threshold)
+        for layer, name, values, errors, measurements, noise, allowed in rows
     ]
     return Comparison(differences, ensemble.draws, flow.mlp, len(flow.X), smaller)
 
 
 def _common(flow: Flow, ensemble: Ensemble) -> tuple[str | list, np.ndarray | None]:
-    """Whose components are fewer, and their sets (S, k); no sets where both hold the same."""
+    """The components, and their sets (S, k), of the result that holds fewer; no sets where both hold the same."""
     ours, theirs = flow[1].sets, ensemble[1].sets
     assert ours is not None and theirs is not None
     if np.array_equal(ours, theirs):
         return flow.components, None
-    fewer = min((flow, ours), (ensemble, theirs), key=lambda held: len(held[1]) * held[1].shape[1] ** 4)
-    return fewer[0].components, fewer[1]
+    smaller = min((flow, ours), (ensemble, theirs), key=lambda pair: pair[1].shape[0] * pair[1].shape[1] ** 4)
+    return smaller[0].components, smaller[1]
 
 
-def on_sets(table: np.ndarray, held: np.ndarray | None, sets: np.ndarray) -> np.ndarray:
-    """A tensor's components on the samples of `sets` (S, k): (S, k, k, k, k), NaN where it is not held.
+def on_sets(table: np.ndarray, table_sets: np.ndarray | None, sets: np.ndarray) -> np.ndarray:
+    """A tensor's components on the samples of `sets` (S, k): (S, k, k, k, k), NaN where `table` has none.
 
     Args:
-        table: (N, N, N, N), or (sets, k, k, k, k) over `held` (sets, k).
+        table: (N, N, N, N), or (sets, k, k, k, k) on `table_sets` (sets, k).
     """
-    if held is None or len(held) == 1 and table.shape == (len(held[0]),) * 4:
+    if table_sets is None or len(table_sets) == 1 and table.shape == (len(table_sets[0]),) * 4:
         return table[tuple(sets[(slice(None), *_axis(slot))] for slot in range(4))]
     rows: dict[int, set[int]] = {}
-    for row, samples in enumerate(held.tolist()):
+    for row, samples in enumerate(table_sets.tolist()):
         for sample in samples:
             rows.setdefault(sample, set()).add(row)
     out = np.full((len(sets), *[sets.shape[1]] * 4), np.nan)
     for place, samples in enumerate(sets.tolist()):
         for row in set().union(*(rows.get(sample, set()) for sample in samples)):
-            there = held[row].tolist()
-            slots = [slot for slot, sample in enumerate(samples) if sample in there]
-            source = [there.index(samples[slot]) for slot in slots]
+            row_samples = table_sets[row].tolist()
+            slots = [slot for slot, sample in enumerate(samples) if sample in row_samples]
+            source = [row_samples.index(samples[slot]) for slot in slots]
             out[place][np.ix_(*[slots] * 4)] = table[row][np.ix_(*[source] * 4)]
     return out
 

@@ -95,7 +95,7 @@ def _draw_relative(axes: Axes, rows: list[LayerSummary]) -> None:
 
 
 def _draw_pairs(axes: Axes, last: LayerStatistics, mean: str) -> None:
-    """Spread of the NTK for every pair of samples, or where it is not held what `mean` says that H is."""
+    """The NTK's spread over seeds for every pair of samples; without tensors H, which the title calls `mean`."""
     values, what = last.H, mean
     with contextlib.suppress(ComponentError):
         if np.any(last.ntk_std() > 0):
@@ -151,11 +151,9 @@ def plot_verification(verification: Verification, path: str | PathLike | None = 
     Written to `path` if there is one, replacing what is there.
     """
     rows = [
-        (
-            one.layer, one.name, np.ravel(one.predicted), np.ravel(one.a), np.ravel(one.a_error), np.ravel(one.residuals),
-        )
-        for one in verification
-    ]  # fmt: skip
+        (e.layer, e.name, np.ravel(e.predicted), np.ravel(e.a), np.ravel(e.a_error), np.ravel(e.residuals))
+        for e in verification
+    ]
     widths = ", ".join(map(str, verification.widths))
     title = f"{network(verification.mlp, verification.samples)}; {verification.draws} networks at each of the widths {widths}"
     return _draw_measured(rows, title, "a, measured and extrapolated", path)
@@ -180,33 +178,33 @@ def _draw_measured(rows: list[tuple], title: str, label: str, path: str | PathLi
             axes.set_visible(False)
     for (axes, residuals), name in zip(panels, names, strict=False):
         ends, largest = [], 0.0
-        own = [row for row in rows if row[1] == name]
-        for k, (layer, _, predicted, measured, error, z) in enumerate(own):
+        layer_rows = [row for row in rows if row[1] == name]
+        for k, (layer, _, predicted, measured, error, z) in enumerate(layer_rows):
             color = f"C{(layer - 1) % 10}"
-            held = np.flatnonzero(np.isfinite(predicted) & np.isfinite(measured))
-            # Many components are each other's mirror images: some of each size tell the same.
-            held = held[np.argsort(predicted[held])][:: max(1, len(held) // _MOST_POINTS)]
+            shown = np.flatnonzero(np.isfinite(predicted) & np.isfinite(measured))
+            # Many components are equal by symmetry: a part of them, of every size, shows the same.
+            shown = shown[np.argsort(predicted[shown])][:: max(1, len(shown) // _MOST_POINTS)]
             axes.errorbar(
-                predicted[held], measured[held], error[held], fmt="o", ms=3, lw=1, color=color, label=f"layer {layer}"
+                predicted[shown], measured[shown], error[shown], fmt="o", ms=3, lw=1, color=color, label=f"layer {layer}"
             )  # fmt: skip
-            ends += [*predicted[held][[0, -1]]] if len(held) else []
+            ends += [*predicted[shown][[0, -1]]] if len(shown) else []
             # A layer's components side by side, in the order of their sizes.
-            place = (np.arange(len(held)) + 0.5) / max(1, len(held)) * 0.8 - 0.4
-            residuals.plot(layer + place, z[held], "o", ms=2, color=color)
-            largest = max(largest, float(np.abs(z[held]).max(initial=0.0)))
+            place = (np.arange(len(shown)) + 0.5) / max(1, len(shown)) * 0.8 - 0.4
+            residuals.plot(layer + place, z[shown], "o", ms=2, color=color)
+            largest = max(largest, float(np.abs(z[shown]).max(initial=0.0)))
         if ends:
             axes.plot([min(ends), max(ends)], [min(ends), max(ends)], "k--", lw=1, zorder=0)
         for size, alpha in _BANDS:
             residuals.axhspan(-size, size, color="grey", alpha=alpha, lw=0, zorder=0)
         residuals.set_ylim(-max(4.0, 1.1 * largest), max(4.0, 1.1 * largest))
-        residuals.set_xticks([row[0] for row in own])
+        residuals.set_xticks([row[0] for row in layer_rows])
         residuals.set_xlabel("layer")
         residuals.set_ylabel("difference / error")
         axes.set_title(name)
         axes.set_xlabel("predicted")
         axes.set_ylabel(label)
-        for one in (axes, residuals):
-            one.spines[["top", "right"]].set_visible(False)
+        for panel in (axes, residuals):
+            panel.spines[["top", "right"]].set_visible(False)
     panels[0][0].legend(frameon=False, fontsize="small")
     figure.supxlabel("Grey: differences of up to 1 and up to 3 errors.", fontsize="small", color="grey")
     return saved(figure, path)

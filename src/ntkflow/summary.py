@@ -47,7 +47,7 @@ class LayerSummary:
     relative_trace_std: float
     """Standard deviation of the trace over its infinite-width value."""
     digits: dict[str, int | None]
-    """Digits to trust in each tensor; None where it is zero or not held."""
+    """Digits to trust in each tensor; None where it is zero or the flow doesn't hold it."""
 
 
 def layer_summary(flow: Flow) -> list[LayerSummary]:
@@ -60,11 +60,11 @@ def layer_summary(flow: Flow) -> list[LayerSummary]:
 def _summarize(s: LayerStatistics) -> LayerSummary:
     kernel = np.diag(s.H)
     nonzero = kernel > 0
-    std = _held(s.ntk_std, s.H)
+    std = _or_nan(s.ntk_std, s.H)
     of_mean, of_std = (
-        np.diag(_held(lambda name=name: s.truncation(name), s.H)) for name in ("ntk_mean", "ntk_std")
+        np.diag(_or_nan(lambda name=name: s.truncation(name), s.H)) for name in ("ntk_mean", "ntk_std")
     )
-    mean = _held(s.ntk_mean, s.H)
+    mean = _or_nan(s.ntk_mean, s.H)
     shift = np.diag(mean) - kernel
     root = np.sqrt(kernel[nonzero])
     pairs = np.abs(mean - s.H)[np.ix_(nonzero, nonzero)] / np.multiply.outer(root, root)
@@ -84,8 +84,8 @@ def _summarize(s: LayerStatistics) -> LayerSummary:
     )
 
 
-def _held(table: Callable[[], np.ndarray], like: np.ndarray) -> np.ndarray:
-    """What `table()` gives, or NaN if the flow doesn't hold it."""
+def _or_nan(table: Callable[[], np.ndarray], like: np.ndarray) -> np.ndarray:
+    """`table()`, or NaN of the shape of `like` if the flow doesn't hold it."""
     try:
         return table()
     except ComponentError:
@@ -101,8 +101,8 @@ def _trace_std(s: LayerStatistics) -> float:
 
 def _mean(values: np.ndarray) -> float:
     """The mean of the finite values; NaN if there are none."""
-    held = values[np.isfinite(values)]
-    return float(held.mean()) if held.size else math.nan
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else math.nan
 
 
 def _digits(s: LayerStatistics, name: str) -> int | None:

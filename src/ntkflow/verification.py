@@ -146,12 +146,12 @@ class Verification(InNotebooks):
     @property
     def agrees(self) -> bool:
         """Whether theory and sampling agree; if they do, this fails with probability 1e-3."""
-        return all(one.agrees for one in self)
+        return all(e.agrees for e in self)
 
     @property
     def words(self) -> str:
         """The outcome in a sentence."""
-        differing = [f"{one.name} of layer {one.layer}" for one in self if not one.agrees]
+        differing = [f"{e.name} of layer {e.layer}" for e in self if not e.agrees]
         if differing:
             return f"Theory and sampling disagree: {', '.join(differing)}."
         return "Theory and sampling agree, within noise and with the expected 1/n."
@@ -199,14 +199,14 @@ def scaled(mlp: MLP, widths: Sequence[int]) -> list[MLP]:
     if len(set(widths)) < max(2, len(widths)):
         raise DataError(f"widths must be at least two different ones, not {list(widths)}")
     first = mlp.widths[1]
-    found = []
+    networks = []
     for n in widths:
         if any(m * n % first for m in mlp.widths[1:-1]):
             raise DataError(f"width {n}: the hidden widths {list(mlp.widths[1:-1])} can't keep their ratios")
         hidden = [m * n // first for m in mlp.widths[1:-1]]
         spec = (mlp.widths[0], *hidden, mlp.widths[-1])
-        found.append(MLP(spec, list(mlp.activation), mlp.C_b, mlp.C_W, mlp.lambda_b, mlp.lambda_W))
-    return found
+        networks.append(MLP(spec, list(mlp.activation), mlp.C_b, mlp.C_W, mlp.lambda_b, mlp.lambda_W))
+    return networks
 
 
 def extrapolate(flow: Flow, ensembles: Sequence[Ensemble]) -> Verification:
