@@ -200,8 +200,8 @@ def _common(flow: Flow, ensemble: Ensemble) -> tuple[str | list, np.ndarray | No
     assert ours is not None and theirs is not None
     if np.array_equal(ours, theirs):
         return flow.components, None
-    smaller = min((flow, ours), (ensemble, theirs), key=lambda pair: pair[1].shape[0] * pair[1].shape[1] ** 4)
-    return smaller[0].components, smaller[1]
+    ours_size, theirs_size = (len(sets) * sets.shape[1] ** 4 for sets in (ours, theirs))
+    return (flow.components, ours) if ours_size <= theirs_size else (ensemble.components, theirs)
 
 
 def on_sets(table: np.ndarray, table_sets: np.ndarray | None, sets: np.ndarray) -> np.ndarray:

@@ -30,7 +30,8 @@ _IN_WORDS = {"X_sha256": "other inputs", "mlp": "another network", "callable_act
 class Store:
     """A run's folder; FileError whenever it can't be made, read or written, or is not one.
 
-    Subclasses say what they are, the key and number of their format, the array of their records and what one is of.
+    Subclasses name what they are (WHAT), the attribute that says so (KEY), the number of their format (FORMAT), the array of
+    their records (RECORDS), and the part of the run that one record is of (PART).
     """
 
     WHAT: ClassVar[str]
@@ -48,7 +49,7 @@ class Store:
 
     @classmethod
     def make(cls, path: Path, header: Mapping, fill: Callable[[zarr.Group], None]) -> Self:
-        """A new store with the arrays that `fill` makes; what other processes see is either none or all of it."""
+        """A new store with the arrays that `fill` makes; other processes see nothing of it until it is whole."""
         import zarr
 
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -84,12 +85,10 @@ class Store:
     def check_same(self, job: Mapping, X: np.ndarray) -> None:
         """FileError unless the header says what `job` says, and the inputs are the same."""
         for name, value in job.items():
-            found = self.header.get(name)
-            if found != value:
-                what = _IN_WORDS.get(name)
-                raise FileError(
-                    f"{self.path} is of another job: " + (what or f"its {name} is {found!r}, not {value!r}")
-                )
+            written = self.header.get(name)
+            if written != value:
+                difference = _IN_WORDS.get(name, f"its {name} is {written!r}, not {value!r}")
+                raise FileError(f"{self.path} is of another job: {difference}")
         self.check_inputs(digest(X))
 
     def check_inputs(self, expected: str) -> None:
@@ -154,12 +153,12 @@ class Store:
 
     def _header(self) -> dict:
         header = dict(self.group.attrs)
-        found = header.pop(self.KEY, None)
-        if found is None:
+        number = header.pop(self.KEY, None)
+        if number is None:
             raise FileError(f"{self.path} is not {self.WHAT} of ntkflow")
-        if found != self.FORMAT:
+        if number != self.FORMAT:
             raise FileError(
-                f"{self.path} is {self.WHAT} of format {found}; this version reads format {self.FORMAT}"
+                f"{self.path} is {self.WHAT} of format {number}; this version reads format {self.FORMAT}"
             )
         return header
 
@@ -178,15 +177,15 @@ def exists_to_resume(kind: type[Store], path: Path, resume: bool) -> bool:
     try:
         if not path.parent.is_dir():
             raise FileError(f"cannot write {path}: there is no directory {path.parent}")
-        found = path.exists()
+        exists = path.exists()
     except OSError as error:
         raise not_written(path, error) from error
-    if found and not resume:
+    if exists and not resume:
         ways_out = "go on with it by --resume, in Python resume=True, or delete it"
         if not kind.is_at(path):
             ways_out = f"it is not {kind.WHAT}: choose another name"
         raise FileError(f"{path} exists already; {ways_out}")
-    return found
+    return exists
 
 
 def digest(X: np.ndarray) -> str:

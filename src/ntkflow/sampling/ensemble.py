@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class LayerEstimates(LayerStatistics):
-    """What sampled networks give for one layer; reads like LayerStatistics, with standard errors as errors.
+    """One layer's statistics as measured on sampled networks: LayerStatistics with standard errors as errors.
 
     `G` and `H` are the means at the real width, what a flow has as G + G1 / n_{ℓ-1} and H + H1 / n_{ℓ-1}: there is no G1 or
     H1. `zH` (N, N, N), axes α1, α3, α4, is E[z_{i;1} ΔĤ_{ii;34}], which must vanish, PDLT (8.35). Where "all" components were
@@ -64,7 +64,7 @@ class LayerEstimates(LayerStatistics):
 
 @dataclass(frozen=True, eq=False)
 class Ensemble(Layered[LayerEstimates]):
-    """What `draws` sampled networks of `seed` say of each layer: `ensemble[1]` … `ensemble[L]`, `ensemble[-1]` the last."""
+    """Each layer's statistics, measured on `draws` networks of `seed`: `ensemble[1]` … `ensemble[L]`, `ensemble[-1]` the last."""
 
     mlp: MLP
     X: np.ndarray
@@ -123,12 +123,12 @@ def assembled(
             values = _first_layer(mlp, X, sets, with_tensors)
             errors = {name: np.zeros_like(value) for name, value in values.items()}
         else:
-            one = sums[ell - 1 - (estimators == "low-noise")]
-            values, errors = estimates(one, reference[:, ell - 1], draws, mlp.widths[ell - 1], k)
+            layer_sums = sums[ell - 1 - (estimators == "low-noise")]
+            values, errors = estimates(layer_sums, reference[:, ell - 1], draws, mlp.widths[ell - 1], k)
         values, errors = (_on_inputs(table, sets, N, components == "all") for table in (values, errors))
-        held = sets if with_tensors else None
+        tensor_sets = sets if with_tensors else None
         tables = Tables(values), Tables(errors)
-        layers.append(LayerEstimates(mlp, X, ell, held, *tables))
+        layers.append(LayerEstimates(mlp, X, ell, tensor_sets, *tables))
     return layers
 
 
@@ -146,14 +146,14 @@ def _first_layer(mlp: MLP, X: np.ndarray, sets: np.ndarray, with_tensors: bool) 
 
 def _on_inputs(values: dict[str, np.ndarray], sets: np.ndarray, N: int, whole: bool) -> dict[str, np.ndarray]:
     """G and H from sets to (N, N); the others without the sets' axis if the one set is the `whole`."""
-    out = {}
+    on_inputs = {}
     for name, value in values.items():
         if name in ("G", "H"):
-            out[name] = np.full((N, N), np.nan)
-            out[name][sets[:, :, None], sets[:, None, :]] = value
+            on_inputs[name] = np.full((N, N), np.nan)
+            on_inputs[name][sets[:, :, None], sets[:, None, :]] = value
         else:
-            out[name] = value[0] if whole else value
-    return out
+            on_inputs[name] = value[0] if whole else value
+    return on_inputs
 
 
 def relative_errors(layers: list[LayerEstimates], names: tuple[str, ...]) -> dict[str, float]:

@@ -41,7 +41,7 @@ _DTYPES = ("float64", "float32")
 
 @dataclass(frozen=True)
 class Job:
-    """What defines a run's numbers, up to round-off: two runs of equal jobs measure the same networks."""
+    """All that a run's numbers depend on, up to round-off: two runs of equal jobs measure the same networks."""
 
     mlp: dict
     callable_activations: list[str]
@@ -103,11 +103,11 @@ def ensemble(
         return run.measure(None, progress)
     opened, lock = agreed(lambda: run.open(Path(store), resume))
     try:
-        found = run.measure(opened, progress)
+        measured = run.measure(opened, progress)
         if jax.process_count() > 1:
             wait_for_all()
-            found = run.collect(opened)
-        return found
+            measured = run.collect(opened)
+        return measured
     finally:
         if lock is not None:
             lock.release()
@@ -158,7 +158,7 @@ def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, blo
 
 
 class _Run:
-    """One job on this machine: which blocks there are, what they hold, and what their sums give."""
+    """One job on this machine: its blocks of draws, their sums, and the estimates from these."""
 
     def __init__(self, mlp: MLP, X: np.ndarray, job: Job, batch: int | None):
         sets = sample_sets(job.components, len(X))
@@ -177,12 +177,12 @@ class _Run:
         """The means of y over a few draws: numbers near those of all."""
         pilot = self._sums(0, _PILOT)
         reference = np.zeros_like(self.reference)
-        for ell, one in enumerate(pilot, start=self.mlp.depth - len(pilot)):
-            reference[:, ell] = one.y / _PILOT
+        for ell, layer_sums in enumerate(pilot, start=self.mlp.depth - len(pilot)):
+            reference[:, ell] = layer_sums.y / _PILOT
         return reference
 
     def open(self, path: Path, resume: bool):
-        """The store, made or found, and its lock, which process 0 alone holds."""
+        """The store, a new one or the one to resume, and its lock, which process 0 alone holds."""
         if jax.process_index() > 0:
             return Store(path), None
         if exists_to_resume(Store, path, resume):
@@ -201,10 +201,10 @@ class _Run:
         return store, store.lock()
 
     def _check_same(self, store: Store) -> None:
-        ours = asdict(self.job)
+        settings = asdict(self.job)
         for name in ("draws", "until", "tensors"):
-            ours.pop(name)
-        store.check_same(ours, self.X)
+            settings.pop(name)
+        store.check_same(settings, self.X)
         begun = store.header["draws"]
         if begun > self.job.draws:
             raise FileError(f"{store.path} was begun for {begun} draws, not for fewer")
@@ -212,7 +212,7 @@ class _Run:
     def measure(self, store: Store | None, progress: Report | None) -> Ensemble:
         """Compute this process's blocks that are not done, and add up all that are there."""
         self.reference = self.pilot() if store is None else store.reference
-        total, ready = _Total(self), {}
+        total, records = _Total(self), {}
         began, computed = time.perf_counter(), 0
         if progress is not None:
             progress(0, self.job.draws, "compiling")
@@ -220,16 +220,16 @@ class _Run:
             if total.enough:
                 break
             start, stop = self._range(block)
-            mine = block % jax.process_count() == jax.process_index()
-            done = None if store is None else self._record(store, block)
-            if done is None and mine:
-                done = _flat(self._checked(self._sums(start, stop)))
+            assigned = block % jax.process_count() == jax.process_index()
+            sums = None if store is None else self._record(store, block)
+            if sums is None and assigned:
+                sums = _flat(self._checked(self._sums(start, stop)))
                 computed += stop - start
                 if store is not None:
-                    store.write(block, stop - start, done)
-            if done is not None:
-                ready[block] = done
-            self._add_ready(total, ready, store)
+                    store.write(block, stop - start, sums)
+            if sums is not None:
+                records[block] = sums
+            self._add_ready(total, records, store)
             if progress is not None:
                 rate = computed / (time.perf_counter() - began)
                 message = f"{total.draws} of {self.job.draws} networks, {rate:.3g}/s{total.message()}"
@@ -237,7 +237,7 @@ class _Run:
         return total.ensemble()
 
     def collect(self, store: Store) -> Ensemble:
-        """What the store holds, up to the first gap, or to the block at which the run was content."""
+        """The estimates from the store's blocks, up to the first gap or to the block at which `until` was reached."""
         self.reference = store.reference
         total = _Total(self)
         self._add_ready(total, {}, store)
@@ -245,9 +245,9 @@ class _Run:
             raise FileError(f"{store.path} holds no block of draws yet")
         return total.ensemble()
 
-    def _add_ready(self, total: _Total, ready: dict[int, np.ndarray], store: Store | None) -> None:
+    def _add_ready(self, total: _Total, records: dict[int, np.ndarray], store: Store | None) -> None:
         while total.blocks < self.blocks and not total.enough:
-            record = ready.pop(total.blocks, None)
+            record = records.pop(total.blocks, None)
             if record is None and store is not None:
                 record = self._record(store, total.blocks)
             if record is None:
@@ -257,9 +257,12 @@ class _Run:
 
     def _record(self, store: Store, block: int) -> np.ndarray | None:
         """A block's sums, or None if they are not there, or of fewer draws than are asked for now."""
-        found = store.read(block)
         start, stop = self._range(block)
-        return found[1] if found is not None and found[0] == stop - start else None
+        record = store.read(block)
+        if record is None:
+            return None
+        draws, sums = record
+        return sums if draws == stop - start else None
 
     def _range(self, block: int) -> tuple[int, int]:
         return block * self.job.block, min((block + 1) * self.job.block, self.job.draws)
@@ -271,10 +274,10 @@ class _Run:
         )  # fmt: skip
 
     def _checked(self, sums: list[Sums]) -> list[Sums]:
-        for layer, of_layer in enumerate(sums, start=1 + self.mlp.depth - len(sums)):
+        for layer, layer_sums in enumerate(sums, start=1 + self.mlp.depth - len(sums)):
             # The tensors of a layer of one neuron are NaN by definition where its own neurons are compared.
             alone = self.job.estimators == "direct" and self.mlp.widths[layer] == 1
-            arrays = (of_layer.y, of_layer.y_squared) if alone else jax.tree.leaves(of_layer)
+            arrays = (layer_sums.y, layer_sums.y_squared) if alone else jax.tree.leaves(layer_sums)
             if not all(np.all(np.isfinite(array)) for array in arrays):
                 raise NonFiniteError(
                     f"layer {layer}: sums over networks overflow or are not numbers; scale X or C_W"
@@ -289,7 +292,7 @@ class _Run:
 
 
 class _Total:
-    """Sums over the blocks so far, and what they give."""
+    """The sums over the blocks so far, and the estimates from these."""
 
     def __init__(self, run: _Run):
         self._run = run
