@@ -52,30 +52,30 @@ def preactivations_at(layer: LayerStatistics, at: At) -> Z:
     """
     if isinstance(at, str) or not isinstance(at, Sequence | np.ndarray):
         raise ComponentError(f"at must list pairs (neuron, sample), or samples of one neuron, not {at!r}")
-    found = []
-    for one in at:
-        pair = (0, one) if as_int(one) is not None else one
+    pairs = []
+    for entry in at:
+        pair = (0, entry) if as_int(entry) is not None else entry
         if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise ComponentError(f"at: {one!r} is neither a sample nor a pair (neuron, sample)")
-        found.append(_checked(layer, pair[:1], pair[1:]))
-    return Z(*np.array(found, int).reshape(-1, 2).T)
+            raise ComponentError(f"at: {entry!r} is neither a sample nor a pair (neuron, sample)")
+        pairs.append(_checked(layer, pair[:1], pair[1:]))
+    return Z(*np.array(pairs, int).reshape(-1, 2).T)
 
 
 def ntk_at(layer: LayerStatistics, ntk: Sequence) -> NTK:
     """The elements of the NTK that a function takes, as arrays (K,), from quadruples (i1, i2, α1, α2); or ComponentError."""
     try:
-        rows = [tuple(one) for one in ntk]
+        rows = [tuple(row) for row in ntk]
     except TypeError as error:
         raise ComponentError(f"ntk must list quadruples (i1, i2, α1, α2), not {ntk!r}") from error
-    for one in rows:
-        if len(one) != 4:
-            raise ComponentError(f"ntk: {one!r} is not a quadruple (i1, i2, α1, α2)")
-        _checked(layer, one[:2], one[2:])
+    for row in rows:
+        if len(row) != 4:
+            raise ComponentError(f"ntk: {row!r} is not a quadruple (i1, i2, α1, α2)")
+        _checked(layer, row[:2], row[2:])
     return NTK(*np.array(rows, int).reshape(-1, 4).T)
 
 
 def _checked(layer: LayerStatistics, neurons: Sequence, samples: Sequence) -> list[int]:
-    out = []
+    numbers = []
     for kind, indices, count in (("neuron", neurons, layer.width), ("sample", samples, len(layer.G))):
         for index in indices:
             number = as_int(index)
@@ -83,8 +83,8 @@ def _checked(layer: LayerStatistics, neurons: Sequence, samples: Sequence) -> li
                 raise ComponentError(
                     f"{index!r} is not a {kind} of layer {layer.layer}; allowed are 0 … {count - 1}"
                 )
-            out.append(number)
-    return out
+            numbers.append(number)
+    return numbers
 
 
 def checked_entry(layer: LayerStatistics, entry: Entry) -> Entry:
@@ -103,14 +103,14 @@ def components(
     Raises:
         ComponentError: the flow does not hold some; the message names the missing sets of samples.
     """
-    held, *indices = np.broadcast_arrays(where, *samples)
-    out = np.zeros(held.shape)
-    if not held.any():
+    nonzero, *indices = np.broadcast_arrays(where, *samples)
+    out = np.zeros(nonzero.shape)
+    if not nonzero.any():
         return out
-    wanted = np.stack([index[held] for index in indices], axis=-1)
+    wanted = np.stack([index[nonzero] for index in indices], axis=-1)
     tensor = layer[name]
-    if tensor.ndim == len(indices) and not np.isnan(found := tensor[tuple(wanted.T)]).any():
-        out[held] = found
+    if tensor.ndim == len(indices) and not np.isnan(dense := tensor[tuple(wanted.T)]).any():
+        out[nonzero] = dense
         return out
     rows, inverse = np.unique(wanted, axis=0, return_inverse=True)
     values, missing = np.zeros(len(rows)), set()
@@ -128,5 +128,5 @@ def components(
             f"{name} of layer {layer.layer} is not held on the sets of samples {listed}: compute the flow with"
             f' components=[{listed}], or "all"'
         )
-    out[held] = values[inverse.ravel()]
+    out[nonzero] = values[inverse.ravel()]
     return out

@@ -49,8 +49,8 @@ class Expanded:
 
 def kinks_of(flow: Flow, layer: int) -> tuple[float, ...]:
     """Where functions of a layer's preactivations may have kinks: at 0, and where its activation has them."""
-    own = flow.mlp.activation[layer - 1].kinks if layer < len(flow) else ()
-    return tuple(sorted({0.0, *own}))
+    sigma_kinks = flow.mlp.activation[layer - 1].kinks if layer < len(flow) else ()
+    return tuple(sorted({0.0, *sigma_kinks}))
 
 
 def outer(z: Z, axes: int) -> list[Z]:
@@ -100,8 +100,8 @@ def expect_z(layer: LayerStatistics, f: Callable, z: Z, how: Integration) -> Exp
     """E[f(z)] to order 1/n."""
     v = variables(layer, z)
     w = edgeworth(layer, z, v)
-    found = expectation(lambda x, u: f(x) * jnp.stack([1.0, w(u)]), v, how)
-    return expanded(found, layer.fan_in)
+    estimate = expectation(lambda x, u: f(x) * jnp.stack([1.0, w(u)]), v, how)
+    return expanded(estimate, layer.fan_in)
 
 
 def expect_joint(layer: LayerStatistics, f: Callable, z: Z, ntk: NTK, how: Integration) -> Expanded:
@@ -138,14 +138,14 @@ def curvature(layer: LayerStatistics, f: Callable, z: Z, how: Integration) -> Es
     def terms(x, u):
         return f(x) * (u[a] * u[b] - (a == b))
 
-    found = expectation(terms, v, how)
+    estimate = expectation(terms, v, how)
     J, error = np.zeros((2, r, r))
-    J[a, b], J[b, a], error[a, b], error[b, a] = *[found.value] * 2, *[found.error] * 2
+    J[a, b], J[b, a], error[a, b], error[b, a] = *[estimate.value] * 2, *[estimate.error] * 2
     return Estimate(
         (v.inverse.T @ J @ v.inverse).reshape(d, d), np.abs(v.inverse.T) @ error @ np.abs(v.inverse)
     )
 
 
-def expanded(found: Estimate, fan_in: int) -> Expanded:
-    value, error = found
+def expanded(estimate: Estimate, fan_in: int) -> Expanded:
+    value, error = estimate
     return Expanded(float(value[0]), float(value[1]), fan_in, float(error[0] + error[1] / fan_in))

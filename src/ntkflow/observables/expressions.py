@@ -77,17 +77,17 @@ def _build(node: ast.AST, samples: list[int], depth: int) -> Callable:
             place = samples.index(sample)
             return lambda z: z[place]
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            both = [_build(side, samples, depth + 1) for side in (left, right)]
+            operands = [_build(side, samples, depth + 1) for side in (left, right)]
             apply = _BINARY[type(op)]
-            return lambda z: apply(jnp.asarray(both[0](z)), both[1](z))
+            return lambda z: apply(jnp.asarray(operands[0](z)), operands[1](z))
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
             inner, apply = _build(operand, samples, depth + 1), _UNARY[type(op)]
             return lambda z: apply(inner(z))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
             if len(args) != (2 if name in _TWO else 1):
                 raise ObservableError(f"{name} takes {2 if name in _TWO else 1} argument(s), not {len(args)}")
-            inner_ones = [_build(arg, samples, depth + 1) for arg in args]
-            return lambda z: FUNCTIONS[name](*(one(z) for one in inner_ones))
+            arguments = [_build(arg, samples, depth + 1) for arg in args]
+            return lambda z: FUNCTIONS[name](*(argument(z) for argument in arguments))
     shown = ast.unparse(node) if isinstance(node, ast.expr) else type(node).__name__
     raise ObservableError(
         f"{shown[:60]!r} is not allowed in an expression; allowed are numbers, z[a], + - * / ** and {', '.join(sorted(FUNCTIONS))}"

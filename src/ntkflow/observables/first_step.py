@@ -4,8 +4,8 @@ To first order in η, with the error factor ε = ∂L/∂z of the training sampl
 
     ΔL = -η Σ ε_{i1;1} ε_{i2;2} Ĥ_{i1i2;12},      Δz_{i;δ} = -η Σ Ĥ_{ij;δα} ε_{j;α},
 
-averaged over p(z, Ĥ | D) to order 1/n. Kept are all terms of means and variances of order 1 and 1/n: the 1/n corrections G1 and H1,
-V, D, F, A and B. Left out are what is of order 1/n² or η².
+averaged over p(z, Ĥ | D) to order 1/n. Means and variances have all terms of order 1 and 1/n: the 1/n corrections G1 and H1,
+V, D, F, A and B. Terms of order 1/n² or η² are left out.
 """
 
 from __future__ import annotations
@@ -126,23 +126,25 @@ def predict_first_step(
     last = joint(flow)
     checked_eta(eta)
     draws = whole_number(draws, "draws", 2, 2**53, DataError)
-    chosen = last.samples(train)
+    train_samples = last.samples(train)
     y = as_array(y, "y")
-    if y.ndim == 0 or len(y) != len(chosen):
-        raise DataError(f"y must have {len(chosen)} rows, one for each training sample, not shape {y.shape}")
+    if y.ndim == 0 or len(y) != len(train_samples):
+        raise DataError(
+            f"y must have {len(train_samples)} rows, one for each training sample, not shape {y.shape}"
+        )
     if y.dtype.kind == "f" and not np.all(np.isfinite(y)):
         raise DataError("y must be finite")
     if loss is mse:
         progress(0, 1, "sums over outputs and samples")
-        warn_of_width(last.layer, metric_spread(last.layer, chosen))
-        return _analytic(last, y, float(eta), chosen)
+        warn_of_width(last.layer, metric_spread(last.layer, train_samples))
+        return _analytic(last, y, float(eta), train_samples)
     if not callable(loss):
         raise ObservableError(f"loss must be a function, not {loss!r}")
     progress(0, draws, "setting up the draws")
-    made = last.sampler()
-    warn_of_width(last.layer, made.spread, made.missing)
+    sampler = last.sampler()
+    warn_of_width(last.layer, sampler.spread, sampler.missing)
     progress(0, draws, "compiling")
-    return _sampled(last, loss, y, float(eta), chosen, draws, key, progress)
+    return _sampled(last, loss, y, float(eta), train_samples, draws, key, progress)
 
 
 def _analytic(last: JointDistribution, y: np.ndarray, eta: float, train: np.ndarray) -> FirstStep:
@@ -163,12 +165,12 @@ def _sampled(
     last: JointDistribution, loss: Callable, y: np.ndarray, eta: float, train: np.ndarray, draws: int, key, progress: Report
 ) -> FirstStep:  # fmt: skip
     m, N = last.layer.width, len(last.layer.G)
-    each = (m * N) ** 2
-    if each > _AT_ONCE * 16:
+    numbers_per_draw = (m * N) ** 2
+    if numbers_per_draw > _AT_ONCE * 16:
         raise MemoryRequestError(
-            f"one draw of the NTK of {m} outputs and {N} samples has {each} numbers: take fewer samples"
+            f"one draw of the NTK of {m} outputs and {N} samples has {numbers_per_draw} numbers: take fewer samples"
         )
-    batch = max(1, min(draws, _AT_ONCE // each))
+    batch = max(1, min(draws, _AT_ONCE // numbers_per_draw))
     with jax.enable_x64(True):
         keys = jax.random.split(key_of(key), -(-draws // batch))
         arrays = last.sampler().arrays()
@@ -177,22 +179,22 @@ def _sampled(
         def changes(key):
             z, H = draw(arrays, key, m, batch)
             outputs = z[:, :, train].swapaxes(1, 2)
-            value, error = jax.vmap(jax.value_and_grad(lambda one: loss(one, y)))(outputs)
+            value, error = jax.vmap(jax.value_and_grad(lambda output: loss(output, y)))(outputs)
             velocity = jnp.einsum("nijda,naj->ndi", H[..., train], error)
             loss_change = -eta * jnp.einsum("nai,nai->n", velocity[:, train], error)
             return jnp.where(jnp.isfinite(value), loss_change, jnp.nan), -eta * velocity
 
-        found = []
+        batches = []
         try:
-            for one in keys:
-                found.append(tuple(map(np.asarray, changes(one))))
-                drawn = min(len(found) * batch, draws)
+            for batch_key in keys:
+                batches.append(tuple(map(np.asarray, changes(batch_key))))
+                drawn = min(len(batches) * batch, draws)
                 progress(drawn, draws, f"{drawn} of {draws} draws")
         except (TypeError, jax.errors.JAXTypeError) as error:
             raise ObservableError(
                 f"loss can't be differentiated by JAX: {str(error).splitlines()[0]}"
             ) from error
-    loss_change, output_change = (np.concatenate(x)[:draws] for x in zip(*found, strict=True))
+    loss_change, output_change = (np.concatenate(x)[:draws] for x in zip(*batches, strict=True))
     if not (np.all(np.isfinite(loss_change)) and np.all(np.isfinite(output_change))):
         raise ObservableError("the loss or its gradient is not finite on some draws")
     (a, da, b, db), (c, dc, d, dd) = (_mean_and_std(x) for x in (loss_change, output_change))

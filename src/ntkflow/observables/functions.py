@@ -29,8 +29,8 @@ def checked_function(function: Callable, *sizes: int, name: str = "the function"
             ) from error
         _check_bounds(function, sizes, name)
     if not isinstance(shape, jax.ShapeDtypeStruct) or shape.shape != ():
-        found = getattr(shape, "shape", type(shape).__name__)
-        raise ObservableError(f"{name} must return a scalar, not {found}")
+        returned = getattr(shape, "shape", type(shape).__name__)
+        raise ObservableError(f"{name} must return a scalar, not {returned}")
     if not (
         jnp.issubdtype(shape.dtype, jnp.floating)
         or jnp.issubdtype(shape.dtype, jnp.integer)

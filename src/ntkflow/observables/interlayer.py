@@ -63,15 +63,15 @@ class Interlayer:
 
 
 def matchings(weights: Sequence[tuple[int, int]]) -> Counter:
-    """The weights that matchings of equal weights in pairs leave alone, and in how many matchings each."""
+    """Over all matchings of equal weights in pairs: the weights that are left unmatched, and the number of matchings that leave them."""
     if not weights:
         return Counter({(): 1})
     first, rest = weights[0], tuple(weights[1:])
-    found = Counter({(first, *alone): count for alone, count in matchings(rest).items()})
-    for k, other in enumerate(rest):
-        if other == first:
-            found += matchings(rest[:k] + rest[k + 1 :])
-    return found
+    counts = Counter({(first, *unmatched): count for unmatched, count in matchings(rest).items()})
+    for k, weight in enumerate(rest):
+        if weight == first:
+            counts += matchings(rest[:k] + rest[k + 1 :])
+    return counts
 
 
 @shows_bar("compiling and integrating")
@@ -98,7 +98,7 @@ def interlayer(
         raise ComponentError("interlayer formulas need a layer below: layer must be at least 2")
     above, under = flow[top], flow[top - 1]
     z_O, z_Q, elements = preactivations_at(above, at), preactivations_at(under, below), ntk_at(under, ntk)
-    chosen = [_checked_weight(flow, top, one) for one in weights]
+    checked_weights = [_checked_weight(flow, top, weight) for weight in weights]
     K = len(elements.neuron1)
     O = checked_function(O, len(z_O.neuron), name="O")
     if Q is None:
@@ -113,22 +113,22 @@ def interlayer(
     C_W, n = flow.mlp.C_W[top - 1], under.width
     v = variables(above, z_O)
     leading = fluctuation = correction = error = 0.0
-    for alone, times in matchings(sorted(chosen)).items():
-        pairs = (len(chosen) - len(alone)) // 2
-        factor = times * (C_W / n) ** (pairs + len(alone))
+    for unmatched, times in matchings(sorted(checked_weights)).items():
+        pairs = (len(checked_weights) - len(unmatched)) // 2
+        factor = times * (C_W / n) ** (pairs + len(unmatched))
         # Entries of O that a weight's derivative can act on: those of its neuron.
-        places = [np.flatnonzero(z_O.neuron == i).tolist() for i, _ in alone]
+        places = [np.flatnonzero(z_O.neuron == i).tolist() for i, _ in unmatched]
         slots = list(itertools.product(*places))
         if not slots:
             continue
         samples = [[int(z_O.sample[k]) for k in slot] for slot in slots]
         upper = _upper(v, O, z_O, slots, Integration(tolerance, kinks_of(flow, top)))
-        lower_mean, shift, covariance = lower([j for _, j in alone], samples, z_O, C_W)
+        lower_mean, shift, covariance = lower([j for _, j in unmatched], samples, z_O, C_W)
         a, b = (x.value for x in (upper, lower_mean))
-        count = len(slots)
+        choices = len(slots)
         leading += factor * float(a[0] @ b)
         correction += factor * float(a[0] @ shift.value)
-        fluctuation += factor * float(np.sum(a[1:].reshape(-1, count) * covariance.value)) / 2
+        fluctuation += factor * float(np.sum(a[1:].reshape(-1, choices) * covariance.value)) / 2
         error += factor * float(
             np.abs(upper.error[0]) @ np.abs(b) + np.abs(a[0]) @ (lower_mean.error + shift.error)
         )
@@ -164,13 +164,13 @@ def _upper(v: Variables, O: Callable, z: Z, slots: list[tuple[int, ...]], how: I
     rows = v.inverse.T  # ∂/∂z_k is rows[k] · ∂/∂u
     k, l = same_neuron_pairs(z)
     forms = [list(slot) for slot in slots]
-    many = [[*slot, p, q] for p, q in zip(k.tolist(), l.tolist(), strict=True) for slot in slots]
+    with_pair = [[*slot, p, q] for p, q in zip(k.tolist(), l.tolist(), strict=True) for slot in slots]
 
     def terms(x, u):
-        return O(x) * jnp.concatenate([_wick(rows, forms, u), _wick(rows, many, u)])
+        return O(x) * jnp.concatenate([_wick(rows, forms, u), _wick(rows, with_pair, u)])
 
-    found = expectation(terms, v, how)
-    return Estimate(*(x.reshape(1 + len(k), len(slots)) for x in found))
+    estimate = expectation(terms, v, how)
+    return Estimate(*(x.reshape(1 + len(k), len(slots)) for x in estimate))
 
 
 def _wick(rows: np.ndarray, forms: list[list[int]], u) -> jax.Array:
@@ -191,15 +191,15 @@ def _wick(rows: np.ndarray, forms: list[list[int]], u) -> jax.Array:
     return total
 
 
-def _pairings(left: tuple[int, ...]) -> list[list[tuple[int, ...]]]:
+def _pairings(items: tuple[int, ...]) -> list[list[tuple[int, ...]]]:
     """All partial matchings, as lists of singles (k,) and pairs (k, l)."""
-    if not left:
+    if not items:
         return [[]]
-    first, rest = left[0], left[1:]
-    found = [[(first,), *others] for others in _pairings(rest)]
+    first, rest = items[0], items[1:]
+    pairings = [[(first,), *pairing] for pairing in _pairings(rest)]
     for k in rest:
-        found += [[(first, k), *others] for others in _pairings(tuple(x for x in rest if x != k))]
-    return found
+        pairings += [[(first, k), *pairing] for pairing in _pairings(tuple(x for x in rest if x != k))]
+    return pairings
 
 
 @dataclass(frozen=True)
@@ -222,38 +222,44 @@ class _Lower:
         k, l = same_neuron_pairs(z_O)
         pairs = list(dict.fromkeys(zip(z_O.sample[k].tolist(), z_O.sample[l].tolist(), strict=True)))
         which = [pairs.index(p) for p in zip(z_O.sample[k].tolist(), z_O.sample[l].tolist(), strict=True)]
-        own = list(dict.fromkeys([*zip(*map(np.ndarray.tolist, self.z_Q), strict=True)]))
-        own = list(
-            dict.fromkeys([*own, *((j, a) for row in samples for j, a in zip(neurons, row, strict=True))])
+        entries = list(dict.fromkeys([*zip(*map(np.ndarray.tolist, self.z_Q), strict=True)]))
+        entries = list(
+            dict.fromkeys([*entries, *((j, a) for row in samples for j, a in zip(neurons, row, strict=True))])
         )
-        touched = list(dict.fromkeys(j for j, _ in own))
-        extended = [*own, *((j, a) for j in touched for pair in pairs for a in pair)]
+        R_neurons = list(dict.fromkeys(j for j, _ in entries))
+        extended = [*entries, *((j, a) for j in R_neurons for pair in pairs for a in pair)]
         extended = list(dict.fromkeys(extended))
-        mean, cov = self._own(extended, touched, neurons, samples, pairs)
-        shift, far, far_error = self._others(own, neurons, samples, pairs)
-        value = C_W / n * (cov.value + far)
-        return mean, shift, Estimate(value[which], (C_W / n * (cov.error + far_error))[which])
+        mean, cov = self._same_neurons(extended, R_neurons, neurons, samples, pairs)
+        shift, other_cov, other_error = self._other_neurons(entries, neurons, samples, pairs)
+        value = C_W / n * (cov.value + other_cov)
+        return mean, shift, Estimate(value[which], (C_W / n * (cov.error + other_error))[which])
 
-    def _function(self, own: list, neurons, samples) -> Callable:
+    def _function(self, entries: list, neurons, samples) -> Callable:
         """R(z, h) for each choice of samples, (slots,), of z at `own`."""
-        Q_rows = np.array([own.index(e) for e in zip(*map(np.ndarray.tolist, self.z_Q), strict=True)], int)
+        Q_rows = np.array(
+            [entries.index(e) for e in zip(*map(np.ndarray.tolist, self.z_Q), strict=True)], int
+        )
         s_rows = np.array(
-            [[own.index((j, a)) for j, a in zip(neurons, row, strict=True)] for row in samples], int
+            [[entries.index((j, a)) for j, a in zip(neurons, row, strict=True)] for row in samples], int
         )
         return lambda z, h: self.Q(z[Q_rows], h) * jnp.prod(self.sigma(z)[s_rows], axis=1)
 
-    def _own(self, entries, touched, neurons, samples, pairs) -> tuple[Estimate, Estimate]:
+    def _same_neurons(self, entries, R_neurons, neurons, samples, pairs) -> tuple[Estimate, Estimate]:
         """⟨R⟩, and Σ_j Cov(σ_j σ_j, R) over the neurons j of R: a Gaussian's."""
         z = Z(*np.array(entries, int).reshape(-1, 2).T)
         v = variables(self.layer, z)
         S, P = len(samples), len(pairs)
         R = self._function(entries, neurons, samples)
-        one = np.array([[entries.index((j, p[0])) for p in pairs] for j in touched], int).reshape(-1, P)
-        two = np.array([[entries.index((j, p[1])) for p in pairs] for j in touched], int).reshape(-1, P)
+        first_rows, second_rows = (
+            np.array([[entries.index((j, pair[side])) for pair in pairs] for j in R_neurons], int).reshape(
+                -1, P
+            )
+            for side in (0, 1)
+        )
 
         def terms(x, u):
             r, s = R(x, self.H), self.sigma(x)
-            ss = jnp.sum(s[one] * s[two], axis=0)
+            ss = jnp.sum(s[first_rows] * s[second_rows], axis=0)
             return jnp.concatenate([r, ss, jnp.outer(ss, r).ravel()])
 
         value, error = expectation(terms, v, self.how)
@@ -262,12 +268,12 @@ class _Lower:
         total = dproduct + np.outer(dss, np.abs(r)) + np.outer(np.abs(ss), dr)
         return Estimate(r, dr), Estimate(product - np.outer(ss, r), total)
 
-    def _others(self, own, neurons, samples, pairs) -> tuple[Estimate, np.ndarray, np.ndarray]:
+    def _other_neurons(self, entries, neurons, samples, pairs) -> tuple[Estimate, np.ndarray, np.ndarray]:
         """E[R] - ⟨R⟩ to order 1/n; n_ℓ Cov(σ_j σ_j, R) of a neuron j that is not in R, by V and through Q's NTK by D, and its error."""
         layer = self.layer
-        z = Z(*np.array(own, int).reshape(-1, 2).T)
+        z = Z(*np.array(entries, int).reshape(-1, 2).T)
         v = variables(layer, z)
-        R = self._function(own, neurons, samples)
+        R = self._function(entries, neurons, samples)
         r = len(v.inverse)
         a, b = np.triu_indices(r)
         S, K = len(samples), len(self.ntk.neuron1)
@@ -282,10 +288,10 @@ class _Lower:
             first = value * w(u) + slope @ (H1 + mean_H(u)) + jnp.sum(bend * HH, axis=(1, 2)) / 2
             return jnp.concatenate([first, slope.ravel(), jnp.outer(value, u[a] * u[b] - (a == b)).ravel()])
 
-        found = expectation(terms, v, self.how)
-        first, dfirst = (x[:S] / layer.fan_in for x in found)
-        slope, dslope = (x[S : S + S * K].reshape(S, K) for x in found)
-        packed, dpacked = (x[S + S * K :].reshape(S, len(a)) for x in found)
+        estimate = expectation(terms, v, self.how)
+        first, dfirst = (x[:S] / layer.fan_in for x in estimate)
+        slope, dslope = (x[S : S + S * K].reshape(S, K) for x in estimate)
+        packed, dpacked = (x[S + S * K :].reshape(S, len(a)) for x in estimate)
         J, dJ = np.zeros((2, S, r, r))
         J[:, a, b], J[:, b, a], dJ[:, a, b], dJ[:, b, a] = packed, packed, dpacked, dpacked
         J = np.einsum("sab,ak,bl->skl", J, v.inverse, v.inverse)
@@ -294,7 +300,7 @@ class _Lower:
         value, error = np.zeros((2, len(pairs), S))
         # Stands for any neuron that is not in R.
         apart = 1 + max(
-            [*(j for j, _ in own), *self.ntk.neuron1.tolist(), *self.ntk.neuron2.tolist()], default=-1
+            [*(j for j, _ in entries), *self.ntk.neuron1.tolist(), *self.ntk.neuron2.tolist()], default=-1
         )
         for p, pair in enumerate(pairs):
             at = Z(np.full(2, apart), np.array(pair))
@@ -305,14 +311,10 @@ class _Lower:
             value[p] = np.einsum("ab,abkl,skl->s", ss.value, kappa, J)
             error[p] = np.einsum("ab,abkl,skl->s", ss.error, np.abs(kappa), np.abs(J))
             error[p] += np.einsum("ab,abkl,skl->s", np.abs(ss.value), np.abs(kappa), dJ)
-            one, two = (
+            z1, z2 = (
                 Z(x.neuron.reshape(s), x.sample.reshape(s)) for x, s in ((at, (2, 1, 1)), (at, (1, 2, 1)))
             )
-            C = (
-                cumulants.zzH(layer, one, two, NTK(*(np.reshape(x, (1, 1, -1)) for x in self.ntk)))
-                / 2
-                * ratio
-            )
+            C = cumulants.zzH(layer, z1, z2, NTK(*(np.reshape(x, (1, 1, -1)) for x in self.ntk))) / 2 * ratio
             value[p] += np.einsum("ab,abk,sk->s", ss.value, C, slope)
             error[p] += np.einsum("ab,abk,sk->s", ss.error, np.abs(C), np.abs(slope))
             error[p] += np.einsum("ab,abk,sk->s", np.abs(ss.value), np.abs(C), dslope)

@@ -50,8 +50,7 @@ class Validity:
     """How far the expansion in 1/n is from being a probability distribution.
 
     Attributes:
-        negative_mass: ∫ of the negative part of the truncated p(z), ± `negative_mass_err`. What of it is 0.01, say, has to be
-            made up for elsewhere.
+        negative_mass: ∫ of the negative part of the truncated p(z), ± `negative_mass_err`. The positive part exceeds 1 by as much.
         spread: the largest relative standard deviation over seeds of the metric Ĝ, in any direction of the samples' space.
         missing: the largest negative part of a covariance of the NTK given z, relative to all of it; `sample` leaves it out.
     """
@@ -90,14 +89,14 @@ class JointDistribution(InNotebooks):
 
     def __repr__(self) -> str:
         layer, sets = self.layer, self.layer.sets
-        held = "means alone, no cumulants"
+        contents = "means alone, no cumulants"
         if sets is not None:
-            held = (
+            contents = (
                 "all cumulants" if sets.size == len(layer.X) else f"cumulants on {len(sets)} sets of samples"
             )
         return (
             f"JointDistribution of preactivations and NTK in layer {layer.layer} of {layer.mlp.depth}, to order 1/n, n = {layer.fan_in}\n"
-            f"{describe.mlp_call(layer.mlp)}\n{describe.samples(layer.X)}, {describe.counted(layer.width, 'neuron')}; {held}\n"
+            f"{describe.mlp_call(layer.mlp)}\n{describe.samples(layer.X)}, {describe.counted(layer.width, 'neuron')}; {contents}\n"
             f"functions may have kinks at {', '.join(f'{kink:g}' for kink in self.kinks)}"
         )
 
@@ -184,11 +183,11 @@ class JointDistribution(InNotebooks):
     ) -> Expanded:
         """E[f(z) ΔĤ_{i3i4;34}], PDLT (8.71), to order 1/n; arguments as of `expect`, with one element of the NTK."""
         z, element = preactivations_at(self.layer, at), ntk_at(self.layer, [ntk])
-        found = expansion.expect_with_ntk(
+        estimate = expansion.expect_with_ntk(
             self.layer, checked_function(f, len(z.neuron)), z, element, Integration(tolerance, self.kinks)
         )
         n = self.layer.fan_in
-        return Expanded(0.0, float(found[0, 0]), n, float(found[1, 0]) / n)
+        return Expanded(0.0, float(estimate[0, 0]), n, float(estimate[1, 0]) / n)
 
     @shows_bar("compiling and integrating")
     def covariance_of(
@@ -225,13 +224,13 @@ class JointDistribution(InNotebooks):
         check_memory(
             32 * draws * (m * len(chosen)) ** 2, f"{draws} draws of the NTK", "fewer draws at a time"
         )
-        made = self.sampler(samples)
-        warn_of_width(self.layer, made.spread, made.missing)
+        factors = self.sampler(samples)
+        warn_of_width(self.layer, factors.spread, factors.missing)
         with jax.enable_x64(True):
-            return tuple(map(np.asarray, draw(made.arrays(), key_of(key), m, draws)))  # type: ignore[return-value]
+            return tuple(map(np.asarray, draw(factors.arrays(), key_of(key), m, draws)))  # type: ignore[return-value]
 
     def sampler(self, samples: Sequence[int] | None = None) -> Sampler:
-        """What `sample` draws with, made once for each choice of samples."""
+        """The factors of covariances that `sample` draws with, made once for each choice of samples."""
         return _sampler(self, tuple(self.samples(samples).tolist()))
 
     def validity(
@@ -239,13 +238,13 @@ class JointDistribution(InNotebooks):
     ) -> Validity:
         """Whether the truncated expansion may be used as a probability distribution of that many neurons; see `Validity`."""
         m, chosen = self._neurons(neurons), self.samples(samples)
-        made, action = self.sampler(samples), self.action(neurons, samples)
+        factors, action = self.sampler(samples), self.action(neurons, samples)
         rng = np.random.default_rng(0)
-        z = rng.normal(size=(draws, m, made.root.shape[1])) @ made.root.T
+        z = rng.normal(size=(draws, m, factors.root.shape[1])) @ factors.root.T
         assert z.shape[2] == len(chosen)
         negative = np.maximum(-action.relative_density(z), 0.0)
         error = float(negative.std(ddof=1) / np.sqrt(draws))
-        return Validity(float(negative.mean()), error, made.spread, made.missing)
+        return Validity(float(negative.mean()), error, factors.spread, factors.missing)
 
     def _neurons(self, neurons: int) -> int:
         return whole_number(neurons, "neurons", 1, self.layer.width, ComponentError)

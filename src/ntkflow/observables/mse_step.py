@@ -35,22 +35,22 @@ class _Slots:
         """The sum, over all slots but `out`; with axes sample, neuron for each of those."""
         kinds = [self._terms(name, slots) for name, slots in factors]
         used = sorted({slot for _, slots in factors for slot in slots})
-        return np.sum([self._one(choice, used, out) for choice in itertools.product(*kinds)], axis=0)
+        return np.sum([self._term(choice, used, out) for choice in itertools.product(*kinds)], axis=0)
 
     def _terms(self, name: str, s: tuple[int, ...]):
         """(tensor's name, order of its axes, pairs of equal neurons) for each term."""
         tensors = {"κ": "VVV", "C": "DFF", "X": "ABB"}
         if name in tensors:
-            one, two, three = tensors[name]
+            first, second, third = tensors[name]
             p, q, r, t = s
             return [
-                (one, (p, q, r, t), [(p, q), (r, t)]),
-                (two, (p, r, q, t), [(p, r), (q, t)]),
-                (three, (p, t, q, r), [(p, t), (q, r)]),
+                (first, (p, q, r, t), [(p, q), (r, t)]),
+                (second, (p, r, q, t), [(p, r), (q, t)]),
+                (third, (p, t, q, r), [(p, t), (q, r)]),
             ]
         return [(name, s, [] if name == "y" else [s])]
 
-    def _one(self, terms, used, out) -> np.ndarray:
+    def _term(self, terms, used, out) -> np.ndarray:
         m = self.layer.width
         operands, subscripts = [], []
         for name, slots, equal in terms:
@@ -69,8 +69,8 @@ class _Slots:
             return self.y
         axes = np.ix_(*(self.samples[k] for k in slots))
         if name in ("S", "M"):
-            both = ("G", "G1") if name == "S" else ("H", "H1")
-            leading, first = (components(self.layer, one, True, *axes) for one in both)
+            kernel_and_correction = ("G", "G1") if name == "S" else ("H", "H1")
+            leading, first = (components(self.layer, tensor, True, *axes) for tensor in kernel_and_correction)
             return leading + first / self.layer.fan_in
         return components(self.layer, name, True, *axes) / self.layer.fan_in
 

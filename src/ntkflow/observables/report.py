@@ -70,20 +70,20 @@ def observe(flow: Flow, layer: int, f: str, g: str | None = None, neurons: str =
     return table
 
 
-def first_step_table(found: FirstStep) -> Table:
+def first_step_table(step: FirstStep) -> Table:
     """The loss's and each output's change as a table; of more outputs and samples than fit on a page, root mean squares."""
-    outputs = np.stack([found.output_mean, found.output_mean_err, found.output_std, found.output_std_err])
+    outputs = np.stack([step.output_mean, step.output_mean_err, step.output_std, step.output_std_err])
     rows, words = _outputs_on_a_page(outputs)
-    loss = np.array([found.loss_mean, found.loss_mean_err, found.loss_std, found.loss_std_err])
-    errors = ", standard errors of the last digits in brackets" if found.draws else ""
+    loss = np.array([step.loss_mean, step.loss_mean_err, step.loss_std, step.loss_std_err])
+    errors = ", standard errors of the last digits in brackets" if step.draws else ""
     table = titled_table(
-        network(found.layer.mlp, len(found.layer.X)),
-        f"Changes in the first step with {found.loss}, eta = {found.eta:g}, on {counted(len(found.train), 'training sample')}: mean and standard deviation "
-        f"over seeds, {found.how}{errors}.{words}",
+        network(step.layer.mlp, len(step.layer.X)),
+        f"Changes in the first step with {step.loss}, eta = {step.eta:g}, on {counted(len(step.train), 'training sample')}: mean and standard deviation "
+        f"over seeds, {step.how}{errors}.{words}",
         ("change of", "mean", "sd over seeds"),
     )
-    for what, (mean, mean_err, std, std_err) in [("loss", loss), *rows]:
-        table.add_row(what, found.text(mean, mean_err), found.text(std, std_err))
+    for label, (mean, mean_err, std, std_err) in [("loss", loss), *rows]:
+        table.add_row(label, step.text(mean, mean_err), step.text(std, std_err))
     return table
 
 

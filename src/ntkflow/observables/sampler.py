@@ -27,6 +27,8 @@ class Sampler:
     """Factors of the covariances, made once.
 
     Attributes:
+        shared: of the covariance of X and ΔΩ, which all neurons share.
+        per_pair: of the covariance of Q, which every pair of neurons draws for itself.
         spread: the largest relative standard deviation of Ĝ in any direction of the samples' space; the expansion needs it small.
         missing: the largest part of a covariance, relative to its trace, that is negative and was left out.
     """
@@ -36,13 +38,13 @@ class Sampler:
     K: np.ndarray
     mean: np.ndarray
     shared: np.ndarray
-    own: np.ndarray
+    per_pair: np.ndarray
     spread: float
     missing: float
 
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """What `draw` takes."""
-        return self.root, self.H, self.K, self.mean, self.shared, self.own
+        """The arrays that `draw` takes."""
+        return self.root, self.H, self.K, self.mean, self.shared, self.per_pair
 
 
 def sampler(layer: LayerStatistics, samples: np.ndarray) -> Sampler:
@@ -64,12 +66,16 @@ def sampler(layer: LayerStatistics, samples: np.ndarray) -> Sampler:
             [D[a[:, None], b[:, None], c, d].T, A[c[:, None], d[:, None], c, d]],
         ]
     )
-    shared, lost = _factor(joint / n)
+    shared, shared_negative = _factor(joint / n)
     flat = K.reshape(k * k, r * r)
-    own, lost_too = _factor(B.transpose(0, 2, 1, 3).reshape(k * k, k * k) / n - flat @ flat.T / n**2)
+    per_pair, pair_negative = _factor(
+        B.transpose(0, 2, 1, 3).reshape(k * k, k * k) / n - flat @ flat.T / n**2
+    )
     square = _square(V, n)
     mean = np.concatenate([(v.whitened(G1) / n - square / 2)[a, b], H1[c, d] / n])
-    return Sampler(v.root, H, K / n, mean, shared, own, _largest(square), max(lost, lost_too))
+    return Sampler(
+        v.root, H, K / n, mean, shared, per_pair, _largest(square), max(shared_negative, pair_negative)
+    )
 
 
 def metric_spread(layer: LayerStatistics, samples: np.ndarray) -> float:
@@ -99,7 +105,7 @@ def _factor(covariance: np.ndarray) -> tuple[np.ndarray, float]:
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def draw(arrays: tuple, key: jax.Array, neurons: int, draws: int) -> tuple[jax.Array, jax.Array]:
     """z (draws, m, k) and Ĥ (draws, m, m, k, k); `arrays` as of `Sampler`."""
-    root, H, K, mean, shared, own = arrays
+    root, H, K, mean, shared, per_pair = arrays
     (k, r), m = root.shape, neurons
     keys = jax.random.split(key, 3)
     common = mean + jax.random.normal(keys[0], (draws, shared.shape[1])) @ shared.T
@@ -111,7 +117,7 @@ def draw(arrays: tuple, key: jax.Array, neurons: int, draws: int) -> tuple[jax.A
     i, j = np.triu_indices(m)
     same = (i == j)[:, None, None]
     products = xi[:, i, :, None] * xi[:, j, None] - same * jnp.eye(r)
-    Q = (jax.random.normal(keys[2], (draws, len(i), own.shape[1])) @ own.T).reshape(draws, -1, k, k)
+    Q = (jax.random.normal(keys[2], (draws, len(i), per_pair.shape[1])) @ per_pair.T).reshape(draws, -1, k, k)
     Q = jnp.where(same, (Q + Q.swapaxes(2, 3)) / jnp.sqrt(2.0), Q)
     pairs = Q + (products.reshape(draws, len(i), r * r) @ K.reshape(k * k, r * r).T).reshape(Q.shape)
     pairs += same * (H + Omega)[:, None]
