@@ -1,4 +1,4 @@
-"""Inputs in the forms in which people have them, as an array (N, n_0); and what was probably meant where they don't fit."""
+"""Inputs in the forms in which people have them, as an array (N, n_0); where they don't fit, a message says what was probably meant."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def checked_inputs(mlp: MLP, X, name: str = "X") -> np.ndarray:
 
 
 def as_array(X, name: str, error: type[Exception] = DataError) -> np.ndarray:
-    """What `checked_inputs` takes as a NumPy array of whatever shape and type; `error` where it can't be made one."""
+    """Anything that `checked_inputs` takes, as a NumPy array of any shape and type; `error` where it can't be made one."""
     try:
         return np.asarray(_on_host(X, name))
     except DataError:
@@ -80,7 +80,7 @@ def _on_host(X, name: str) -> Any:
 
 
 def _library(X) -> str:
-    """The package that an object's type is of, which need not be imported to ask."""
+    """The name of the package that defines an object's type; the package isn't imported for that."""
     return type(X).__module__.partition(".")[0]
 
 
@@ -90,15 +90,15 @@ def _is_frame(X) -> bool:
 
 def _of_frame(frame: pd.DataFrame, name: str) -> np.ndarray:
     """The frame's values; DataError that names its columns that are not numeric."""
-    other = [
+    not_numeric = [
         f"{column!r} ({_first_text(frame.iloc[:, at]) or kind})"
         for at, (column, kind) in enumerate(frame.dtypes.items())
         if kind.kind not in "iuf" and len(frame)
     ]
-    if other:
-        more = ", …" if len(other) > _MOST_NAMED else ""
+    if not_numeric:
+        more = ", …" if len(not_numeric) > _MOST_NAMED else ""
         raise DataError(
-            f"{name} must have numeric columns, and these are not: {', '.join(other[:_MOST_NAMED])}{more}; drop them, or make "
+            f"{name} must have numeric columns, and these are not: {', '.join(not_numeric[:_MOST_NAMED])}{more}; drop them, or make "
             "numbers of them"
         )
     if all(kind.kind in "iu" for kind in frame.dtypes) and not frame.isna().any(axis=None):
@@ -137,11 +137,11 @@ def _misshapen(values: np.ndarray, n_0: int, name: str, columns: list[str]) -> s
             values, n_0, name
         )
     if values.ndim > 2:
-        one = values.shape[1:]
-        meant = (
-            f"; for one sample write {name}[None]" if values.size == n_0 else f": samples of shape {one} have {math.prod(one)}"
+        sample_shape = values.shape[1:]
+        hint = (
+            f"; for one sample write {name}[None]" if values.size == n_0 else f": samples of shape {sample_shape} have {math.prod(sample_shape)}"
         )  # fmt: skip
-        return f"{name} must have n_0 = {n_0} numbers for each sample, not shape {values.shape}{meant}"
+        return f"{name} must have n_0 = {n_0} numbers for each sample, not shape {values.shape}{hint}"
     text = f"{name} has {values.shape[1]} column{'s' if values.shape[1] > 1 else ''} but the network's n_0 is {n_0}"
     if values.shape[1] == 1 and _like_labels(values):
         return f"{text}: are these the labels? The inputs are asked for"
@@ -179,10 +179,10 @@ def _raw_bytes(values: np.ndarray) -> bool:
 
 
 def _check_finite(values: np.ndarray, name: str) -> None:
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
-        row, column = bad[0]
-        rows = np.unique(bad[:, 0])
+    not_finite = np.argwhere(~np.isfinite(values))
+    if len(not_finite):
+        row, column = not_finite[0]
+        rows = np.unique(not_finite[:, 0])
         others = f" ({len(rows)} of {len(values)} rows have such entries)" if len(rows) > 1 else ""
         raise DataError(
             f"{name} must be finite; {name}[{row}, {column}] is {values[row, column]}{others}: drop row {row}, or fill it in"

@@ -35,7 +35,8 @@ class OnDisk:
         index = np.broadcast_arrays(*index)
         points = tuple(f"point{axis}" for axis in range(index[0].ndim))
         places = {
-            dim: xr.DataArray(one, dims=points) for dim, one in zip(self._array.dims, index, strict=True)
+            dim: xr.DataArray(indices, dims=points)
+            for dim, indices in zip(self._array.dims, index, strict=True)
         }
         return self._read(self._array.isel(places))
 
@@ -45,12 +46,12 @@ class OnDisk:
 
     def _read(self, array: xr.DataArray) -> np.ndarray:
         try:
-            found = array.values.astype(float)
+            values = array.values.astype(float)
         except Exception as error:  # what a damaged chunk raises is up to the codecs
             raise FileError(f"{self._name} can't be read: its file is damaged ({error})") from error
-        if np.any(np.isnan(found)):
+        if np.any(np.isnan(values)):
             raise FileError(f"{self._name} can't be read: some of its files are missing")
-        return found
+        return values
 
 
 class Tables(UserDict[str, Any]):

@@ -77,10 +77,10 @@ class Measurements:
 def measure(mlp: MLP, X: np.ndarray, seed: int) -> Measurements:
     """The measurements on at most 200 of the inputs X (N, n_0), and their fluctuations on at most 12."""
     rng = np.random.default_rng(seed)
-    samples = _some(rng, len(X), MOST_SAMPLES)
+    samples = _random_subset(rng, len(X), MOST_SAMPLES)
     X = X[samples]
     mlp, means, overflow = _means(mlp, X)
-    fluctuating = _some(rng, len(X), _TENSOR_SAMPLES)
+    fluctuating = _random_subset(rng, len(X), _TENSOR_SAMPLES)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tensors = flow(mlp, X[fluctuating], "pairs", rtol=_RTOL).layers if overflow is None else None
@@ -95,7 +95,7 @@ def measure(mlp: MLP, X: np.ndarray, seed: int) -> Measurements:
     )
 
 
-def _some(rng: np.random.Generator, N: int, most: int) -> np.ndarray:
+def _random_subset(rng: np.random.Generator, N: int, most: int) -> np.ndarray:
     return np.arange(N) if N <= most else np.sort(rng.choice(N, most, replace=False))
 
 
@@ -174,9 +174,9 @@ def _gradient(last: LayerStatistics) -> dict:
 def _seeds(means: list[LayerStatistics], tensors: list[LayerStatistics] | None, seed: int) -> dict:
     names = ("ntk_std", "ntk_std_leading", "ntk_std_truncation")
     if tensors is None:
-        nothing: dict = dict.fromkeys(names, np.full(len(means), np.nan))
-        nothing["widths_at_half"] = np.nan
-        return nothing | dict.fromkeys(
+        missing: dict = dict.fromkeys(names, np.full(len(means), np.nan))
+        missing["widths_at_half"] = np.nan
+        return missing | dict.fromkeys(
             ("extreme_eigenvalues", "eigenvalue_shift", "eigenvalue_std"), np.full(2, np.nan)
         )
     rows = [

@@ -87,12 +87,12 @@ def _scientific(least: float, largest: float) -> str:
 
 def _sample_line(diagnosis: Diagnosis) -> str:
     m = diagnosis.measurements
-    some = (
+    inputs = (
         f"a random {len(m.samples)} of {diagnosis.inputs} inputs"
         if len(m.samples) < diagnosis.inputs
         else _inputs(diagnosis.inputs)
     )
-    return f"From {some}; G, rho: means over them; sd: of one neuron's NTK of one input, on {len(m.fluctuating)}; 28(2) is 28 +- 2."
+    return f"From {inputs}; G, rho: means over them; sd: of one neuron's NTK of one input, on {len(m.fluctuating)}; 28(2) is 28 +- 2."
 
 
 def _inputs(count: int) -> str:

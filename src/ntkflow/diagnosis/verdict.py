@@ -138,10 +138,10 @@ def _vanishing(m: Measurements) -> str:
 
 
 def _alive(m: Measurements) -> str:
-    told = (
+    contrast = (
         "" if np.isnan(m.contrast) else f" and the gradient tells samples apart (contrast {m.contrast:.2g})"
     )
-    return f"The network is trainable: the signal reaches the output{told}."
+    return f"The network is trainable: the signal reaches the output{contrast}."
 
 
 def _remarks(mlp: MLP, m: Measurements, cause: str, points: dict[str, Criticality | None]) -> list[str]:
@@ -261,8 +261,8 @@ def _distance(mlp: MLP, points: dict[str, Criticality | None]) -> str:
         else:
             at = f" at K* {point.K_star:.4g}" if point.K_star is not None else ""
             parts.append(f"{name} is critical with C_W {point.C_W:.4g}, C_b {point.C_b:.4g}{at}")
-    own = f"this network has C_W {span(mlp.C_W, ' to ')}, C_b {span(mlp.C_b, ' to ')}"
-    text = f"{'; '.join(parts)}; {own}."
+    this_network = f"this network has C_W {span(mlp.C_W, ' to ')}, C_b {span(mlp.C_b, ' to ')}"
+    text = f"{'; '.join(parts)}; {this_network}."
     return text[0].upper() + text[1:] if parts else ""
 
 

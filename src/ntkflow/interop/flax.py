@@ -56,7 +56,7 @@ def lifted_linen(module: linen.Module, variables: Mapping) -> Lifted:
     """The layers of a `linen.Sequential` of Dense layers and functions, with the variables that its `init` returned.
 
     Raises:
-        InteropError: the module is another one, or holds what is none of these; the message names it.
+        InteropError: the module is no Sequential, or holds something else; the message names it.
     """
     if type(module) is not linen.Sequential:
         raise InteropError(
@@ -70,10 +70,10 @@ def lifted_linen(module: linen.Module, variables: Mapping) -> Lifted:
     for k, item in enumerate(module.layers):
         name = f"layers_{k}"
         if isinstance(item, linen.Dense):
-            held = params.get(name, {})
-            if "kernel" not in held:
+            entry = params.get(name, {})
+            if "kernel" not in entry:
                 raise InteropError(f"{name} (Dense): the variables hold no kernel of it")
-            items.append((name, layer(name, np.asarray(held["kernel"]).T, held.get("bias"))))
+            items.append((name, layer(name, np.asarray(entry["kernel"]).T, entry.get("bias"))))
         elif isinstance(item, linen.Dropout):
             _check_dropout(name, item.rate, item.deterministic)
         else:

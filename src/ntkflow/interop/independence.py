@@ -1,6 +1,6 @@
-"""What independent entries of mean zero would not do: the marks that training, or another way of drawing, leaves in a layer's weights.
+"""Tests of whether a layer's weights are independent entries of mean zero, or training or another way of drawing has left its marks.
 
-Each test is passed by a matrix at initialisation but for about one in a million.
+Of matrices at initialisation, about one in a million fails a test.
 """
 
 from __future__ import annotations
@@ -104,5 +104,5 @@ def _unevenness(rows: np.ndarray, fourth_cumulant: float) -> tuple[float, float]
 def _rarity(value: float, mean: float, variance: float) -> float:
     """-log10 of the probability that a gamma variable of this mean and variance lies beyond; as a negative number if below the mean."""
     shape, scale = mean**2 / variance, variance / mean
-    tail = special.gammaincc if value > mean else special.gammainc
-    return float(np.copysign(-np.log10(max(tail(shape, value / scale), 1e-300)), value - mean))
+    tail_probability = special.gammaincc if value > mean else special.gammainc
+    return float(np.copysign(-np.log10(max(tail_probability(shape, value / scale), 1e-300)), value - mean))

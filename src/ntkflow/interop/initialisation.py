@@ -42,7 +42,7 @@ class LayerWeights:
 
 @dataclass(frozen=True)
 class Initialisation:
-    """What a network's weights say of how they were drawn, layer by layer.
+    """Each layer's C_W, C_b and scheme of initialisation, read from the weights.
 
     Attributes:
         layers: the layers' names.
@@ -74,7 +74,7 @@ class Initialisation:
         return "\n".join([*lines, *self.departures])
 
     def warnings(self) -> list[str]:
-        """What a user should know before the theory is applied to such a network: a sentence each."""
+        """Sentences that a user should read before applying the theory to such a network."""
         if self.departures:
             more = len(self.departures) - _SHOWN
             shown = "; ".join(self.departures[:_SHOWN]) + (
@@ -107,7 +107,7 @@ class _Measured:
     fan_out: int
     activation: Activation | None
     distributions: tuple[str, ...]
-    """That it may be, the likeliest first."""
+    """The distributions that it agrees with, the likeliest first."""
     largest: float
     """n_{ℓ-1} max(W²)."""
     epsilon: float
@@ -234,7 +234,7 @@ def _weights(measured: list[_Measured], schemes: tuple[_Scheme, ...]) -> list[_V
     """C_W of each layer: by one scheme for all, by a scheme for each, or as measured."""
     common = _recognised([m for m in measured if m.value], schemes)
     # Of one layer alone, only the bound of a uniform distribution says enough not to agree by chance.
-    each = [
+    layer_schemes = [
         (common or (_recognised([m], schemes) if m.distributions[0] == "uniform" else None))
         if m.value
         else None
@@ -242,7 +242,7 @@ def _weights(measured: list[_Measured], schemes: tuple[_Scheme, ...]) -> list[_V
     ]
     values = [
         None if scheme is None else (scheme[2](m) or 0.0, 0.0, f"{scheme[0]}, {_kind(m, scheme)}")
-        for scheme, m in zip(each, measured, strict=True)
+        for scheme, m in zip(layer_schemes, measured, strict=True)
     ]
     return _completed(values, measured)
 
@@ -321,23 +321,25 @@ def _is_default(scaled: list[np.ndarray], with_weights: bool, epsilon: float) ->
 
 
 def _completed(values: list[_Value | None], measured: list[_Measured]) -> list[_Value]:
-    """`values`, and what was measured where there is none: over all such layers together, if one variance or one C explains them."""
-    rest = [m for value, m in zip(values, measured, strict=True) if value is None and m.value]
-    fits = [fit for power in (0, 1) if (fit := _common(rest, power)) is not None]
+    """`values`, with measured ones in place of None: one for all such layers together, if one variance or one C explains them."""
+    unexplained = [m for value, m in zip(values, measured, strict=True) if value is None and m.value]
+    fits = [fit for power in (0, 1) if (fit := _common(unexplained, power)) is not None]
     common = min(fits, key=lambda fit: fit[2], default=None)
-    out = []
+    completed = []
     for value, m in zip(values, measured, strict=True):
         if value is not None:
-            out.append(value)
+            completed.append(value)
         elif not m.value:
-            out.append((0.0, 0.0, "zero"))
+            completed.append((0.0, 0.0, "zero"))
         elif common is None:
-            out.append((m.value, m.value * _relative_error(m.entries), m.distributions[0]))
+            completed.append((m.value, m.value * _relative_error(m.entries), m.distributions[0]))
         else:
             C, power, _ = common
             C *= m.fan_in**power
-            out.append((C, C * _relative_error(sum(r.entries for r in rest)), m.distributions[0]))
-    return out
+            completed.append(
+                (C, C * _relative_error(sum(r.entries for r in unexplained)), m.distributions[0])
+            )
+    return completed
 
 
 def _common(measured: list[_Measured], power: int) -> tuple[float, int, float] | None:

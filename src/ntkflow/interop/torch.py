@@ -28,7 +28,7 @@ def lifted(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> 
     """A model's layers as NumPy arrays, those of half precision as float32, its activations, and λ's.
 
     λ's are plain gradient descent's, λ_W = n_{ℓ-1} and λ_b = 1: what `torch.optim.SGD(model.parameters(), η)` does. A frozen parameter has
-    λ = 0, as has a bias that is not there.
+    λ = 0, and so has the bias of a layer without one.
 
     Args:
         optimizer: a `torch.optim.SGD` without momentum and weight decay: each λ is then multiplied by the lr of its group over the
@@ -61,7 +61,7 @@ def lifted(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> 
 
 
 def read_initialisation(model: nn.Module) -> Initialisation:
-    """What a model's weights say of how they were drawn; printed, a line for each layer. InteropError as of `lifted`."""
+    """C_W, C_b and the scheme of initialisation, read from a model's weights; printed, a line for each layer. InteropError as of `lifted`."""
     return lifted(model).initialisation
 
 
@@ -76,9 +76,9 @@ def from_module(
     Raises:
         InteropError: as of `lifted`.
     """
-    found = lifted(model, optimizer)
-    mlp = found.mlp(**hyperparameters)
-    return mlp, found.parameters(mlp)
+    lifted_model = lifted(model, optimizer)
+    mlp = lifted_model.mlp(**hyperparameters)
+    return mlp, lifted_model.parameters(mlp)
 
 
 def _array(parameter: torch.Tensor) -> np.ndarray:

@@ -147,7 +147,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def is_lazy(module: nn.Module) -> bool:
-    """Whether it has no size before the first call of the model."""
+    """Whether the module has no size before the first call of the model."""
     return any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters(recurse=False))
 
 

@@ -28,12 +28,12 @@ def rates(
             return 0.0
         return 1.0 if relative is None else relative.get(id(parameter), 0.0)
 
-    found = [(rate(layer.bias), rate(layer.weight) * layer.weight.shape[1]) for layer in linears]
-    if relative is not None and not any(map(any, found)):
+    layer_rates = [(rate(layer.bias), rate(layer.weight) * layer.weight.shape[1]) for layer in linears]
+    if relative is not None and not any(map(any, layer_rates)):
         raise InteropError(
             "the optimizer trains none of the model's parameters; make it from model.parameters()"
         )
-    return tuple(b for b, _ in found), tuple(W for _, W in found)
+    return tuple(b for b, _ in layer_rates), tuple(rate_W for _, rate_W in layer_rates)
 
 
 def _relative_rates(optimizer: torch.optim.Optimizer) -> dict[int, float]:
