@@ -1,4 +1,4 @@
-"""Activation functions and what the integrals need to know of them; a registry by name."""
+"""Activation functions with the properties that the integrals use; a registry by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from . import elementwise
 from .errors import ActivationError
 from .spelling import did_you_mean
 
-# No derivative tells this preactivation from 0, but for the side of a kink.
+# A preactivation so small that derivatives there are those at 0, on one side of a kink.
 NEXT_TO_ZERO = 1e-200
 
 _SIZES = np.append(np.logspace(-6, 6, 1201), 2.0)
@@ -65,13 +65,13 @@ class Activation:
     @functools.cached_property
     def degree(self) -> float | None:
         """p where σ(cz) = c^p σ(z) for every c > 0, None where there is no such p: as far as some thousand values show it."""
-        one, two = (self._sides[:, size == _SIZES] for size in (1, 2))
-        larger = np.argmax(np.abs(one))
-        if not (one[larger] * two[larger] > 0 and np.isfinite(two[larger])):
+        at_1, at_2 = (self._sides[:, size == _SIZES] for size in (1, 2))
+        larger = np.argmax(np.abs(at_1))
+        if not (at_1[larger] * at_2[larger] > 0 and np.isfinite(at_2[larger])):
             return None
-        p = float(np.log2(two[larger, 0] / one[larger, 0]))
+        p = float(np.log2(at_2[larger, 0] / at_1[larger, 0]))
         with np.errstate(over="ignore", invalid="ignore"):
-            return p if np.allclose(self._sides, one * _SIZES**p, 1e-13, 0.0) else None
+            return p if np.allclose(self._sides, at_1 * _SIZES**p, 1e-13, 0.0) else None
 
     @functools.cached_property
     def _sides(self) -> np.ndarray:
@@ -299,16 +299,16 @@ def _from_callable(function: Callable) -> Activation:
     probe = np.array([[-1.3, 0.0, 0.2], [0.7, -0.4, 2.1]])
     with jax.enable_x64(True):
         try:
-            together = np.asarray(function(jnp.asarray(probe)))
-            alone = np.array([[np.asarray(function(jnp.asarray(z))) for z in row] for row in probe])
+            of_array = np.asarray(function(jnp.asarray(probe)))
+            of_numbers = np.array([[np.asarray(function(jnp.asarray(z))) for z in row] for row in probe])
         except Exception as error:
             raise ActivationError(f"activation {name}: a call on an array failed: {error}") from error
-    if together.dtype.kind != "f":
-        raise ActivationError(f"activation {name} must return real numbers, not {together.dtype}")
-    elementwise = together.shape == probe.shape == alone.shape
-    if elementwise and not np.all(np.isfinite(together)):
+    if of_array.dtype.kind != "f":
+        raise ActivationError(f"activation {name} must return real numbers, not {of_array.dtype}")
+    elementwise = of_array.shape == probe.shape == of_numbers.shape
+    if elementwise and not np.all(np.isfinite(of_array)):
         raise ActivationError(f"activation {name} is not finite near 0")
-    if not elementwise or not np.allclose(together, alone, rtol=1e-9):
+    if not elementwise or not np.allclose(of_array, of_numbers, rtol=1e-9):
         raise ActivationError(f"activation {name} is not elementwise")
     return _with_kink_at_zero(Activation(name, function, registered=False))
 
@@ -327,16 +327,16 @@ def kinked(function: Callable, at: Sequence[float]) -> Activation:
         raise ActivationError(f"kinked: at must list numbers, not {at!r}") from error
     if not kinks or not np.all(np.isfinite(kinks)):
         raise ActivationError(f"kinked: at must list at least one finite number, and only such, not {at!r}")
-    found = _from_callable(function)
-    if found.kinks:
+    sigma = _from_callable(function)
+    if sigma.kinks:
         kinks = tuple(sorted({0.0, *kinks}))
     with jax.enable_x64(True):
-        values = np.asarray(jnp.stack(found.derivatives(jnp.asarray(beside(np.array(kinks))), 1)))
+        values = np.asarray(jnp.stack(sigma.derivatives(jnp.asarray(beside(np.array(kinks))), 1)))
     if not np.all(np.isfinite(values)):
-        raise ActivationError(f"activation {found.name} or its derivative is not finite at a kink")
+        raise ActivationError(f"activation {sigma.name} or its derivative is not finite at a kink")
     if np.any(np.abs(values[0, 0] - values[0, 1]) > 1e-9 * (1 + np.abs(values).max())):
-        raise ActivationError(f"activation {found.name} jumps at a kink; it must be continuous")
-    return dataclasses.replace(found, kinks=kinks, slopes=found.slopes if kinks == (0.0,) else None)
+        raise ActivationError(f"activation {sigma.name} jumps at a kink; it must be continuous")
+    return dataclasses.replace(sigma, kinks=kinks, slopes=sigma.slopes if kinks == (0.0,) else None)
 
 
 def beside(kinks: np.ndarray) -> np.ndarray:

@@ -7,10 +7,10 @@ T = TypeVar("T")
 
 
 def ahead(results: Iterable[T]) -> Iterator[T]:
-    """The same, each after the one that follows it was asked for: JAX computes that one while the caller reads this one."""
-    waiting: list[T] = []
+    """The same results, each yielded after the next was requested: JAX computes the next while the caller reads this one."""
+    pending: list[T] = []
     for result in results:
-        waiting.append(result)
-        if len(waiting) > 1:
-            yield waiting.pop(0)
-    yield from waiting
+        pending.append(result)
+        if len(pending) > 1:
+            yield pending.pop(0)
+    yield from pending

@@ -1,4 +1,4 @@
-"""What commands take: arguments that several share, and how their text is read."""
+"""Arguments that several commands share, and the functions that read their text."""
 
 from __future__ import annotations
 
@@ -136,10 +136,10 @@ def _is_imported(text: str) -> bool:
 
 
 def _imported(text: str) -> Any:
-    """What `module:name` is; modules of the working folder are found too."""
+    """The object `module:name`; modules of the working folder can be imported too."""
     module, _, name = text.partition(":")
     sys.path.insert(0, "")
-    with _told_in_a_sentence(f"cannot import {text}"):
+    with _as_file_error(f"cannot import {text}"):
         imported = importlib.import_module(module)
     if not hasattr(imported, name):
         raise FileError(f"cannot import {text}: {module} has no {name!r}{did_you_mean(name, vars(imported))}")
@@ -147,22 +147,24 @@ def _imported(text: str) -> Any:
 
 
 def _made(text: str, function: Callable) -> Any:
-    """What a function or a class of the user's makes without arguments."""
-    with _told_in_a_sentence(f"{text} failed"):
+    """The result of calling a user's function or class without arguments."""
+    with _as_file_error(f"{text} failed"):
         return function()
 
 
 @contextmanager
-def _told_in_a_sentence(what: str) -> Iterator[None]:
-    """Whatever a user's module raises as a FileError that says at which line of it."""
+def _as_file_error(what: str) -> Iterator[None]:
+    """Turn any exception of a user's module into a FileError that names the line in that module."""
     try:
         yield
     except Exception as error:
         elsewhere = ("<", str(Path(__file__).parent), contextlib.__file__, sys.prefix, sys.base_prefix)
-        theirs = [
+        user_frames = [
             f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(elsewhere)
         ]
-        place = f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
+        place = (
+            f" ({Path(user_frames[-1].filename).name}, line {user_frames[-1].lineno})" if user_frames else ""
+        )
         raise FileError(f"{what}: {type(error).__name__}: {error}{place}") from error
 
 

@@ -1,4 +1,4 @@
-"""What results say of themselves: the network, the inputs, what is held; in a line, in a few lines, and in a notebook."""
+"""Descriptions of results: network, inputs and arrays; in a line, in a few lines, and in a notebook."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class InNotebooks:
 
         from .errors import ActivationError, ComponentError
 
-        said = f"<pre>{escape(repr(self))}</pre>"
+        html = f"<pre>{escape(repr(self))}</pre>"
         try:
-            return said + _as_html(self.table())
+            return html + _as_html(self.table())
         except (
             ActivationError,
             ComponentError,
         ):  # such as kernels between two sets of inputs, which have no table
-            return said
+            return html
 
 
 def _as_html(table: Table) -> str:
@@ -140,8 +140,8 @@ def components(asked: str | list) -> str:
 
 
 def samples(X: np.ndarray, X2: np.ndarray | None = None) -> str:
-    both = counted(len(X), "sample") if X2 is None else f"{len(X)} and {len(X2)} samples"
-    return f"{both} of {counted(X.shape[1], 'number')}"
+    count = counted(len(X), "sample") if X2 is None else f"{len(X)} and {len(X2)} samples"
+    return f"{count} of {counted(X.shape[1], 'number')}"
 
 
 def counted(count: int, what: str) -> str:
@@ -149,44 +149,46 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-def flow(of: Any) -> str:
+def flow(result: Any) -> str:
     """A Flow in a few lines."""
-    held = [name for name in of.layers[0].values] if of.layers else []
+    names = [name for name in result.layers[0].values] if result.layers else []
     return (
-        f"Flow of {mlp_call(of.mlp)}\n{samples(of.X, of.X2)}; {components(of.components)}\n"
-        f"layers 1 … {len(of)} hold {', '.join(held)}, each with its error"
+        f"Flow of {mlp_call(result.mlp)}\n{samples(result.X, result.X2)}; {components(result.components)}\n"
+        f"layers 1 … {len(result)} hold {', '.join(names)}, each with its error"
     )
 
 
-def ensemble(of: Ensemble) -> str:
+def ensemble(result: Ensemble) -> str:
     """An Ensemble in a few lines."""
-    held = [name for name in of.layers[0].values] if of.layers else []
+    names = [name for name in result.layers[0].values] if result.layers else []
     return (
-        f"Ensemble of {of.draws} networks, seed {of.seed}, {of.estimators} estimators, of {mlp_call(of.mlp)}\n"
-        f"{samples(of.X)}; {components(of.components)}\n"
-        f"layers 1 … {len(of)} hold {', '.join(held)}, each with its standard error"
+        f"Ensemble of {result.draws} networks, seed {result.seed}, {result.estimators} estimators, of {mlp_call(result.mlp)}\n"
+        f"{samples(result.X)}; {components(result.components)}\n"
+        f"layers 1 … {len(result)} hold {', '.join(names)}, each with its standard error"
     )
 
 
-def layer(of: LayerStatistics) -> str:
+def layer(statistics: LayerStatistics) -> str:
     """A layer and a line for each of its arrays."""
     lines = [
-        f"{type(of).__name__} of layer {of.layer} of {of.mlp.depth}, {of.width} neurons with {of.fan_in} inputs each",
-        f"{mlp_call(of.mlp)}",
+        f"{type(statistics).__name__} of layer {statistics.layer} of {statistics.mlp.depth}, {statistics.width} neurons with {statistics.fan_in} inputs each",
+        f"{mlp_call(statistics.mlp)}",
     ]
-    for name in of.values:
-        lines.append(f"{name:<20} {_array(of, name)}".rstrip())
+    for name in statistics.values:
+        lines.append(f"{name:<20} {_array(statistics, name)}".rstrip())
     return "\n".join(lines)
 
 
-def _array(of: LayerStatistics, name: str) -> str:
+def _array(statistics: LayerStatistics, name: str) -> str:
     if name in ("bias_contributions", "weight_contributions"):
-        return str(of.values[name].shape)
-    N, M = of.values["G"].shape
-    sets = None if of.sets is None else of.sets.shape
+        return str(statistics.values[name].shape)
+    N, M = statistics.values["G"].shape
+    sets = None if statistics.sets is None else statistics.sets.shape
     size = N * M if sets is None else max(N * M, sets[0] * sets[1] ** 4)
     if size > _SMALL:
         return ""
-    value, error = (np.nanmax(np.abs(table[name]), initial=0.0) for table in (of.values, of.errors))
-    shape, largest = str(of.values[name].shape), f"up to {value:.4g}"
+    value, error = (
+        np.nanmax(np.abs(table[name]), initial=0.0) for table in (statistics.values, statistics.errors)
+    )
+    shape, largest = str(statistics.values[name].shape), f"up to {value:.4g}"
     return f"{shape:<20} {largest:<20} errors up to {error:.1g}"

@@ -5,7 +5,7 @@ import warnings
 
 
 def warn(text: str) -> None:
-    """Warn at the line of the user's that called us, through however many functions of ours."""
+    """Warn at the user's line that called ntkflow, however many of our functions lie between."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
         level, frame = level + 1, frame.f_back
@@ -37,7 +37,7 @@ class InteropError(NtkflowError):
 
 
 class ComponentError(NtkflowError):
-    """The components asked for don't exist or are not held by this flow."""
+    """The components asked for don't exist, or this flow doesn't hold them."""
 
 
 class MemoryRequestError(NtkflowError):

@@ -140,32 +140,34 @@ class Flow(Layered[LayerStatistics]):
         try:
             spec = json.loads(dataset.attrs["mlp"])
             components = json.loads(dataset.attrs["components"])
-            unknown = list(json.loads(dataset.attrs["callable_activations"]))
+            callables = list(json.loads(dataset.attrs["callable_activations"]))
         except (KeyError, TypeError, ValueError) as error:
             raise FileError(
                 f"this is not a flow, or it is damaged: its attributes don't fit ({error})"
             ) from error
-        mlp = network_of(spec, unknown, activation)
+        mlp = network_of(spec, callables, activation)
         _check_arrays(dataset, mlp, components)
         sets = dataset["sets"].values if "sets" in dataset else None
         names = [n for n in (*KERNELS, *SPLIT, *TENSORS) if n in dataset]
         largest = dataset["largest"].max("tile").values if "largest" in dataset else None
-        tiled = list(dataset.attrs.get("tensors", ()))
+        tiled_tensors = list(dataset.attrs.get("tensors", ()))
 
-        def at(name: str, ell: int):
+        def array_of(name: str, ell: int):
             array = dataset[name][ell - 1]
             array = array[:ell] if name.removesuffix("_error") in SPLIT else array
             if largest is None:
                 return array.values
             kind = int(name.endswith("_error"))
             tensor = name.removesuffix("_error")
-            top = largest[ell - 1, tiled.index(tensor), kind] if tensor in tiled else None
+            top = largest[ell - 1, tiled_tensors.index(tensor), kind] if tensor in tiled_tensors else None
             return OnDisk(array, f"{name} of layer {ell}", top)
 
         X = dataset["X"].values
         layers: list[LayerStatistics] = []
         for ell in range(1, mlp.depth + 1):
-            values, errors = (Tables({n: at(n + suffix, ell) for n in names}) for suffix in ("", "_error"))
+            values, errors = (
+                Tables({n: array_of(n + suffix, ell) for n in names}) for suffix in ("", "_error")
+            )
             layers.append(LayerStatistics(mlp, X, ell, sets, values, errors, layers[-1] if layers else None))
         X2 = dataset["X2"].values if "X2" in dataset else None
         return cls(mlp, X, components, layers, X2)

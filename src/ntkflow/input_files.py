@@ -24,7 +24,7 @@ _ENCODING = "utf-8-sig"  # of spreadsheets, and plain UTF-8
 
 
 def read_inputs(path: str | Path, what: str = "inputs") -> np.ndarray | pd.DataFrame:
-    """The array or the columns in a file, to be checked by who takes them.
+    """The array or the columns in a file; the caller must check them.
 
     Args:
         path: of a .npy file; of a .npz file, with the array's name behind a colon if it holds several, `digits.npz:x_train`; of
@@ -36,13 +36,13 @@ def read_inputs(path: str | Path, what: str = "inputs") -> np.ndarray | pd.DataF
         FileError: the file can't be read, or holds several arrays; the message names them.
         MissingExtraError: a Parquet file, and no library that reads it.
     """
-    file, chosen = _split(path)
+    file, array_name = _split(path)
     try:
         if file.suffix.lower() in _TEXT:
             return _text(file)
         if file.suffix.lower() in (".parquet", ".pq"):
             return _parquet(file)
-        return _numpy(file, chosen, what)
+        return _numpy(file, array_name, what)
     except FileError:
         raise
     except OSError as error:
@@ -59,26 +59,26 @@ def read_inputs(path: str | Path, what: str = "inputs") -> np.ndarray | pd.DataF
 
 def _split(path: str | Path) -> tuple[Path, str]:
     """`digits.npz:x_train` as the file and the array's name in it."""
-    file, dot, chosen = str(path).partition(".npz:")
-    return (Path(f"{file}.npz"), chosen) if dot else (Path(path), "")
+    file, dot, array_name = str(path).partition(".npz:")
+    return (Path(f"{file}.npz"), array_name) if dot else (Path(path), "")
 
 
-def _numpy(file: Path, chosen: str, what: str) -> np.ndarray:
+def _numpy(file: Path, array_name: str, what: str) -> np.ndarray:
     loaded = np.load(file, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         return loaded
     with loaded:
         arrays = {name: loaded[name] for name in loaded.files}
-    if chosen and chosen not in arrays:
+    if array_name and array_name not in arrays:
         raise FileError(
-            f"{file} holds no array {chosen!r}{did_you_mean(chosen, arrays)}; it holds {_named(arrays)}"
+            f"{file} holds no array {array_name!r}{did_you_mean(array_name, arrays)}; it holds {_named(arrays)}"
         )
-    if not chosen and len(arrays) != 1:
+    if not array_name and len(arrays) != 1:
         first = next(iter(arrays), "NAME")
         raise FileError(
             f"cannot read the {what} {file}: it holds {_named(arrays) or 'no array'}; choose one, such as {file}:{first}"
         )
-    return arrays[chosen or next(iter(arrays))]
+    return arrays[array_name or next(iter(arrays))]
 
 
 def _named(arrays: dict[str, np.ndarray]) -> str:
@@ -86,18 +86,20 @@ def _named(arrays: dict[str, np.ndarray]) -> str:
 
 
 def _text(file: Path) -> pd.DataFrame:
-    """Columns by their names, or where the first line is of numbers by their places."""
+    """Columns by their names; if the first line is of numbers, by their places."""
     import pandas as pd
 
-    first, rest = _beginning(file)
+    first, following = _beginning(file)
     separator = max(";\t,", key=first.count)
     if separator not in first:
         separator = r"\s+"
     # Where numbers are written 0,5 semicolons separate them.
-    decimal = "," if separator == ";" and "," in rest else "."
-    cells, more = (re.split(separator, line) for line in (first, rest.partition("\n")[0]))
-    if len(more) > len(cells):
-        raise FileError(f"{file}: its second line has {len(more)} entries, and its first line {len(cells)}")
+    decimal = "," if separator == ";" and "," in following else "."
+    cells, second_cells = (re.split(separator, line) for line in (first, following.partition("\n")[0]))
+    if len(second_cells) > len(cells):
+        raise FileError(
+            f"{file}: its second line has {len(second_cells)} entries, and its first line {len(cells)}"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of columns of mixed types, which are refused
         return pd.read_csv(
@@ -107,10 +109,10 @@ def _text(file: Path) -> pd.DataFrame:
 
 
 def _beginning(file: Path) -> tuple[str, str]:
-    """The first line that isn't empty or a comment, and some of what follows."""
+    """The first line that isn't empty or a comment, and up to a hundred such lines that follow."""
     with file.open(encoding=_ENCODING) as lines:
-        told = (line.strip() for line in lines if line.strip() and not line.startswith("#"))
-        return next(told, ""), "\n".join(itertools.islice(told, _LOOKED_AT))
+        content = (line.strip() for line in lines if line.strip() and not line.startswith("#"))
+        return next(content, ""), "\n".join(itertools.islice(content, _LOOKED_AT))
 
 
 def _are_names(cells: list[str], decimal: str) -> bool:

@@ -32,11 +32,11 @@ def shows_progress(function: Callable[P, R]) -> Callable[P, R]:
     def shown(*args: P.args, **kwargs: P.kwargs) -> R:
         if getattr(_shown, "active", False):
             return function(*args, **kwargs)
-        given = signature.bind(*args, **kwargs)
-        with progress_bar() if given.arguments.get("progress") is None else _alone() as report:
+        bound = signature.bind(*args, **kwargs)
+        with progress_bar() if bound.arguments.get("progress") is None else _alone() as report:
             if report is not None:
-                given.arguments["progress"] = report
-            return function(*given.args, **given.kwargs)
+                bound.arguments["progress"] = report
+            return function(*bound.args, **bound.kwargs)
 
     return shown
 
@@ -78,11 +78,11 @@ def progress_bar(doing: str = "compiling") -> Iterator[Report]:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Within the block no bar is shown for what the block calls."""
-    _shown.active, before = True, getattr(_shown, "active", False)
+    _shown.active, was_active = True, getattr(_shown, "active", False)
     try:
         yield
     finally:
-        _shown.active = before
+        _shown.active = was_active
 
 
 @contextmanager

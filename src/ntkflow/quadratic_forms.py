@@ -52,20 +52,20 @@ def variances(
         for source in reversed(sources):
             M, M_G = source.set(k, M, M_G)
     variance, squared_error = np.zeros((2, m))
-    waiting = np.arange(m)
+    unfinished = np.arange(m)
     rng = np.random.default_rng(seed)
-    while sources and len(waiting):
+    while sources and len(unfinished):
         for source in sources:
-            source.draw(rng, waiting)
+            source.draw(rng, unfinished)
         variance, squared_error = np.sum([source.estimates() for source in sources], axis=0)
-        waiting = np.flatnonzero(squared_error > (2 * accuracy * variance) ** 2)
+        unfinished = np.flatnonzero(squared_error > (2 * accuracy * variance) ** 2)
         if sources[0].draws.max() >= _MOST:
             break
     return variance, np.sqrt(squared_error)
 
 
 class _Source:
-    """What the neurons of one layer add, for every v: sums over draws of their preactivations."""
+    """The part of one layer's neurons in the variance, for every v: sums over draws of their preactivations."""
 
     def __init__(self, mlp: MLP, below: Kernels, above: Kernels, m: int):
         assert above.step is not None
@@ -81,7 +81,7 @@ class _Source:
         self.centre = np.zeros(m)
 
     def set(self, k: int, M: np.ndarray, M_G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Keep the forms of vector k, from what multiplies the fluctuations above; return what multiplies those below."""
+        """Store P, Q and √M of vector k, from the M and M_G above the layer; return the M and M_G below it."""
         h, e = self.h, self.e
         P, Q = h.C_W * M_G + h.lambda_W * M, h.C_W * M * self.H
         self.P[k], self.Q[k], self.root_M[k] = P, Q, _root(M)
@@ -90,13 +90,13 @@ class _Source:
         on_diagonal = (by_first.sum(axis=1) + by_second.sum(axis=0)) / 2
         return M * means.carried(h, e), by_both + np.diag(on_diagonal)
 
-    def draw(self, rng: np.random.Generator, waiting: np.ndarray) -> None:
-        """Add the sums of one batch of draws for the vectors that wait for more."""
+    def draw(self, rng: np.random.Generator, unfinished: np.ndarray) -> None:
+        """Add the sums of one batch of draws for the vectors that still need draws."""
         z = rng.normal(size=(_DRAWS, len(self.H))) @ self.root_G.T
         with jax.enable_x64(True):
             s, d = (np.asarray(x) for x in _value_and_slope(self.activation, z))
         g = rng.normal(size=z.shape)
-        for k in waiting:
+        for k in unfinished:
             form = np.sum((s @ self.P[k]) * s + (d @ self.Q[k]) * d, axis=1)
             # tr((XᵀX)²) with X = √H S √M is the mean of |XᵀX g|².
             half = (d * (g @ self.root_M[k].T)) @ self.root_H
@@ -106,7 +106,7 @@ class _Source:
             form -= self.centre[k]
             self.sums[:, k] += [np.sum(form**power) for power in (1, 2, 3, 4)]
             self.traces[:, k] += [np.sum(trace**power) for power in (1, 2)]
-        self.draws[waiting] += _DRAWS
+        self.draws[unfinished] += _DRAWS
 
     def estimates(self) -> tuple[np.ndarray, np.ndarray]:
         """A's part and twice B's, and the squares of their standard errors."""

@@ -12,7 +12,7 @@ from .mlp import MLP, ActivationSpec
 
 
 @dataclass(frozen=True)
-class _NotHeld:
+class _MissingCallable:
     """In the place of a callable that was not passed again."""
 
     name: str
@@ -37,12 +37,12 @@ def network_of(
         activation: those again; without it the network can be looked at, and its activation can't be evaluated.
     """
     if activation is None:
-        activation = [_held(name, callables) for name in spec["activation"]]
+        activation = [_or_placeholder(name, callables) for name in spec["activation"]]
     return MLP.from_spec({**spec, "activation": activation})
 
 
-def _held(spec: ActivationSpec, callables: Sequence[str]) -> ActivationSpec:
+def _or_placeholder(spec: ActivationSpec, callables: Sequence[str]) -> ActivationSpec:
     if isinstance(spec, str) and (spec in callables or not is_registered(spec)):
-        function: Callable = _NotHeld(spec)
+        function: Callable = _MissingCallable(spec)
         return Activation(spec, function, registered=False)
     return spec

@@ -1,4 +1,4 @@
-"""LayerStatistics: the tensors of a layer by name, and what a user derives from them first."""
+"""LayerStatistics: the tensors of a layer by name, and the quantities most often derived from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .spelling import did_you_mean
 from .truncation import Expansion, estimate, estimated, expanded, fluctuations
 
 KERNELS = ("G", "H")
-"""The infinite-width means; what else there is of a layer are the declared tensors."""
+"""The infinite-width means; the other statistics of a layer are the declared tensors."""
 ZH = ("alpha1", "alpha3", "alpha4")
 """The axes of zH, which ensembles measure besides."""
 _PAIRWISE = ("ntk_mean", "mean_correction", "ntk_variance", "ntk_std", "ntk_preactivation_correlation")
@@ -65,17 +65,17 @@ class LayerStatistics(NamedArrays[np.ndarray]):
 
     @property
     def bias_contributions(self) -> np.ndarray:
-        """What the biases of each layer 1 … ℓ add to H: (ℓ, N, N)."""
+        """The parts of H that come from the biases of each layer 1 … ℓ: (ℓ, N, N)."""
         return self["bias_contributions"]
 
     @property
     def weight_contributions(self) -> np.ndarray:
-        """What the weights of each layer 1 … ℓ add to H: (ℓ, N, N)."""
+        """The parts of H that come from the weights of each layer 1 … ℓ: (ℓ, N, N)."""
         return self["weight_contributions"]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What there is to ask for."""
+        """The names of arrays that such a layer may have."""
         return (*KERNELS, *TENSORS, *SPLIT)
 
     def __repr__(self) -> str:
@@ -271,14 +271,14 @@ class LayerStatistics(NamedArrays[np.ndarray]):
         """The same on the diagonal."""
         return self._expanded("diagonal_expansion", diagonal=True)
 
-    def _expanded(self, kept_as: str, diagonal: bool) -> Expansion:
-        """From the layer below, whose own is kept; from the first on, as recursion would go too deep."""
-        waiting: list[LayerStatistics] = [self]
-        while waiting[-1].below is not None and kept_as not in vars(waiting[-1].below):
-            waiting.append(waiting[-1].below)
-        for layer in waiting[:0:-1]:
-            getattr(layer, kept_as)
-        below = None if self.below is None else getattr(self.below, kept_as)
+    def _expanded(self, attribute: str, diagonal: bool) -> Expansion:
+        """The expansions of all layers below come first, from the lowest up: recursion would go too deep. Each layer keeps its own."""
+        not_expanded: list[LayerStatistics] = [self]
+        while not_expanded[-1].below is not None and attribute not in vars(not_expanded[-1].below):
+            not_expanded.append(not_expanded[-1].below)
+        for layer in not_expanded[:0:-1]:
+            getattr(layer, attribute)
+        below = None if self.below is None else getattr(self.below, attribute)
         return expanded(below, fluctuations(self, diagonal))
 
     def _mean_ratio(self) -> float:

@@ -215,9 +215,9 @@ def titled_table(title: str, caption: str, headings: tuple[str, ...]) -> Table:
     return table
 
 
-def _title(of: Flow | Ensemble | OutputNTK) -> str:
-    X2 = getattr(of, "X2", None)
-    return network(of.mlp, len(of.X), None if X2 is None else len(X2))
+def _title(result: Flow | Ensemble | OutputNTK) -> str:
+    X2 = getattr(result, "X2", None)
+    return network(result.mlp, len(result.X), None if X2 is None else len(X2))
 
 
 def _title_of(outcome: Comparison | Verification) -> str:

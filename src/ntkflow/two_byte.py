@@ -45,7 +45,7 @@ class TwoByteArray:
         return TwoByteArray(self._shares.copy(), self._unit)
 
     def rearranged(self, rearrange: Callable[[np.ndarray], np.ndarray]) -> TwoByteArray:
-        """What a function that only moves and repeats numbers makes of them."""
+        """The array that `rearrange` makes, which may only move and repeat numbers."""
         return TwoByteArray(rearrange(self._shares), self._unit)
 
     def max(self) -> float:

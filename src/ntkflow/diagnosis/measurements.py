@@ -1,4 +1,4 @@
-"""What a diagnosis rests on: signal, gradient, seeds and conditioning, layer by layer."""
+"""The numbers of a diagnosis: signal, gradient, seeds and conditioning, layer by layer."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ class Measurements:
     Attributes:
         metric, metric_least, metric_most: G_αα, its mean and range over samples.
         correlation: mean of G_αβ / √(G_αα G_ββ) over pairs of different inputs.
-        apart, apart_least: mean and least of 1 - that, which rounding does not spoil next to 0. Pairs with an input of G = 0 are
-            left out.
+        apart, apart_least: mean and least of 1 - that, accurate next to 0 too. Pairs with an input of G = 0 are left out.
         chi_parallel, chi_perpendicular: χ_∥ and χ_⊥ of the step from layer ℓ to ℓ + 1 at the mean G_αα; NaN at L.
         weight_share, bias_share: shares of the layer's weights and biases in the mean diagonal of the output's NTK.
         eigenvalues: of the output's infinite-width NTK, ascending, (N,).
-        contrast: variance of the NTK's diagonal that is left after the mean over samples is taken off, over its mean eigenvector's:
-            Σ of the centred eigenvalues / (N - 1) over λ_max / N, of what weights contribute. One number.
+        contrast: mean of the N - 1 eigenvalues of the weights' part of the output's NTK, centred over samples, relative to λ_max / N
+            of the whole. One number.
         ntk_std, ntk_std_leading, ntk_std_truncation: sd of Ĥ_{ii;αα} over seeds, resummed and to leading order, and the resummed
             one's truncation error, relative to H_αα, means over the samples `fluctuating`.
         widths_at_half: the factor on the hidden widths at which that sd is 50 % at the output; NaN where no width has it.

@@ -1,4 +1,4 @@
-"""Where one activation is critical: K' = K and χ_∥ = χ_⊥ = 1, found by looking, not by Taylor expansions.
+"""Where one activation is critical: K' = K and χ_∥ = χ_⊥ = 1, found on a grid of K, not by Taylor expansions.
 
 g' = ⟨σ'σ'⟩ + ⟨σσ''⟩, so both susceptibilities are 1 where h(K) = g'/⟨σ'σ'⟩ - 1 = 0 and C_W = 1/⟨σ'σ'⟩; then
 C_b = K - C_W g(K), which must not be negative. K = 0 is such a point whenever σ(0) = 0 and σ'(0±) do not both vanish.
@@ -69,7 +69,7 @@ def straight_point(slopes: tuple[float, float]) -> CriticalPoint:
 
 
 def critical_point(rule: LineRule) -> CriticalPoint:
-    """The point of the σ that a rule holds the values of: of K* = 0 if K flows to it, else the half-stable one nearest to K = 1."""
+    """The critical point of the rule's σ: that of K* = 0 if K flows to it, else the half-stable one nearest to K = 1."""
     scanned = _scanned(rule)
     if len(scanned.K) < 2:
         return CriticalPoint("none", reason=_NO_SLOPE)
@@ -85,13 +85,15 @@ def critical_point(rule: LineRule) -> CriticalPoint:
 
 
 def _scanned(rule: LineRule) -> SingleInput:
-    """The averages at all K that are looked at."""
+    """The averages on a grid of K, without those that are unreliable or rest on preactivations that a network hardly has."""
     K = np.logspace(_LOWEST, _HIGHEST, _PER_DECADE * (_HIGHEST - _LOWEST) + 1)
     averages, reliable = averages_of(rule, K[np.sqrt(K) < rule.reach])
     averages = averages[: int(np.argmin(np.append(reliable, False)))]
     if len(averages.K) < 2:
         return averages
-    return averages[_looked_at(averages) & (averages.slope_squared > max(rule.slope_rounding**2, _LEAST))]
+    return averages[
+        _seen_by_network(averages) & (averages.slope_squared > max(rule.slope_rounding**2, _LEAST))
+    ]
 
 
 def _at_zero(rule: LineRule, scanned: SingleInput) -> CriticalPoint | None:
@@ -119,8 +121,8 @@ def _at_zero(rule: LineRule, scanned: SingleInput) -> CriticalPoint | None:
     return CriticalPoint("K*=0", 0.0, C_W, 0.0, "above", basin=basin, knee=float(scanned.K[knee]))
 
 
-def _looked_at(scanned: SingleInput) -> np.ndarray:
-    """Where ⟨σ'σ'⟩ comes from within some standard deviations: d ln⟨σ'σ'⟩/d ln K is half of z²/K - 1 on average."""
+def _seen_by_network(scanned: SingleInput) -> np.ndarray:
+    """Whether ⟨σ'σ'⟩ comes from within `_DEVIATIONS` standard deviations, for each K: d ln⟨σ'σ'⟩/d ln K is half the average of z²/K - 1, weighted by σ'²."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.gradient(np.log(scanned.slope_squared), np.log(scanned.K)) < (_DEVIATIONS**2 - 1) / 2
 
@@ -134,12 +136,12 @@ def _no_root(scanned: SingleInput) -> str:
     h = scanned.h[np.abs(scanned.h) > scanned.rounding]
     if not len(h):
         return "chi_parallel = chi_perpendicular at every K, but K' = K would need C_b < 0"
-    looked = f"between {scanned.K[0]:.0e} and {scanned.K[-1]:.0e}"
+    range_of_K = f"between {scanned.K[0]:.0e} and {scanned.K[-1]:.0e}"
     if np.all(h > 0):
-        return f"chi_parallel exceeds chi_perpendicular at every K {looked}"
+        return f"chi_parallel exceeds chi_perpendicular at every K {range_of_K}"
     if np.all(h < 0):
-        return f"chi_parallel is below chi_perpendicular at every K {looked}"
-    return f"chi_parallel and chi_perpendicular are 1 together at no K {looked}"
+        return f"chi_parallel is below chi_perpendicular at every K {range_of_K}"
+    return f"chi_parallel and chi_perpendicular are 1 together at no K {range_of_K}"
 
 
 def _half_stable(rule: LineRule, scanned: SingleInput) -> tuple[dict[float, CriticalPoint], list[str]]:
@@ -165,8 +167,8 @@ def _half_stable(rule: LineRule, scanned: SingleInput) -> tuple[dict[float, Crit
 
 def _vanishing(rule: LineRule, scanned: SingleInput) -> dict[float, CriticalPoint]:
     """The point nearest to K = 1 where h ≡ 0 on an interval, if there is one with C_b > 0."""
-    there = (np.abs(scanned.h) <= scanned.rounding) & (_bias_variance(scanned) > _STRAIGHT * scanned.K)
-    inside = scanned[there]
+    vanishes = (np.abs(scanned.h) <= scanned.rounding) & (_bias_variance(scanned) > _STRAIGHT * scanned.K)
+    inside = scanned[vanishes]
     if len(inside.K) < _PER_DECADE:
         return {}
     at = inside[np.argmin(np.abs(np.log(inside.K)))]
@@ -195,7 +197,7 @@ def _point(rule: LineRule, at: SingleInput) -> CriticalPoint:
 
 
 def _sign_changes(scanned: SingleInput) -> list[tuple[float, float]]:
-    """Between which K's h changes its sign, by more than rounding."""
+    """Pairs of K between which h changes its sign by more than rounding."""
     h = scanned.h
     certain = np.flatnonzero(np.abs(h) > scanned.rounding)
     changes = np.flatnonzero(np.diff(np.sign(h[certain])))

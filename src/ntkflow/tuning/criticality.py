@@ -30,7 +30,7 @@ class Criticality(InNotebooks):
 
     Attributes:
         activation: σ.
-        point: the solution with all that was found about it.
+        point: the solution and its properties.
         shifted: the critical point of σ - σ(0), where σ has none and that has one.
     """
 

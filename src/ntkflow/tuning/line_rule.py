@@ -112,12 +112,12 @@ class _Panels:
     ends: np.ndarray
     """The same next to the lower and the upper end: (P, 2, 2)."""
     scale: np.ndarray
-    """What σ and σ' are small or large next to: (P, 2)."""
+    """The sizes of σ and σ' that errors are relative to: (P, 2)."""
     narrow: np.ndarray
     """The middles of panels that are as narrow as panels get, on which σ still isn't smooth."""
     reach: float
     inexact: np.ndarray
-    """How much of σ and σ' may be rounding: (2,)."""
+    """The rounding errors that σ and σ' may have: (2,)."""
 
 
 def _edges(kinks: np.ndarray) -> np.ndarray:
@@ -138,7 +138,7 @@ def _nodes(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _separate(places: np.ndarray, declared: np.ndarray) -> np.ndarray:
-    """The declared kinks, and of the places found one for each that is not next to another."""
+    """The declared kinks, and of `places` those that are not next to a kink already listed."""
     kinks = declared.tolist()
     for place in np.sort(places).tolist():
         if not np.any(np.abs(np.array(kinks) - place) <= 1e-9 * np.abs(place)):
@@ -169,7 +169,7 @@ def _panels(activation: Activation, edges: np.ndarray, detect: bool) -> _Panels:
     """Panels on which σ and σ' are resolved, each made by halving those between the edges.
 
     Args:
-        detect: only look for what halving does not resolve; resolved panels are not kept.
+        detect: find only the panels that halving does not resolve, and keep no others.
     """
     a, b, scale = edges[:-1], edges[1:], None
     reach = float(edges[-1])
@@ -208,12 +208,12 @@ def _panels(activation: Activation, edges: np.ndarray, detect: bool) -> _Panels:
         ended = ~resolved & (width <= _NARROWEST)
         narrow.append((a + b)[ended] / 2)
         if not detect:
-            done = resolved | ended
-            kept.append((a[done], b[done], values[done], ends[done], scale[done]))
-        again = ~(resolved | ended | infinite)
-        middle = (a + b)[again] / 2
-        a, b = np.concatenate([a[again], middle]), np.concatenate([middle, b[again]])
-        scale = np.concatenate([scale[again], scale[again]])
+            finished = resolved | ended
+            kept.append((a[finished], b[finished], values[finished], ends[finished], scale[finished]))
+        unresolved = ~(resolved | ended | infinite)
+        middle = (a + b)[unresolved] / 2
+        a, b = np.concatenate([a[unresolved], middle]), np.concatenate([middle, b[unresolved]])
+        scale = np.concatenate([scale[unresolved], scale[unresolved]])
         reach, near = _affordable(activation, edges, reach, [(x, y) for x, y, *_ in kept], a, b)
         a, b, scale = a[near], b[near], scale[near]
     if detect:

@@ -103,8 +103,8 @@ def averages_of(rule: LineRule, K: np.ndarray) -> tuple[SingleInput, np.ndarray]
     ascending = np.argsort(flat)
     rows = max(1, _MOST_VALUES // rule.folded[0].size)
     for start in range(0, flat.size, rows):
-        some = ascending[start : start + rows]
-        sums[:, some] = _averages(rule, flat[some])
+        batch = ascending[start : start + rows]
+        sums[:, batch] = _averages(rule, flat[batch])
     g, slope_squared, zss, zss_size, z3ss, *outermost = sums
     with np.errstate(invalid="ignore", divide="ignore"):
         beyond = np.abs(outermost) > _NEGLIGIBLE * np.stack([g, slope_squared, zss_size])
