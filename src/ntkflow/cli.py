@@ -403,7 +403,7 @@ def _print(*parts) -> None:
 
 @contextmanager
 def _one_sentence_errors() -> Iterator[None]:
-    """Turn an error of ours into one line on stderr and exit code 2; a warning into one line."""
+    """Turn an NtkflowError into one line on stderr and exit code 2, and a warning into one line."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _one_line_warning

@@ -1,4 +1,4 @@
-"""A flow against an ensemble: prediction, measurement and what the difference means, tensor by tensor and layer by layer."""
+"""A flow against an ensemble: prediction, measurement and a verdict on their difference, by tensor and layer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _FEW_DRAWS = 100
 FALSE_ALARM = 1e-3
-"""Of the whole comparison or verification, if theory and sampling agree."""
+"""The probability that a whole comparison or verification fails though theory and sampling agree."""
 _PER_LAYER = 5.0  # A of layer 4 is off by 4.7 / n on THEORY's inputs
 
 
@@ -42,7 +42,7 @@ class Difference:
     error: np.ndarray
     """Standard error of the measurement and error estimate of the prediction, together."""
     allowed: float
-    """What the neglected order may amount to, in units of the largest predicted component: a rule of thumb."""
+    """The size of the neglected order by a rule of thumb, in units of the largest predicted component."""
     threshold: float
     """The z-score that noise alone exceeds anywhere in the comparison with probability 1e-3."""
 

@@ -108,7 +108,7 @@ def _activation(activation) -> str:
 
 
 def _short_activation(activation) -> str:
-    """Its name and parameters, or of a callable its name."""
+    """An activation's name and parameters; a callable's name alone."""
     spec = activation.to_spec() if activation.registered else _activation(activation)
     if isinstance(spec, str):
         return spec

@@ -1,4 +1,4 @@
-"""Flow: what the theory says of every layer of a network, in memory and on disk."""
+"""Flow: the theory's statistics of every layer of a network, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Layered(Layers[Statistics], InNotebooks):
 
 @dataclass(frozen=True, eq=False)
 class Flow(Layered[LayerStatistics]):
-    """What the theory says of each layer: `flow[1]` … `flow[L]`, `flow[-1]` the last.
+    """The theory's statistics of each layer: `flow[1]` … `flow[L]`, `flow[-1]` the last.
 
     With inputs `X2` too, G and H are the block between X (rows) and X2 (columns).
     """

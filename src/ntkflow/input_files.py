@@ -116,7 +116,7 @@ def _beginning(file: Path) -> tuple[str, str]:
 
 
 def _are_names(cells: list[str], decimal: str) -> bool:
-    """Whether the first line names columns: none of it is a number, or they are counted 0, 1, 2, …, perhaps behind another one."""
+    """Whether the first line names columns: no cell is a number, or the numbers count 0, 1, 2, … or 1, 2, 3, …."""
     cells = [cell.strip().strip('"') for cell in cells]
     numbers = [cell for cell in cells if _is_number(cell, decimal)]
     counted = [[str(i + first) for i in range(len(numbers))] for first in (0, 1)]

@@ -166,7 +166,7 @@ def _of_one_axis(values: np.ndarray, n_0: int, name: str) -> str:
 
 
 def _like_labels(values: np.ndarray) -> bool:
-    """Whether these are whole numbers of few kinds."""
+    """Whether these are whole numbers with few different values."""
     whole = values.dtype.kind in "iu" or (
         values.dtype.kind == "f" and np.array_equal(values, np.round(values))
     )
@@ -190,7 +190,7 @@ def _check_finite(values: np.ndarray, name: str) -> None:
 
 
 def _ragged(X) -> str:
-    """Which two rows of nested lists have different lengths."""
+    """Words that say which two rows of nested lists have different lengths; "" if none have."""
     lengths = (
         [len(row) if hasattr(row, "__len__") else None for row in X] if isinstance(X, list | tuple) else []
     )

@@ -1,4 +1,4 @@
-"""Arrays that are made or read when they are looked at."""
+"""Arrays that are computed or read from disk on first access."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class OnDisk:
         return self._read(self._array)
 
     def __getitem__(self, index: tuple) -> np.ndarray:
-        """As NumPy's, for integers or arrays of integers that broadcast."""
+        """The entries at an index as of NumPy: integers, or arrays of integers that broadcast."""
         import xarray as xr
 
         index = np.broadcast_arrays(*index)
@@ -55,7 +55,7 @@ class OnDisk:
 
 
 class Tables(UserDict[str, Any]):
-    """Arrays by name; some are made when they are looked at, by a function that stands in their place. Small ones are then kept."""
+    """Arrays by name. A function in the place of an array is called on access to make it; the result is kept if it is small."""
 
     def __getitem__(self, name: str) -> np.ndarray:
         value = self.data[name]
@@ -67,12 +67,12 @@ class Tables(UserDict[str, Any]):
         return made
 
     def rank(self, name: str) -> int:
-        """How many axes an array has; of what is on disk nothing is read."""
+        """How many axes an array has; nothing is read from disk."""
         value = self.data[name]
         return value.rank if isinstance(value, OnDisk) else self[name].ndim
 
     def entries(self, name: str, index: tuple) -> np.ndarray:
-        """`self[name][index]` for integers or arrays of integers; of what is on disk, no more is read."""
+        """`self[name][index]` for integers or arrays of integers; only these entries are read from disk."""
         value = self.data[name]
         return value[index] if isinstance(value, OnDisk) else self[name][index]
 

@@ -1,4 +1,4 @@
-"""What all pictures share: the figure itself, its axis of layers, and how it is saved."""
+"""The parts that all pictures share: the figure, its axis of layers, and saving it."""
 
 from __future__ import annotations
 

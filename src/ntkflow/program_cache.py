@@ -46,7 +46,7 @@ def programs_folder(prefix: str = "programs") -> Path:
 
 
 def _processor() -> list[str]:
-    """What tells one kind of processor from another."""
+    """Lines that differ between kinds of processors."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,6 +1,6 @@
 """The variance over networks of vᵀĤ_{ii}v for given v, to leading order in 1/n, without the N⁴ components of A and B.
 
-It is a sum over hidden layers of what the neurons of each add,
+It is a sum over hidden layers. The neurons of each add
 
     A:  Var[σᵀPσ + σ'ᵀQσ'] / n_ℓ,   P = C_W M_G + λ_W M,   Q = C_W M∘H;      B:  C_W² E[tr(S M S H S M S H)] / n_ℓ,   S = diag σ',
 
@@ -26,7 +26,7 @@ from .runs import Kernels, kernels
 _DRAWS = 4096  # at a time
 _MOST = 64 * _DRAWS
 ACCURACY = 0.01
-"""Of a standard deviation: the standard error aimed at."""
+"""The relative standard error at which the sampling of a standard deviation stops, by default."""
 
 
 def variances(

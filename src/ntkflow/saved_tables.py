@@ -1,4 +1,4 @@
-"""What any file or store of ntkflow holds, as tables."""
+"""Tables of any file or store of ntkflow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def saved_tables(path: str | Path, accuracy: bool = False) -> list[Table | str]:
-    """What to print of a flow, an ensemble, kernels by tiles or the NTK of one network; with `accuracy` a flow's digits too.
+    """The tables to print of a flow, an ensemble, kernels by tiles or the NTK of one network; with `accuracy` a flow's digits too.
 
     Raises:
         FileError: there is nothing at the path, or nothing that ntkflow has written.
@@ -48,7 +48,7 @@ def _holds_kernels(path: Path) -> bool:
 
 
 def _kernel_table(stored: xr.Dataset) -> Table:
-    """Of each layer what is known without reading the kernels, which may be larger than memory."""
+    """A row per layer, without reading the kernels: they may be larger than memory."""
     rows, columns = stored.sizes["alpha1"], stored.sizes["alpha2"]
     table = titled_table(
         _title(stored),
@@ -65,7 +65,7 @@ def _kernel_table(stored: xr.Dataset) -> Table:
 
 
 def _block_table(flow: Flow) -> Table:
-    """Of kernels between two sets of inputs, which have no diagonal."""
+    """The table of kernels between two sets of inputs, which have no diagonal."""
     assert flow.X2 is not None
     table = titled_table(
         network(flow.mlp, len(flow.X), len(flow.X2)),

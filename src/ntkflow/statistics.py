@@ -268,7 +268,7 @@ class LayerStatistics(NamedArrays[np.ndarray]):
 
     @functools.cached_property
     def diagonal_expansion(self) -> Expansion:
-        """The same on the diagonal."""
+        """The orders beyond the first in 1/n, on the diagonal."""
         return self._expanded("diagonal_expansion", diagonal=True)
 
     def _expanded(self, attribute: str, diagonal: bool) -> Expansion:
@@ -282,7 +282,7 @@ class LayerStatistics(NamedArrays[np.ndarray]):
         return expanded(below, fluctuations(self, diagonal))
 
     def _mean_ratio(self) -> float:
-        """Of the resummed variance to the leading one: the mean over samples, weighted by that."""
+        """The ratio of the resummed variance to the leading one: the mean over samples, weighted by the leading one."""
         here = self.diagonal_expansion
         total = float(here.leading.variance.sum())
         return float((here.variance_ratio * here.leading.variance).sum()) / total if total else 1.0

@@ -171,7 +171,7 @@ def checked(*compressors) -> dict[str, Any]:
 
 
 def exists_to_resume(kind: type[Store], path: Path, resume: bool) -> bool:
-    """Whether there is a store to go on with at `path`; FileError if it is not to be resumed, or none can be made there."""
+    """Whether there is a store at `path`; FileError if there is and `resume` is not set, or if none can be made there."""
     if path.suffix != ".zarr":
         raise FileError(f"cannot write {path}: its name must end in .zarr")
     try:

@@ -1,4 +1,4 @@
-"""The few numbers per layer that the table and the picture both show."""
+"""The numbers per layer that both the table and the picture show."""
 
 from __future__ import annotations
 

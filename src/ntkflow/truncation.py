@@ -1,6 +1,6 @@
-"""What cutting the expansion at 1/n costs, and a standard deviation of the NTK that is resummed.
+"""The errors of cutting the expansion at 1/n, and a standard deviation of the NTK that is resummed.
 
-A layer adds a fluctuation of its own to the one that it inherits. What it adds is quadratic in Ĥ below and grows with
+A layer adds a fluctuation of its own to the one that it inherits. The added one is quadratic in Ĥ below and grows with
 E[Ĥ²] = H² (1 + y), where the leading order has H². With ' for the layer above, e for the leading relative variance of Ĥ_{ii;αβ} and τ
 for the inherited part of e', the resummed relative variance y obeys
 
@@ -42,7 +42,7 @@ _DERIVED = ("ntk_mean", "ntk_std", "ntk_variance", "trace_mean", "trace_std", "e
 
 
 def estimated() -> tuple[str, ...]:
-    """What has an estimate of its truncation error."""
+    """The names of quantities that have an estimate of their truncation error."""
     return (
         *_DERIVED,
         *(
@@ -55,15 +55,15 @@ def estimated() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Fluctuations:
-    """Of one layer to leading order: for every pair of samples (N, N), or on the diagonal (N,). NaN where the flow has no tensors."""
+    """One layer's fluctuations to leading order: for every pair of samples (N, N), or on the diagonal (N,). NaN where the flow has no tensors."""
 
     H: np.ndarray
     size: np.ndarray
     """|H|, or a hundredth of √(H_αα H_ββ) if that is more."""
     added: np.ndarray
-    """o H: what the last weights add to H."""
+    """o H: the part of H that the last weights add."""
     inherited: np.ndarray
-    """f H: what is passed on from the layer below."""
+    """f H: the part of H that comes from the layer below."""
     variance: np.ndarray
     """e H²."""
     with_metric: np.ndarray
@@ -82,15 +82,15 @@ class Fluctuations:
 
 @dataclass(frozen=True)
 class Expansion:
-    """What is known of the orders beyond the first in 1/n of one layer; arrays are shaped as those of its fluctuations."""
+    """Estimates of one layer's orders beyond the first in 1/n; arrays are shaped as those of its fluctuations."""
 
     leading: Fluctuations
     variance: np.ndarray
     """y H²."""
     other_variance: np.ndarray
-    """The same with τ = f'² e."""
+    """y H² of the second resummation, with τ = f'² e."""
     largest_spread: np.ndarray
-    """Of this layer and those below, as the two that follow."""
+    """The largest spread of this layer and those below; the next two likewise."""
     largest_ntk_shift: np.ndarray
     largest_metric_shift: np.ndarray
 
@@ -124,7 +124,7 @@ class Expansion:
         return self.relative(self.leading.variance)
 
     def relative(self, to_H_squared: np.ndarray) -> np.ndarray:
-        """Something relative to H², and 0 where H is 0."""
+        """A quantity divided by H², and 0 where H is 0."""
         return _over(to_H_squared, self.leading.H**2)
 
     @property
@@ -248,7 +248,7 @@ def estimate(s: LayerStatistics, name: str, leading: bool) -> np.ndarray:
 
 
 def _of_trace_std(s: LayerStatistics, leading: bool) -> float:
-    """From the errors of A and B: the share of A grows with the width of the layer, and A is what the leading order misses most of."""
+    """From the errors of A and B: the share of A grows with the width of the layer, and the leading order misses most of A."""
     n, N = s.width, len(s.G)
     pairs = np.arange(N)[:, None], np.arange(N)
     of_A, of_B = (

@@ -22,7 +22,7 @@ class TwoByteArray:
 
     @classmethod
     def empty(cls, shape: tuple[int, ...], size: float) -> TwoByteArray:
-        """Of this shape, for numbers between about 1e-38 and 1e38 times `size`."""
+        """An array of this shape, for numbers between about 1e-38 and 1e38 times `size`."""
         return cls(np.empty(shape, bfloat16), 2.0 ** math.frexp(size)[1] if 0 < size < math.inf else 1.0)
 
     @property
@@ -30,14 +30,14 @@ class TwoByteArray:
         return self._shares.size
 
     def floats(self) -> np.ndarray:
-        """All of them as float64."""
+        """All numbers as float64."""
         return self[...]
 
     def __getitem__(self, index) -> np.ndarray:
         return self._shares[index].astype(float) * self._unit
 
     def __setitem__(self, index, values: np.ndarray) -> None:
-        # To the nearest of 8 bits, after as much as that may take off.
+        # Rounding to 8 bits may take off a share of 2^-8: more than that is added first.
         shares = values / self._unit * (1 + 2**-7)
         self._shares[index] = np.where(shares > 0, np.maximum(shares, _LEAST), shares)
 

@@ -1,4 +1,4 @@
-"""Theory against sampling at several widths: what the measurements tend to as the width grows."""
+"""Theory against sampling at several widths: the limit of the measurements as the width grows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def tested() -> tuple[str, ...]:
-    """What is compared with sampled networks."""
+    """The names of what is compared with sampled networks: kernels and tensors."""
     return (*KERNELS, *(name for name, declared in TENSORS.items() if declared.measured))
 
 

@@ -30,12 +30,12 @@ _DIMENSIONS = {
     "eigenvalues": "eigenvalue", "extreme_eigenvalues": "extreme", "eigenvalue_shift": "extreme", "eigenvalue_std": "extreme",
     "samples": "sample", "fluctuating": "fluctuating_sample",
 }  # fmt: skip
-"""Of what is not by layer."""
+"""Dimensions of the arrays that are not by layer."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Diagnosis:
-    """What `diagnose` says of a network on its inputs; printed, it is a page of text.
+    """The result of `diagnose` for a network on its inputs; printed, it is a page of text.
 
     Attributes:
         mlp: the network.

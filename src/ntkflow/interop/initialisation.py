@@ -272,7 +272,7 @@ def _kind(m: _Measured, scheme: _Scheme) -> str:
 
 
 def _distance(m: _Measured, value: float) -> float:
-    """Of a measurement from a scheme's value, in standard errors."""
+    """The distance of a measurement from a scheme's value, in standard errors."""
     return (m.value / value - 1) / max(m.relative_error, 1e-300)
 
 
@@ -355,7 +355,7 @@ def _common(measured: list[_Measured], power: int) -> tuple[float, int, float] |
 
 
 def _relative_error(entries):
-    """Of the mean square of so many Gaussian entries; less for a uniform distribution."""
+    """The relative standard error of the mean square of so many Gaussian entries; less for a uniform distribution."""
     return (2 / entries) ** 0.5
 
 

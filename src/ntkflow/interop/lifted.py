@@ -63,7 +63,7 @@ class Lifted:
 
 
 def _level_of_the_user() -> int:
-    """Of the stack, seen from the caller: the first frame that is not of this package."""
+    """`stacklevel` for a warning in the caller: the first frame that is not of this package."""
     import sys
 
     level, frame = 1, sys._getframe(1)

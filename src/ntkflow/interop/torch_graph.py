@@ -20,7 +20,7 @@ from . import torch_activations
 from .expressions import Z, as_activation, text
 
 SUPPORTED = "supported are Linear layers, the elementwise activations between them, Flatten, Identity, and Dropout in eval mode"
-# What a message calls modules and functions that the theory does not cover; a name's first match counts.
+# Reasons why modules and functions are refused, by a part of their name; the first match counts.
 _KINDS = (
     ("norm", "normalisation is not covered by the theory"),
     ("conv", "convolution is not covered by the theory"),
@@ -169,7 +169,7 @@ class _Reader:
     graph: fx.Graph
     linears: list[Linear] = field(default_factory=list)
     formulas: list[tuple[tuple, str]] = field(default_factory=list)
-    """Of each Linear's preactivations what the next one takes, and where."""
+    """The formula between each two Linear layers, of the first one's preactivations, and the place in the model."""
     slopes: list[str] = field(default_factory=list)
 
     def read(self) -> Chain:

@@ -1,4 +1,4 @@
-"""Which preactivations and which elements of the NTK: neural and sample indices, checked where they enter."""
+"""Preactivations and elements of the NTK by their neural and sample indices, which are checked where they enter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the first step of gradient descent does to the loss and to the outputs, over seeds, PDLT (8.3), (8.13).
+"""Changes of the loss and the outputs in the first step of gradient descent, over seeds, PDLT (8.3), (8.13).
 
 To first order in η, with the error factor ε = ∂L/∂z of the training samples,
 

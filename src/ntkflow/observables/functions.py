@@ -1,4 +1,4 @@
-"""A caller's functions: checked once, before anything is integrated."""
+"""Checks of a caller's functions, once before anything is integrated."""
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ class _Lower:
         return mean, shift, Estimate(value[which], (C_W / n * (cov.error + other_error))[which])
 
     def _function(self, entries: list, neurons, samples) -> Callable:
-        """R(z, h) for each choice of samples, (slots,), of z at `own`."""
+        """R(z, h) for each choice of samples, (slots,), of z at `entries`."""
         Q_rows = np.array(
             [entries.index(e) for e in zip(*map(np.ndarray.tolist, self.z_Q), strict=True)], int
         )

@@ -14,7 +14,7 @@ _NEURON, _SAMPLE = "abcdefgh", "ABCDEFGH"
 
 
 class Moments(NamedTuple):
-    """Of Σ e_1 e_2 Ĥ_12 over training samples, and of Σ_2 Ĥ_12 e_2, (N, m)."""
+    """Moments of Σ e_1 e_2 Ĥ_12 over training samples, and of Σ_2 Ĥ_12 e_2, (N, m)."""
 
     loss_mean: float
     loss_variance: float

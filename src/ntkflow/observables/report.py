@@ -88,7 +88,7 @@ def first_step_table(step: FirstStep) -> Table:
 
 
 def joint_table(p: JointDistribution) -> Table:
-    """Of one neuron, for some of the samples: moments of z and of the NTK."""
+    """Moments of one neuron's z and NTK, a row per sample, of some of them."""
     layer, n, N = p.layer, p.layer.fan_in, len(p.layer.X)
     # Asked first: what means alone lack.
     V = layer.on_pairs("V", "aaaa", diagonal=True)

@@ -130,7 +130,7 @@ def draw(arrays: tuple, key: jax.Array, neurons: int, draws: int) -> tuple[jax.A
 
 
 def _places(size: int) -> np.ndarray:
-    """Of a symmetric matrix each element's place in its upper triangle."""
+    """The place of each element of a symmetric matrix in its upper triangle."""
     places = np.zeros((size, size), int)
     a, b = np.triu_indices(size)
     places[a, b] = places[b, a] = np.arange(len(a))

@@ -1,4 +1,4 @@
-"""Which network is which: draw k of a seed is the same network whatever the batch, the device or the process."""
+"""Numbered networks: draw k of a seed is the same network whatever the batch, the device or the process."""
 
 from __future__ import annotations
 

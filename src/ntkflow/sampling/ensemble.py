@@ -157,7 +157,7 @@ def _on_inputs(values: dict[str, np.ndarray], sets: np.ndarray, N: int, whole: b
 
 
 def relative_errors(layers: list[LayerEstimates], names: tuple[str, ...]) -> dict[str, float]:
-    """Of each tensor the largest relative error over layers; NaN if it vanishes in all."""
+    """The largest relative error of each tensor over layers; NaN if it vanishes in all."""
     return {
         name: max(
             (s.relative_error(name) for s in layers if np.nanmax(np.abs(s[name])) > 0),

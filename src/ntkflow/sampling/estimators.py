@@ -41,7 +41,7 @@ class Sums(NamedTuple):
 
 
 def terms(measured: Measured) -> Sums:
-    """What one network adds to the sums, in float64."""
+    """One network's terms of the sums, in float64."""
     y = measured.y.astype(jnp.float64)
     if measured.yy is None or measured.expectations is None:
         return Sums(y, y**2, *[None] * 5)
@@ -53,7 +53,7 @@ def terms(measured: Measured) -> Sums:
 
 
 def measured_expectations() -> dict[str, Expectation]:
-    """What ensembles measure besides covariances of y, of the tensors that are declared."""
+    """The expectations that ensembles measure besides covariances of y, by the names of declared tensors."""
     return {
         name: declared.measured for name, declared in TENSORS.items() if isinstance(declared.measured, Expectation)
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Many processes of one run, on one host or many: who they are, and how they agree without sharing any numbers."""
+"""Many processes of one run, on one host or many: their numbers, and how they keep in step without exchanging results."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Criticality(InNotebooks):
-    """What `critical` returns: where χ_∥ = χ_⊥ = 1 at a fixed point of K' = C_b + C_W g(K), PDLT chapter 5.
+    """The result of `critical`: where χ_∥ = χ_⊥ = 1 at a fixed point of K' = C_b + C_W g(K), PDLT chapter 5.
 
     Attributes:
         activation: σ.

@@ -48,7 +48,7 @@ class Exponents(InNotebooks):
 
 
 def constant_exponents() -> Exponents:
-    """Those of a K that stays where it is."""
+    """The exponents of a K that does not change with depth."""
     depths = 2 ** np.arange(1, _DOUBLINGS + 1)
     return Exponents(depths, np.zeros(_DOUBLINGS), np.zeros(_DOUBLINGS), 0.0, 0.0, True)
 

@@ -110,7 +110,7 @@ class _Panels:
     values: np.ndarray
     """σ and σ' at the nodes: (P, 2, nodes)."""
     ends: np.ndarray
-    """The same next to the lower and the upper end: (P, 2, 2)."""
+    """σ and σ' next to the lower and the upper end: (P, 2, 2)."""
     scale: np.ndarray
     """The sizes of σ and σ' that errors are relative to: (P, 2)."""
     narrow: np.ndarray
