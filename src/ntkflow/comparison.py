@@ -154,8 +154,12 @@ def compare(flow: Flow, ensemble: Ensemble) -> Comparison:
         ComponentError: they hold no component in common.
     """
     _check_kinds(flow, ensemble)
-    ours, theirs = flow.mlp.to_spec(), ensemble.mlp.to_spec()
-    different = [f"{key} are {ours[key]} and {theirs[key]}" for key in ours if ours[key] != theirs[key]]
+    flow_spec, ensemble_spec = flow.mlp.to_spec(), ensemble.mlp.to_spec()
+    different = [
+        f"{key} are {flow_spec[key]} and {ensemble_spec[key]}"
+        for key in flow_spec
+        if flow_spec[key] != ensemble_spec[key]
+    ]
     if different:
         raise DataError(f"the flow and the ensemble are of different networks: their {'; '.join(different)}")
     if flow.X.shape != ensemble.X.shape or not np.array_equal(flow.X, ensemble.X):
@@ -196,12 +200,14 @@ def compare(flow: Flow, ensemble: Ensemble) -> Comparison:
 
 def _common(flow: Flow, ensemble: Ensemble) -> tuple[str | list, np.ndarray | None]:
     """The components, and their sets (S, k), of the result that holds fewer; no sets where both hold the same."""
-    ours, theirs = flow[1].sets, ensemble[1].sets
-    assert ours is not None and theirs is not None
-    if np.array_equal(ours, theirs):
+    flow_sets, ensemble_sets = flow[1].sets, ensemble[1].sets
+    assert flow_sets is not None and ensemble_sets is not None
+    if np.array_equal(flow_sets, ensemble_sets):
         return flow.components, None
-    ours_size, theirs_size = (len(sets) * sets.shape[1] ** 4 for sets in (ours, theirs))
-    return (flow.components, ours) if ours_size <= theirs_size else (ensemble.components, theirs)
+    flow_size, ensemble_size = (len(sets) * sets.shape[1] ** 4 for sets in (flow_sets, ensemble_sets))
+    if flow_size <= ensemble_size:
+        return flow.components, flow_sets
+    return ensemble.components, ensemble_sets
 
 
 def on_sets(table: np.ndarray, table_sets: np.ndarray | None, sets: np.ndarray) -> np.ndarray:

@@ -131,11 +131,11 @@ def listed(parts: Sequence[str], separator: str = ", ", most: int = _MANY) -> st
     return separator.join([*parts[: most - 1], "…", parts[-1]])
 
 
-def components(asked: str | list) -> str:
+def components(selection: str | list) -> str:
     """The components that were asked for."""
-    if isinstance(asked, str):
-        return f'components "{asked}"'
-    sets = [str(tuple(samples)) for samples in asked]
+    if isinstance(selection, str):
+        return f'components "{selection}"'
+    sets = [str(tuple(samples)) for samples in selection]
     return f"components on {len(sets)} sets of samples, {listed(sets)}"
 
 

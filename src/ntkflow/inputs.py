@@ -91,8 +91,8 @@ def _is_frame(X) -> bool:
 def _of_frame(frame: pd.DataFrame, name: str) -> np.ndarray:
     """The frame's values; DataError that names its columns that are not numeric."""
     not_numeric = [
-        f"{column!r} ({_first_text(frame.iloc[:, at]) or kind})"
-        for at, (column, kind) in enumerate(frame.dtypes.items())
+        f"{column!r} ({_first_text(frame.iloc[:, position]) or kind})"
+        for position, (column, kind) in enumerate(frame.dtypes.items())
         if kind.kind not in "iuf" and len(frame)
     ]
     if not_numeric:
@@ -167,10 +167,10 @@ def _of_one_axis(values: np.ndarray, n_0: int, name: str) -> str:
 
 def _like_labels(values: np.ndarray) -> bool:
     """Whether these are whole numbers with few different values."""
-    whole = values.dtype.kind in "iu" or (
+    whole_numbers = values.dtype.kind in "iu" or (
         values.dtype.kind == "f" and np.array_equal(values, np.round(values))
     )
-    return whole and len(np.unique(values)) <= min(_FEW_LABELS, values.size / 2)
+    return whole_numbers and len(np.unique(values)) <= min(_FEW_LABELS, values.size / 2)
 
 
 def _raw_bytes(values: np.ndarray) -> bool:

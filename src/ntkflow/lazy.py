@@ -61,10 +61,10 @@ class Tables(UserDict[str, Any]):
         value = self.data[name]
         if isinstance(value, np.ndarray):
             return value
-        made = value()
-        if made.nbytes <= _KEPT:
-            self[name] = made
-        return made
+        array = value()
+        if array.nbytes <= _KEPT:
+            self[name] = array
+        return array
 
     def rank(self, name: str) -> int:
         """How many axes an array has; nothing is read from disk."""

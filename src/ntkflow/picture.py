@@ -24,9 +24,9 @@ class Picture(Figure):
     """A figure that notebooks show, whether or not pyplot is in use."""
 
     def _repr_png_(self) -> bytes:
-        drawn = io.BytesIO()
-        self.savefig(drawn, dpi=100)
-        return drawn.getvalue()
+        buffer = io.BytesIO()
+        self.savefig(buffer, dpi=100)
+        return buffer.getvalue()
 
 
 def new_picture(title: str, size: tuple[float, float]) -> Picture:

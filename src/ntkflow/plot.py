@@ -96,17 +96,17 @@ def _draw_relative(axes: Axes, rows: list[LayerSummary]) -> None:
 
 def _draw_pairs(axes: Axes, last: LayerStatistics, mean: str) -> None:
     """The NTK's spread over seeds for every pair of samples; without tensors H, which the title calls `mean`."""
-    values, what = last.H, mean
+    values, label = last.H, mean
     with contextlib.suppress(ComponentError):
         if np.any(last.ntk_std() > 0):
-            values, what = last.ntk_std(), "sd over seeds"
+            values, label = last.ntk_std(), "sd over seeds"
     image = axes.imshow(values, vmin=min(0.0, float(np.nanmin(values))))
-    axes.set_title(f"{what} of the NTK, layer {last.layer}")
+    axes.set_title(f"{label} of the NTK, layer {last.layer}")
     axes.set_xlabel(r"sample $\beta$")
     axes.set_ylabel(r"sample $\alpha$")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.figure.colorbar(image, ax=axes, label=what + r" of $\hat H_{ii;\alpha\beta}$")
+    axes.figure.colorbar(image, ax=axes, label=label + r" of $\hat H_{ii;\alpha\beta}$")
 
 
 def plot_ensemble(ensemble: Ensemble, path: str | PathLike | None = None) -> Picture:

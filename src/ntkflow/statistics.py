@@ -283,9 +283,9 @@ class LayerStatistics(NamedArrays[np.ndarray]):
 
     def _mean_ratio(self) -> float:
         """The ratio of the resummed variance to the leading one: the mean over samples, weighted by the leading one."""
-        here = self.diagonal_expansion
-        total = float(here.leading.variance.sum())
-        return float((here.variance_ratio * here.leading.variance).sum()) / total if total else 1.0
+        expansion = self.diagonal_expansion
+        total = float(expansion.leading.variance.sum())
+        return float((expansion.variance_ratio * expansion.leading.variance).sum()) / total if total else 1.0
 
     def truncation(self, name: str, order: int | None = None) -> np.ndarray:
         """Absolute errors of cutting the expansion at 1/n (or of the resummation), with the shape of what is named.

@@ -83,10 +83,10 @@ def ensemble_table(ensemble: Ensemble) -> Table:
     for s in ensemble:
         for name in (name for name in s.values if name != "zH"):
             if not _vanishes(s.values[name]):
-                at = _of_one_sample(s.values[name], sets, sample)
+                index = _of_one_sample(s.values[name], sets, sample)
                 relative = s.relative_error(name)
                 table.add_row(
-                    str(s.layer), str(s.width), name, _component(s.values[name], s.errors[name], at),
+                    str(s.layer), str(s.width), name, _component(s.values[name], s.errors[name], index),
                     "?" if math.isinf(relative) else number(100 * relative, ".2g"),
                 )  # fmt: skip
     return table
@@ -103,9 +103,9 @@ def comparison_table(comparison: Comparison) -> Table:
     for d in comparison:
         if _vanishes(d.predicted) and _vanishes(d.measured):
             continue
-        at = _largest(d.predicted)
+        index = _largest(d.predicted)
         table.add_row(
-            str(d.layer), d.name, f"{d.predicted[at]:#.5g}", _component(d.measured, d.error, at),
+            str(d.layer), d.name, f"{d.predicted[index]:#.5g}", _component(d.measured, d.error, index),
             "?" if d.verdict == "?" else _z_score(float(np.nanmax(np.abs(d.z)))),
             number(100 * d.relative, ".2g"), number(100 * d.allowed, ".2g"),
             _VERDICTS[d.verdict],
@@ -126,10 +126,10 @@ def verification_table(verification: Verification) -> Table:
     for e in verification:
         if _vanishes(e.predicted) and _vanishes(e.measured):
             continue
-        at = _largest(e.predicted)
+        index = _largest(e.predicted)
         table.add_row(
-            str(e.layer), e.name, f"{e.predicted[at]:#.5g}", _component(e.a, e.a_error, at),
-            _component(e.b, e.b_error, at, e.scale), _z_score(e.z), _z_score(e.z_b) if e.exact else "-",
+            str(e.layer), e.name, f"{e.predicted[index]:#.5g}", _component(e.a, e.a_error, index),
+            _component(e.b, e.b_error, index, e.scale), _z_score(e.z), _z_score(e.z_b) if e.exact else "-",
             "agrees" if e.agrees else "DISAGREES",
         )  # fmt: skip
     return table
@@ -241,9 +241,9 @@ def _vanishes(values: np.ndarray) -> bool:
     return not np.any(np.nan_to_num(values))
 
 
-def _component(values: np.ndarray, errors: np.ndarray, at: tuple[int, ...], scale: float = 0.0) -> str:
+def _component(values: np.ndarray, errors: np.ndarray, index: tuple[int, ...], scale: float = 0.0) -> str:
     """A component with its error; `scale` as of `measured`."""
-    return measured(float(values[at]), float(errors[at]), scale)
+    return measured(float(values[index]), float(errors[index]), scale)
 
 
 def _z_score(value: float) -> str:

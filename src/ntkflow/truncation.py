@@ -243,8 +243,8 @@ def estimate(s: LayerStatistics, name: str, leading: bool) -> np.ndarray:
         return _OF_SHIFT * np.abs(np.einsum("ak,ab,bk->k", v, s.H1 / s.fan_in, v))
     assert name == "eigenvalue_std"
     v = np.linalg.eigh(s.ntk_mean())[1]
-    here = s.diagonal_expansion
-    return s.eigenvalue_std(order=1) * ((here.of_leading_std if leading else here.of_std) @ v**2)
+    expansion = s.diagonal_expansion
+    return s.eigenvalue_std(order=1) * ((expansion.of_leading_std if leading else expansion.of_std) @ v**2)
 
 
 def _of_trace_std(s: LayerStatistics, leading: bool) -> float:
@@ -279,12 +279,12 @@ def _of_components(s: LayerStatistics, name: str, values: np.ndarray, samples: t
     """
     if s.layer <= 2:
         return np.zeros_like(values)
-    here = s.diagonal_expansion
+    expansion = s.diagonal_expansion
     truncation = TENSORS[name].truncation
     assert truncation is not None
     on_one = np.abs(s.on_pairs(name, "aaaa", diagonal=True))
-    size = s.fan_in * here.leading.variance if truncation.of_variance else on_one
-    share = truncation.share(here, s.on_pairs("B", "aaaa", diagonal=True) / s.fan_in)
+    size = s.fan_in * expansion.leading.variance if truncation.of_variance else on_one
+    share = truncation.share(expansion, s.on_pairs("B", "aaaa", diagonal=True) / s.fan_in)
     mean_share = sum(share[i] for i in samples) / 4
     mean_size = math.prod(size[i] for i in samples) ** 0.25
     return mean_share * np.maximum(np.abs(values), _LEAST_COMPONENT * mean_size)

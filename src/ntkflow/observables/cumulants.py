@@ -25,42 +25,42 @@ def mean_ntk(layer: LayerStatistics, name: str, ntk: NTK) -> np.ndarray:
     return two(layer, name, Z(ntk.neuron1, ntk.sample1), Z(ntk.neuron2, ntk.sample2))
 
 
-def _paired(layer, name: str, one: Z, two: Z, three: Z, four: Z) -> np.ndarray:
+def _paired(layer, name: str, z1: Z, z2: Z, z3: Z, z4: Z) -> np.ndarray:
     """δ_{i1i2} δ_{i3i4} of a tensor with axes 1, 2, 3, 4."""
-    same = _equal((one.neuron, two.neuron), (three.neuron, four.neuron))
-    return components(layer, name, same, *(np.asarray(x.sample) for x in (one, two, three, four)))
+    same = _equal((z1.neuron, z2.neuron), (z3.neuron, z4.neuron))
+    return components(layer, name, same, *(np.asarray(x.sample) for x in (z1, z2, z3, z4)))
 
 
 def _halves(ntk: NTK) -> tuple[Z, Z]:
     return Z(ntk.neuron1, ntk.sample1), Z(ntk.neuron2, ntk.sample2)
 
 
-def zzzz(layer: LayerStatistics, one: Z, two: Z, three: Z, four: Z) -> np.ndarray:
+def zzzz(layer: LayerStatistics, z1: Z, z2: Z, z3: Z, z4: Z) -> np.ndarray:
     """n E[zzzz]_connected = δ_{i1i2}δ_{i3i4} V_(12)(34) + δ_{i1i3}δ_{i2i4} V_(13)(24) + δ_{i1i4}δ_{i2i3} V_(14)(23)."""
     return (
-        _paired(layer, "V", one, two, three, four)
-        + _paired(layer, "V", one, three, two, four)
-        + _paired(layer, "V", one, four, two, three)
+        _paired(layer, "V", z1, z2, z3, z4)
+        + _paired(layer, "V", z1, z3, z2, z4)
+        + _paired(layer, "V", z1, z4, z2, z3)
     )
 
 
-def zzH(layer: LayerStatistics, one: Z, two: Z, ntk: NTK) -> np.ndarray:
+def zzH(layer: LayerStatistics, z1: Z, z2: Z, ntk: NTK) -> np.ndarray:
     """n E[z z ΔĤ] = δ_{i1i2}δ_{i3i4} D_1234 + δ_{i1i3}δ_{i2i4} F_1324 + δ_{i1i4}δ_{i2i3} F_1423."""
-    three, four = _halves(ntk)
+    z3, z4 = _halves(ntk)
     return (
-        _paired(layer, "D", one, two, three, four)
-        + _paired(layer, "F", one, three, two, four)
-        + _paired(layer, "F", one, four, two, three)
+        _paired(layer, "D", z1, z2, z3, z4)
+        + _paired(layer, "F", z1, z3, z2, z4)
+        + _paired(layer, "F", z1, z4, z2, z3)
     )
 
 
 def HH(layer: LayerStatistics, first: NTK, second: NTK) -> np.ndarray:
     """n E[ΔĤ ΔĤ] = δ_{i1i2}δ_{i3i4} A_(12)(34) + δ_{i1i3}δ_{i2i4} B_1324 + δ_{i1i4}δ_{i2i3} B_1423."""
-    (one, two), (three, four) = _halves(first), _halves(second)
+    (z1, z2), (z3, z4) = _halves(first), _halves(second)
     return (
-        _paired(layer, "A", one, two, three, four)
-        + _paired(layer, "B", one, three, two, four)
-        + _paired(layer, "B", one, four, two, three)
+        _paired(layer, "A", z1, z2, z3, z4)
+        + _paired(layer, "B", z1, z3, z2, z4)
+        + _paired(layer, "B", z1, z4, z2, z3)
     )
 
 
@@ -73,10 +73,10 @@ def covariance(layer: LayerStatistics, first: ZZ | NTK, second: ZZ | NTK) -> flo
         return float(zzH(layer, *_halves(NTK(*first)), second)) / n
     if isinstance(first, NTK):
         return covariance(layer, second, first)
-    one, two_ = _halves(NTK(*first))
-    three, four = _halves(NTK(*second))
-    total = float(zzzz(layer, one, two_, three, four)) / n
-    for p, q, r, s in ((one, three, two_, four), (one, four, two_, three)):
+    z1, z2 = _halves(NTK(*first))
+    z3, z4 = _halves(NTK(*second))
+    total = float(zzzz(layer, z1, z2, z3, z4)) / n
+    for p, q, r, s in ((z1, z3, z2, z4), (z1, z4, z2, z3)):
         G_pq, G_rs = two(layer, "G", p, q), two(layer, "G", r, s)
         total += float(G_pq * G_rs)
         total += float(two(layer, "G1", p, q) * G_rs + G_pq * two(layer, "G1", r, s)) / n

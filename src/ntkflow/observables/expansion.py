@@ -86,9 +86,9 @@ def edgeworth(layer: LayerStatistics, z: Z, v: Variables) -> Callable:
 
 def given_z(layer: LayerStatistics, z: Z, ntk: NTK, v: Variables) -> Callable:
     """½ κ_zzH·He₂(u) of each element of the NTK, (K,): the mean of ΔĤ given z, times n, less H1."""
-    one, two = outer(z, 2)
+    z1, z2 = outer(z, 2)
     rows = [
-        v.whitened(cumulants.zzH(layer, one, two, NTK._make(x[k] for x in ntk)))
+        v.whitened(cumulants.zzH(layer, z1, z2, NTK._make(x[k] for x in ntk)))
         for k in range(len(ntk.neuron1))
     ]
     C = np.array(rows).reshape(len(rows), len(v.inverse) ** 2)
@@ -109,8 +109,8 @@ def expect_joint(layer: LayerStatistics, f: Callable, z: Z, ntk: NTK, how: Integ
     v = variables(layer, z)
     w, shift = edgeworth(layer, z, v), given_z(layer, z, ntk, v)
     H, H1 = cumulants.mean_ntk(layer, "H", ntk), cumulants.mean_ntk(layer, "H1", ntk)
-    one, two = (NTK(*(x[k] for x in ntk)) for k in (np.s_[:, None], np.s_[None, :]))
-    covariance = cumulants.HH(layer, one, two)
+    first_ntk, second_ntk = (NTK(*(x[k] for x in ntk)) for k in (np.s_[:, None], np.s_[None, :]))
+    covariance = cumulants.HH(layer, first_ntk, second_ntk)
 
     def terms(x, u):
         slope, curvature = jax.grad(f, 1)(x, H), jax.hessian(f, 1)(x, H)

@@ -303,16 +303,17 @@ class _Lower:
             [*(j for j, _ in entries), *self.ntk.neuron1.tolist(), *self.ntk.neuron2.tolist()], default=-1
         )
         for p, pair in enumerate(pairs):
-            at = Z(np.full(2, apart), np.array(pair))
-            ss = curvature(layer, lambda z: self.sigma(z[0]) * self.sigma(z[1]), at, self.how)
+            z_pair = Z(np.full(2, apart), np.array(pair))
+            ss = curvature(layer, lambda z: self.sigma(z[0]) * self.sigma(z[1]), z_pair, self.how)
             legs = [Z(np.reshape(x.neuron, s), np.reshape(x.sample, s)) for x, s in (
-                (at, (2, 1, 1, 1)), (at, (1, 2, 1, 1)), (z, (1, 1, -1, 1)), (z, (1, 1, 1, -1)))]  # fmt: skip
+                (z_pair, (2, 1, 1, 1)), (z_pair, (1, 2, 1, 1)), (z, (1, 1, -1, 1)), (z, (1, 1, 1, -1)))]  # fmt: skip
             kappa = cumulants.zzzz(layer, *legs) / 4 * ratio
             value[p] = np.einsum("ab,abkl,skl->s", ss.value, kappa, J)
             error[p] = np.einsum("ab,abkl,skl->s", ss.error, np.abs(kappa), np.abs(J))
             error[p] += np.einsum("ab,abkl,skl->s", np.abs(ss.value), np.abs(kappa), dJ)
             z1, z2 = (
-                Z(x.neuron.reshape(s), x.sample.reshape(s)) for x, s in ((at, (2, 1, 1)), (at, (1, 2, 1)))
+                Z(x.neuron.reshape(s), x.sample.reshape(s))
+                for x, s in ((z_pair, (2, 1, 1)), (z_pair, (1, 2, 1)))
             )
             C = cumulants.zzH(layer, z1, z2, NTK(*(np.reshape(x, (1, 1, -1)) for x in self.ntk))) / 2 * ratio
             value[p] += np.einsum("ab,abk,sk->s", ss.value, C, slope)

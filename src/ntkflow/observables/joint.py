@@ -41,8 +41,8 @@ def joint(flow: Flow, layer: int = -1) -> JointDistribution:
     """
     if not isinstance(flow, Flow):
         raise ComponentError(f"flow must be a Flow, not {type(flow).__name__}")
-    chosen = layer_number(flow.mlp, layer)
-    return JointDistribution(flow[chosen], expansion.kinks_of(flow, chosen))
+    number = layer_number(flow.mlp, layer)
+    return JointDistribution(flow[number], expansion.kinks_of(flow, number))
 
 
 @dataclass(frozen=True)
@@ -219,10 +219,10 @@ class JointDistribution(InNotebooks):
             ComponentError, ParameterError, DataError: arguments out of range, or tensors that are not held.
             MemoryRequestError: the draws would not fit in memory.
         """
-        m, chosen = self._neurons(neurons), self.samples(samples)
+        m, indices = self._neurons(neurons), self.samples(samples)
         draws = whole_number(draws, "draws", 1, 2**53, DataError)
         check_memory(
-            32 * draws * (m * len(chosen)) ** 2, f"{draws} draws of the NTK", "fewer draws at a time"
+            32 * draws * (m * len(indices)) ** 2, f"{draws} draws of the NTK", "fewer draws at a time"
         )
         factors = self.sampler(samples)
         warn_of_width(self.layer, factors.spread, factors.missing)
@@ -237,11 +237,11 @@ class JointDistribution(InNotebooks):
         self, neurons: int = 1, samples: Sequence[int] | None = None, draws: int = 20_000
     ) -> Validity:
         """Whether the truncated expansion may be used as a probability distribution of that many neurons; see `Validity`."""
-        m, chosen = self._neurons(neurons), self.samples(samples)
+        m, indices = self._neurons(neurons), self.samples(samples)
         factors, action = self.sampler(samples), self.action(neurons, samples)
         rng = np.random.default_rng(0)
         z = rng.normal(size=(draws, m, factors.root.shape[1])) @ factors.root.T
-        assert z.shape[2] == len(chosen)
+        assert z.shape[2] == len(indices)
         negative = np.maximum(-action.relative_density(z), 0.0)
         error = float(negative.std(ddof=1) / np.sqrt(draws))
         return Validity(float(negative.mean()), error, factors.spread, factors.missing)
@@ -253,10 +253,10 @@ class JointDistribution(InNotebooks):
         """Indices of samples, by default of all; ComponentError if they are out of range, repeated or none."""
         if samples is None:
             return np.arange(len(self.layer.G))
-        chosen = preactivations_at(self.layer, [(0, a) for a in samples]).sample
-        if len(chosen) == 0 or len(set(chosen.tolist())) < len(chosen):
+        indices = preactivations_at(self.layer, [(0, a) for a in samples]).sample
+        if len(indices) == 0 or len(set(indices.tolist())) < len(indices):
             raise ComponentError(f"samples must be some different samples, not {samples!r}")
-        return chosen
+        return indices
 
 
 @functools.lru_cache(maxsize=8)

@@ -146,14 +146,14 @@ def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, blo
     for name in tensors:
         if name not in measured:
             raise ComponentError(f"tensors: {name!r} is not measured; measured are {', '.join(measured)}")
-    chosen = list(tensors) or list(KERNELS if components == "mean" else measured_tensors())
+    until_tensors = list(tensors) or list(KERNELS if components == "mean" else measured_tensors())
     if block is None:
         block = int(np.clip(-(-draws // 128), 64, 8192))
     return Job(
         mlp.to_spec(), [a.name for a in mlp.activation if not a.registered], digest(X),
         components if isinstance(components, str) else [list(map(int, s)) for s in components], estimators,
         whole_number(seed, "seed", 0, 2**63 - 1, DataError), dtype, whole_number(block, "block", 1, 2**53, DataError),
-        draws, until, chosen, measured,
+        draws, until, until_tensors, measured,
     )  # fmt: skip
 
 

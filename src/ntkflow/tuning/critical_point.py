@@ -153,15 +153,15 @@ def _half_stable(rule: LineRule, scanned: SingleInput) -> tuple[dict[float, Crit
     points, negative = {}, []
     for low, high in _sign_changes(scanned):
         log_K: Any = brentq(h, np.log(low), np.log(high), xtol=1e-15)
-        at, _ = averages_of(rule, np.exp(log_K))
-        if not abs(at.h) <= _CRITICAL:
+        at_root, _ = averages_of(rule, np.exp(log_K))
+        if not abs(at_root.h) <= _CRITICAL:
             continue
-        C_b = _bias_variance(at)
-        if C_b < -_ROUNDING * at.K:
+        C_b = _bias_variance(at_root)
+        if C_b < -_ROUNDING * at_root.K:
             needed = f"would need C_b = {C_b:.3g}"
-            negative.append(f"chi_parallel = chi_perpendicular = 1 at K = {at.K:.4g} {needed}")
+            negative.append(f"chi_parallel = chi_perpendicular = 1 at K = {at_root.K:.4g} {needed}")
         else:
-            points[float(at.K)] = _point(rule, at)
+            points[float(at_root.K)] = _point(rule, at_root)
     return points or _vanishing(rule, scanned), negative
 
 
@@ -171,9 +171,9 @@ def _vanishing(rule: LineRule, scanned: SingleInput) -> dict[float, CriticalPoin
     inside = scanned[vanishes]
     if len(inside.K) < _PER_DECADE:
         return {}
-    at = inside[np.argmin(np.abs(np.log(inside.K)))]
+    at_star = inside[np.argmin(np.abs(np.log(inside.K)))]
     interval = (float(inside.K[0]), float(inside.K[-1]))
-    return {float(at.K): dataclasses.replace(_point(rule, at), interval=interval)}
+    return {float(at_star.K): dataclasses.replace(_point(rule, at_star), interval=interval)}
 
 
 def _bias_variance(averages: SingleInput) -> np.ndarray:
@@ -181,9 +181,9 @@ def _bias_variance(averages: SingleInput) -> np.ndarray:
     return averages.K - averages.g / averages.slope_squared
 
 
-def _point(rule: LineRule, at: SingleInput) -> CriticalPoint:
+def _point(rule: LineRule, at_star: SingleInput) -> CriticalPoint:
     """The half-stable point of the averages at K*, where h = 0."""
-    K, C_W, C_b = float(at.K), float(1 / at.slope_squared), max(float(_bias_variance(at)), 0.0)
+    K, C_W, C_b = float(at_star.K), float(1 / at_star.slope_squared), max(float(_bias_variance(at_star)), 0.0)
     nearby = K * np.array([1 - _NEARBY, 1 + _NEARBY])
     moves = C_b + C_W * averages_of(rule, nearby)[0].g - nearby
     sides: dict[tuple[bool, bool], Side] = {
@@ -193,7 +193,7 @@ def _point(rule: LineRule, at: SingleInput) -> CriticalPoint:
         (False, False): "neither side",
     }
     attracted = sides[bool(moves[0] > 0), bool(moves[1] < 0)]
-    return CriticalPoint("half-stable", C_b, C_W, K, attracted, C_W * float(at.g_second) / 2)
+    return CriticalPoint("half-stable", C_b, C_W, K, attracted, C_W * float(at_star.g_second) / 2)
 
 
 def _sign_changes(scanned: SingleInput) -> list[tuple[float, float]]:

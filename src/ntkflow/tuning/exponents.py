@@ -58,9 +58,9 @@ def measured_exponents(averages: Callable[[float], SingleInput], C_W: float, K: 
     log_K, log_product = [np.log(K)], [0.0]
     product = 0.0
     for ell in range(1, 2**_DOUBLINGS):
-        here = averages(K)
-        product += float(np.log(C_W * here.slope_squared))
-        K = C_W * float(here.g)
+        of_layer = averages(K)
+        product += float(np.log(C_W * of_layer.slope_squared))
+        K = C_W * float(of_layer.g)
         if (ell + 1) & ell == 0:  # a power of two
             log_K.append(np.log(K))
             log_product.append(product)

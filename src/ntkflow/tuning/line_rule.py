@@ -132,8 +132,8 @@ def _nodes(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights (P, nodes) on panels from a to b, neither across 0: those of mirrored panels are mirrored to the last bit."""
     t, w = legendre(_NODES, 1.0)
     above = (b > 0)[:, None]
-    near, far = np.where(above, a[:, None], b[:, None]), np.where(above, b[:, None], a[:, None])
-    z, weights = near + (far - near) * t, np.abs(far - near) * w
+    inner, outer = np.where(above, a[:, None], b[:, None]), np.where(above, b[:, None], a[:, None])
+    z, weights = inner + (outer - inner) * t, np.abs(outer - inner) * w
     return np.where(above, z, z[:, ::-1]), np.where(above, weights, weights[:, ::-1])
 
 
@@ -173,7 +173,7 @@ def _panels(activation: Activation, edges: np.ndarray, detect: bool) -> _Panels:
     """
     a, b, scale = edges[:-1], edges[1:], None
     reach = float(edges[-1])
-    kept, narrow = [], []
+    resolved_panels, narrow = [], []
     inexact = np.zeros(2)
     for level in itertools.count():
         if not len(a):
@@ -188,9 +188,9 @@ def _panels(activation: Activation, edges: np.ndarray, detect: bool) -> _Panels:
         if np.any(infinite):
             reach = min(reach, _edge_within(edges, nearest[infinite].min()))
             if reach < _LEAST_REACH:
-                at = a[infinite][np.argmin(nearest[infinite])]
+                place = a[infinite][np.argmin(nearest[infinite])]
                 raise ActivationError(
-                    f"activation {activation.name} or its square is not finite near {at:.4g}"
+                    f"activation {activation.name} or its square is not finite near {place:.4g}"
                 )
         values = np.where(infinite[:, None, None], 0.0, values)
         ends, values = values[..., [0, -1]], values[..., 1:-1]
@@ -209,18 +209,22 @@ def _panels(activation: Activation, edges: np.ndarray, detect: bool) -> _Panels:
         narrow.append((a + b)[ended] / 2)
         if not detect:
             finished = resolved | ended
-            kept.append((a[finished], b[finished], values[finished], ends[finished], scale[finished]))
+            resolved_panels.append(
+                (a[finished], b[finished], values[finished], ends[finished], scale[finished])
+            )
         unresolved = ~(resolved | ended | infinite)
         middle = (a + b)[unresolved] / 2
         a, b = np.concatenate([a[unresolved], middle]), np.concatenate([middle, b[unresolved]])
         scale = np.concatenate([scale[unresolved], scale[unresolved]])
-        reach, near = _affordable(activation, edges, reach, [(x, y) for x, y, *_ in kept], a, b)
-        a, b, scale = a[near], b[near], scale[near]
+        reach, within_reach = _affordable(
+            activation, edges, reach, [(x, y) for x, y, *_ in resolved_panels], a, b
+        )
+        a, b, scale = a[within_reach], b[within_reach], scale[within_reach]
     if detect:
-        kept = [(np.empty(0),) * 5]
-    a, b, values, ends, scale = (np.concatenate(x) for x in zip(*kept, strict=True))
-    near = np.maximum(np.abs(a), np.abs(b)) <= reach
-    a, b, values, ends, scale = (x[near] for x in (a, b, values, ends, scale))
+        resolved_panels = [(np.empty(0),) * 5]
+    a, b, values, ends, scale = (np.concatenate(x) for x in zip(*resolved_panels, strict=True))
+    within_reach = np.maximum(np.abs(a), np.abs(b)) <= reach
+    a, b, values, ends, scale = (x[within_reach] for x in (a, b, values, ends, scale))
     return _Panels(a, b, values, ends, scale, np.concatenate(narrow), reach, inexact)
 
 
@@ -232,9 +236,9 @@ def _missed(values: np.ndarray, ends: np.ndarray, inset: np.ndarray) -> np.ndarr
     return np.maximum(np.abs(values @ last).max(axis=2), missed / 10)
 
 
-def _affordable(activation, edges, reach, kept, a, b) -> tuple[float, np.ndarray]:
+def _affordable(activation, edges, reach, panels, a, b) -> tuple[float, np.ndarray]:
     """A reach that leaves no more panels than can be afforded, and which of (a, b) are within it."""
-    sizes = np.concatenate([np.maximum(np.abs(x), np.abs(y)) for x, y in [*kept, (a, b)]])
+    sizes = np.concatenate([np.maximum(np.abs(x), np.abs(y)) for x, y in [*panels, (a, b)]])
     while np.sum(sizes <= reach) > _MOST_PANELS:
         reach = _edge_within(edges, 0.9 * reach)
     if reach < _LEAST_REACH:
@@ -274,12 +278,12 @@ def _check_continuous(activation: Activation, panels: _Panels) -> None:
     nearby = 2 * _NARROWEST * np.maximum(np.abs(a), np.abs(b)) * scale[:, 1]
     between = np.abs(low[1:] - high[:-1]) > (allowed + nearby)[1:] + nearby[:-1]
     within = np.abs(high - low - (b - a) * (values[:, 1] @ w)) > allowed + 2 * nearby
-    for wrong, at, words in (
+    for wrong, places, words in (
         (between, a[1:], "it jumps there; it must be continuous"),
         (within, a, "it jumps there, or its derivative by JAX is not that of its values"),
     ):
         if np.any(wrong):
-            place = at[wrong][np.argmin(np.abs(at[wrong]))]
+            place = places[wrong][np.argmin(np.abs(places[wrong]))]
             raise ActivationError(f"activation {activation.name} near {place:.6g}: {words}")
 
 
