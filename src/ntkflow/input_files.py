@@ -93,7 +93,7 @@ def _text(file: Path) -> pd.DataFrame:
     separator = max(";\t,", key=first.count)
     if separator not in first:
         separator = r"\s+"
-    # Where numbers are written 0,5 semicolons separate them.
+    # Numbers written as 0,5 are separated by semicolons.
     decimal = "," if separator == ";" and "," in following else "."
     cells, second_cells = (re.split(separator, line) for line in (first, following.partition("\n")[0]))
     if len(second_cells) > len(cells):

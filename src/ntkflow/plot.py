@@ -188,7 +188,7 @@ def _draw_measured(rows: list[tuple], title: str, label: str, path: str | PathLi
                 predicted[shown], measured[shown], error[shown], fmt="o", ms=3, lw=1, color=color, label=f"layer {layer}"
             )  # fmt: skip
             ends += [*predicted[shown][[0, -1]]] if len(shown) else []
-            # A layer's components side by side, in the order of their sizes.
+            # Components of a layer stand side by side, in the order of their sizes.
             place = (np.arange(len(shown)) + 0.5) / max(1, len(shown)) * 0.8 - 0.4
             residuals.plot(layer + place, z[shown], "o", ms=2, color=color)
             largest = max(largest, float(np.abs(z[shown]).max(initial=0.0)))

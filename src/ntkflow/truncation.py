@@ -158,7 +158,7 @@ def fluctuations(s: LayerStatistics, diagonal: bool = False, wider: float = 1.0)
     C_b, C_W, lambda_b, lambda_W = (
         x[s.layer - 1] for x in (s.mlp.C_b, s.mlp.C_W, s.mlp.lambda_b, s.mlp.lambda_W)
     )
-    # Without weights nothing is passed on.
+    # Without weights nothing is inherited: all but the bias is added.
     added = lambda_W * (G - C_b) / C_W if C_W else H - lambda_b
     per_width = 1 / (s.fan_in * wider)
     return Fluctuations(

@@ -74,7 +74,7 @@ def _top_excess(W: np.ndarray) -> float:
     m, n = (size**0.5 for size in W.shape)
     edge = (m + n) ** 2 + _TRACY_WIDOM * (m + n) * (1 / m + 1 / n) ** (1 / 3)
     v = np.random.default_rng(0).normal(size=W.shape[1])
-    # From below: what lies beyond the edge is reached soon, and within it nothing need be.
+    # The power method comes from below: it soon passes the edge if the top value does, and need not converge otherwise.
     for _ in range(_STEPS):
         v = W.T @ (W @ v)
         v /= np.linalg.norm(v)

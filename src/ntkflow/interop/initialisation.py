@@ -152,7 +152,7 @@ def read(layers: Sequence[LayerWeights], activations: Sequence[Activation]) -> I
 
     Of a network that departs from independent entries no scheme is recognised: its values are as measured.
     """
-    # The first layer is given the C_W of the others.
+    # No activation stands before the first layer: the first one counts, for a C_W as of the other layers.
     measured = [
         _measure(*pair) for pair in zip(layers, [*activations[:1], *activations] or [None], strict=True)
     ]
@@ -216,7 +216,7 @@ def _distributions(W: np.ndarray) -> tuple[str, ...]:
     allowed = [
         name
         for name, fourth in _FOURTH.items()
-        # Of few Gaussian entries large cumulants are less rare than small ones.
+        # Among few Gaussian entries large cumulants are less rare than small ones.
         if -5 * error < kappa - fourth < 5 * error * (1 + 30 / W.size**0.5)
         and largest < _BOUND.get(name, np.inf) * (1 + 4 * W.size**-0.5)
     ]
@@ -233,7 +233,7 @@ def _fourth_cumulant(W: np.ndarray) -> float:
 def _weights(measured: list[_Measured], schemes: tuple[_Scheme, ...]) -> list[_Value]:
     """C_W of each layer: by one scheme for all, by a scheme for each, or as measured."""
     common = _recognised([m for m in measured if m.value], schemes)
-    # Of one layer alone, only the bound of a uniform distribution says enough not to agree by chance.
+    # One layer alone may agree with a scheme by chance, unless the bound of a uniform distribution tells its variance.
     layer_schemes = [
         (common or (_recognised([m], schemes) if m.distributions[0] == "uniform" else None))
         if m.value
@@ -280,7 +280,7 @@ def _agrees(m: _Measured, scheme: _Scheme, value: float) -> bool:
     kinds = [kind for kind in m.distributions if kind in scheme[1]]
     if not kinds or abs(_distance(m, value)) > _AGREES:
         return False
-    # Of the largest entry: it keeps the bound, and that of a uniform distribution comes close to it.
+    # The largest entry must not exceed the bound, and of a uniform distribution it must come close to it.
     reached = m.largest / value / _BOUND.get(kinds[0], np.inf) ** 2 - 1
     return reached < 1e-6 + 8 * m.epsilon and (
         kinds[0] != "uniform" or reached > -40 / m.entries - 8 * m.epsilon

@@ -78,7 +78,7 @@ def hermite_4(tensor, u):
 
 def edgeworth(layer: LayerStatistics, z: Z, v: Variables) -> Callable:
     """w(u), the relative correction of the density times n."""
-    # Looked up first: what it lacks is the larger set.
+    # The tensor of four samples comes first: its error names the larger sets that the flow lacks.
     kappa = v.whitened(cumulants.zzzz(layer, *outer(z, 4)))
     G1 = v.whitened(cumulants.two(layer, "G1", *outer(z, 2)))
     return lambda u: hermite_2(G1, u) / 2 + hermite_4(kappa, u) / 24

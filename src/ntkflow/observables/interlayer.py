@@ -116,7 +116,7 @@ def interlayer(
     for unmatched, times in matchings(sorted(checked_weights)).items():
         pairs = (len(checked_weights) - len(unmatched)) // 2
         factor = times * (C_W / n) ** (pairs + len(unmatched))
-        # Entries of O that a weight's derivative can act on: those of its neuron.
+        # A weight's derivative acts on the entries of O that are of its neuron.
         places = [np.flatnonzero(z_O.neuron == i).tolist() for i, _ in unmatched]
         slots = list(itertools.product(*places))
         if not slots:
@@ -298,7 +298,7 @@ class _Lower:
         dJ = np.einsum("sab,ak,bl->skl", dJ, np.abs(v.inverse), np.abs(v.inverse))
         ratio = layer.width / layer.fan_in
         value, error = np.zeros((2, len(pairs), S))
-        # Stands for any neuron that is not in R.
+        # A neuron that is not in R; any other gives the same.
         apart = 1 + max(
             [*(j for j, _ in entries), *self.ntk.neuron1.tolist(), *self.ntk.neuron2.tolist()], default=-1
         )

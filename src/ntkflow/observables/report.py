@@ -90,7 +90,7 @@ def first_step_table(step: FirstStep) -> Table:
 def joint_table(p: JointDistribution) -> Table:
     """Moments of one neuron's z and NTK, a row per sample, of some of them."""
     layer, n, N = p.layer, p.layer.fan_in, len(p.layer.X)
-    # Asked first: what means alone lack.
+    # V comes first: a flow of means lacks it, and the error says so.
     V = layer.on_pairs("V", "aaaa", diagonal=True)
     G = np.diag(layer.G)
     kurtosis = np.divide(3 * V, n * G**2, out=np.zeros_like(V), where=G != 0)

@@ -275,7 +275,7 @@ class _Run:
 
     def _checked(self, sums: list[Sums]) -> list[Sums]:
         for layer, layer_sums in enumerate(sums, start=1 + self.mlp.depth - len(sums)):
-            # The tensors of a layer of one neuron are NaN by definition where its own neurons are compared.
+            # "direct" estimators compare neurons of the layer: with one neuron its tensors are NaN by definition.
             alone = self.job.estimators == "direct" and self.mlp.widths[layer] == 1
             arrays = (layer_sums.y, layer_sums.y_squared) if alone else jax.tree.leaves(layer_sums)
             if not all(np.all(np.isfinite(array)) for array in arrays):
