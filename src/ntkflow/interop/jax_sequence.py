@@ -46,7 +46,7 @@ def lifted(items: Iterable[tuple[str, LayerWeights | Callable]]) -> Lifted:
     """The layers, and the functions between them; `items` are named as the model names them.
 
     Raises:
-        InteropError: a function is none of elementwise ones, two follow each other, or one comes before the first or after the last layer.
+        InteropError: a function is not elementwise, two follow each other, or one comes before the first or after the last layer.
     """
     layers: list[LayerWeights] = []
     activations: list[Activation] = []

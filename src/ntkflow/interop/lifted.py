@@ -31,9 +31,10 @@ class Lifted:
         return read(self.layers, self.activations)
 
     def mlp(self, **hyperparameters) -> MLP:
-        """The MLP; what `hyperparameters` does not say is read from the weights, or that of plain gradient descent, λ_W = n_{ℓ-1} and λ_b = 1.
+        """The MLP. C_b and C_W that are not given are read from the weights; λ's are the optimizer's or plain gradient descent's.
 
-        Warns of what is not as the theory has it, of which `hyperparameters` make a part irrelevant.
+        Plain gradient descent has λ_W = n_{ℓ-1} and λ_b = 1. Warns where the model differs from the theory's networks; where its weights
+        do, only if C_b or C_W is read from them.
         """
         widths = [self.layers[0].W.shape[1], *(layer.W.shape[0] for layer in self.layers)]
         rates = {
@@ -50,7 +51,7 @@ class Lifted:
         return MLP(widths, self.activations or "linear", **(rates | hyperparameters))
 
     def parameters(self, mlp: MLP) -> Parameters:
-        """The weights and biases; those that a layer has not are zero. ParameterError for layers of different precision."""
+        """The weights and biases; the biases of a layer without any are zero. ParameterError for layers of different precision."""
         return checked(
             mlp,
             tuple(

@@ -32,7 +32,7 @@ def first_process() -> bool:
 
 
 def agreed(action: Callable[[], tuple]) -> tuple:
-    """Let process 0 act first, then the others; all fail if one does, so that none waits for one that gave up."""
+    """Let process 0 act first, then the others. If one fails, all do: otherwise they would wait for it for ever."""
     if jax.process_count() == 1:
         return action()
     result, error = (), None
@@ -49,6 +49,6 @@ def agreed(action: Callable[[], tuple]) -> tuple:
 
 
 def wait_for_all() -> None:
-    """Until every process has come this far."""
+    """Wait until every process has called this."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("ntkflow")
