@@ -97,10 +97,9 @@ def test_the_working_folder_of_a_process_is_looked_at(folder):
         ("nets_of_mine.shallow:table", "not dict; MLP.from_spec reads a table"),
         ("nets_of_mine.shallow:number", "not int"),
         ("nets_of_mine.shallow:", "cannot read the specification"),
-        (
-            "nets_of_mine.shallow",
-            "there is no such file; a network of a module is written package.module:callable",
-        ),
+        ("nets_of_mine.shallow:", "; a network of a module is written package.module:callable"),
+        ("nets_of_mine.shallow", "; a network of a module is written package.module:callable"),
+        ("nets_of_mine", "; a network of a module is written package.module:callable"),
     ],
 )
 def test_what_is_no_network_gets_one_sentence(folder, command, spec, words):

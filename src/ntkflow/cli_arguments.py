@@ -101,12 +101,12 @@ def network(spec: Path) -> ntkflow.MLP:
     """The network of a TOML file, or that `module:name` makes or is."""
     name = str(spec)
     if spec.suffix == ".toml" or not _is_imported(name):
-        if spec.suffix != ".toml" and not spec.exists() and all(map(str.isidentifier, name.split("."))):
-            raise FileError(
-                f"cannot read the specification {name}: there is no such file; a network of a module is written "
-                "package.module:callable"
-            )
-        return ntkflow.MLP.from_toml(spec)
+        try:
+            return ntkflow.MLP.from_toml(spec)
+        except FileError as error:
+            if spec.suffix == ".toml" or not all(map(str.isidentifier, name.removesuffix(":").split("."))):
+                raise
+            raise FileError(f"{error}; a network of a module is written package.module:callable") from error
     network = _imported(name)
     if inspect.isroutine(network) or inspect.isclass(network):
         network = _made(name, network)
