@@ -103,7 +103,8 @@ def test_pairs_against_slots(G, f, g):
 def test_parallel_samples(c):
     """Tables of pairs and moments of quadruples on z1 = c z0: what σ' of both passes through together."""
     G = np.array([[1.3, 1.3 * c], [1.3 * c, 1.3 * c * c]])
-    a, b = LEAKY.slopes or ()
+    assert LEAKY.slopes is not None
+    a, b = LEAKY.slopes
     t = (np.polynomial.legendre.leggauss(4)[0] + 1) / 2
     weights = np.polynomial.legendre.leggauss(4)[1] / 2
     first, second = a + (b - a) * t, a + (b - a) * (t if c > 0 else 1 - t)
