@@ -13,7 +13,7 @@ from xarray.core.indexing import ExplicitlyIndexed
 
 import ntkflow
 from ntkflow.mean_kernels import tiles as tiles_module
-from ntkflow.mean_kernels.classes import parallel_classes
+from ntkflow.parallel import parallel_inputs
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 rng = np.random.default_rng(5)
@@ -307,8 +307,16 @@ def test_smallest(activation):
         assert s.H.dtype == np.float64 and np.array_equal(s.H, t.H)
 
 
-def test_parallel_classes():
-    first, c = parallel_classes(SPECIAL, biased=False)
+def test_parallel_inputs():
+    first, c = parallel_inputs(SPECIAL, biased=False, tolerance=1e-13)
     assert first.tolist() == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 10, 11, 11]
     assert np.allclose(c, [1, 1, 1, 1, 1, 1, 1, 1, 2, -1, 1, 1, 1], rtol=1e-12)
-    assert parallel_classes(SPECIAL, biased=True)[0].tolist() == [*range(7), 0, 8, 9, 10, 11, 11]
+    assert parallel_inputs(SPECIAL, biased=True, tolerance=1e-13).label.tolist() == [
+        *range(7),
+        0,
+        8,
+        9,
+        10,
+        11,
+        11,
+    ]

@@ -6,7 +6,9 @@ import pytest
 
 import ntkflow
 from ntkflow.gaussian import FINE, SampleSets, expectations
-from ntkflow.recursions import TENSORS, Hyperparameters, Tensors, first_layer, packed_step, requested_moments
+from ntkflow.network.dense import Dense
+from ntkflow.network.layer import packed_tensors
+from ntkflow.recursions import TENSORS, Tensors, first_layer, requested_moments
 
 # THEORY: V with V; D with V, D; F with F; B with B; A with V, D, A; and the means' corrections with all they read.
 FEEDS = {
@@ -29,12 +31,12 @@ def test_who_mixes_with_whom(name):
     np.fill_diagonal(ratio, 1.0)
     sets = SampleSets(np.arange(3)[:, None], 3, requested_moments())
     e = expectations(ntkflow.activations.activation("tanh"), G, ratio, sets, FINE)
-    h = Hyperparameters(0.1, 1.3, 0.7, 1.1, 0.8)
+    layer = Dense(0.1, 1.3, 0.7, 1.1, None)
     zero = first_layer(3, 1)
     alone = Tensors(zero | {name: rng.normal(size=zero[name].shape)})
     with jax.enable_x64(True):
         without, with_it = (
-            packed_step(h, e, H, sets.sets, sets.rows, t, sets.moments) for t in (zero, alone)
+            packed_tensors(layer, 0.8, e, H, sets.sets, sets.rows, t, sets.moments) for t in (zero, alone)
         )
     changed = {other for other in FEEDS if not np.array_equal(without[other], with_it[other])}
     assert changed == FEEDS[name]

@@ -10,8 +10,8 @@ from .diagnosis import Diagnosis, diagnose
 from .finite import cross_entropy, mse
 from .flow_result import Flow
 from .mean_kernels import kernels, open_kernels
-from .mlp import MLP
 from .network import as_mlp, read_initialisation
+from .network.mlp import MLP
 from .observables import FirstStep, JointDistribution, joint, predict_first_step
 from .propagate import flow, store_kernels
 from .sampling import Ensemble, LayerEstimates, OutputNTK, ensemble, output_ntk

@@ -12,7 +12,7 @@ from . import describe
 from .describe import InNotebooks
 from .errors import ComponentError, DataError, warn
 from .flow_result import Flow
-from .mlp import MLP
+from .network.mlp import MLP
 from .recursions import TENSORS
 from .sampling import Ensemble, LayerEstimates
 from .sampling.estimators import measured_tensors

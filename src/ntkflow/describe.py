@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from .mlp import MLP
+    from .network.mlp import MLP
     from .sampling import Ensemble
     from .statistics import LayerStatistics
 

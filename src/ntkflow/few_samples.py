@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,12 +18,11 @@ from .activations import Activation
 from .gaussian import SampleSets
 from .gaussian.kinks import missing_deltas
 from .gaussian.rules import ROUNDING, folded, rounded, trapezoid_basis
-from .gaussian.sample_sets import on_sets
 from .gaussian.series_integrals import PAIR_CONVERGED
 from .gaussian.traced import Doubts, smooth_on_pairs
-from .mlp import MLP
-from .recursions import Hyperparameters, Tensors, first_layer, means
-from .recursions.step import step
+from .network.layer import Layer, tensors_on_sets, through_layers
+from .network.mlp import MLP
+from .recursions import Tensors, first_layer
 
 _MOST_SETS = 2048
 _NODES, _TERMS = 150, (160, 148)
@@ -30,8 +30,8 @@ _REACH = (13.0, 13.9)  # of as many nodes: the coarse run's lie farther apart
 _ROUNDING = (0.0, ROUNDING)
 
 
-class Layers(NamedTuple):
-    """What is found of the layers 2 … L, on two leading axes: layers and the two runs; of one layer, on that of the runs."""
+class BothRuns(NamedTuple):
+    """One layer, on a leading axis of the two runs."""
 
     G: Any
     H: Any
@@ -41,43 +41,56 @@ class Layers(NamedTuple):
     doubts: Doubts
 
 
+class _State(NamedTuple):
+    """G, H and tensors of as many samples as the program serves, and the layer without those that fill them up."""
+
+    filled: tuple[Any, Any, Tensors]
+    layer: BothRuns | None
+
+    @property
+    def carried(self) -> _State:
+        return self._replace(layer=None)
+
+
 def serves(mlp: MLP, sets: SampleSets) -> bool:
     """Whether this is worth a program of its own: a smooth activation, the same in all layers, and pairs of few samples."""
     return (
         sets.k <= 2
         and sets.sets.shape[1] <= _MOST_SETS
         and mlp.depth > 1
-        and len(set(mlp.activation)) == 1
-        and not (mlp.activation[0].kinked or mlp.activation[0].slopes or mlp.activation[0].exponentials)
+        and len({layer.activation for layer in mlp.layers[1:]}) == 1
+        and (activation := mlp.layers[1].activation) is not None
+        and not (activation.kinked or activation.slopes or activation.exponentials)
     )
 
 
 def layers_above(
-    activation: Activation, h: Hyperparameters, G: np.ndarray, H: np.ndarray, noise: np.ndarray, sets: SampleSets
-) -> Layers | None:  # fmt: skip
+    mlp: MLP, G: np.ndarray, H: np.ndarray, noise: Callable[[], np.ndarray], sets: SampleSets
+) -> list[BothRuns] | None:  # fmt: skip
     """The layers above the first from that one's G and H, or None where the series do not converge.
 
     Args:
-        h: of the layers 2 … L, arrays (L - 1,).
-        noise: (L - 1, 2, N, N), by what relative amounts each layer's metric is changed in each run.
+        noise: called for each layer: by what relative amounts its metric is changed in each run, (2, N, N).
     """
     N, S = len(G), sets.sets.shape[1]
     samples, count = _sizes(N, sets.k, S)
     slots, rows = (np.pad(x, ((0, 0), (0, count - S)), mode="edge") for x in (sets.sets, sets.rows))
-    noise = np.pad(noise, ((0, 0), (0, 0), (0, samples - N), (0, samples - N)))
-    tensors = first_layer(sets.k, count)
+
+    def step(layer: Layer, r: float, below: _State) -> _State:
+        change = np.pad(noise(), ((0, 0), (0, samples - N), (0, samples - N)))
+        filled, both = _layer(layer, r, sets.moments, change, _bases(), below.filled, slots, rows)
+        return _State(filled, _without_others(both, N, S))
+
     with jax.enable_x64(True):
-        below = jax.tree.map(
+        tensors = first_layer(sets.k, count)
+        first = jax.tree.map(
             lambda x: np.stack([x, x]), (_with_others(G, samples), _with_others(H, samples), tensors)
         )
-        layers = []
-        for rates, change in zip(zip(*h, strict=True), noise, strict=True):
-            below, found = _layer(
-                activation, sets.moments, Hyperparameters(*rates), change, _bases(), below, slots, rows
-            )
-            layers.append(_without_others(found, N, S))
-        found = jax.tree.map(lambda *x: np.stack(x), *layers)
-    return found if _trusted(activation, found) else None
+        states = list(through_layers(mlp, _State(first, None), step))
+    layers = [state.layer for state in states if state.layer is not None]
+    activation = mlp.layers[1].activation
+    assert activation is not None
+    return layers if _trusted(activation, layers) else None
 
 
 def _sizes(N: int, k: int, S: int) -> tuple[int, int]:
@@ -98,22 +111,22 @@ def _with_others(kernel: np.ndarray, samples: int) -> np.ndarray:
     return out
 
 
-def _without_others(found: Layers, N: int, S: int) -> Layers:
-    """A layer, on the leading axis of runs, of N samples and S sets alone."""
-    found = jax.tree.map(np.asarray, found)
-    doubts = found.doubts
-    return found._replace(
-        **{name: getattr(found, name)[..., :N, :N] for name in ("G", "H", "Phi", "dPhi")},
+def _without_others(both: BothRuns, N: int, S: int) -> BothRuns:
+    """The layer of N samples and S sets alone."""
+    both = jax.tree.map(np.asarray, both)
+    doubts = both.doubts
+    return both._replace(
+        **{name: getattr(both, name)[..., :N, :N] for name in ("G", "H", "Phi", "dPhi")},
         # Copies: the program's own arrays may be much larger.
-        tensors=jax.tree.map(lambda x: x[..., :S].copy(), found.tensors),
+        tensors=jax.tree.map(lambda x: x[..., :S].copy(), both.tensors),
         doubts=doubts._replace(
             **{name: getattr(doubts, name)[..., :N] for name in ("means", "by_parts", "norm", "s")}
         ),
     )
 
 
-def _trusted(activation: Activation, found: Layers) -> bool:
-    doubts = found.doubts
+def _trusted(activation: Activation, layers: list[BothRuns]) -> bool:
+    doubts = jax.tree.map(lambda *x: np.stack(x), *(layer.doubts for layer in layers))
     # The trapezoidal rule's error with all nodes is about the square of that with half of them.
     converged = np.all(doubts.tail <= PAIR_CONVERGED) and np.all(doubts.halved <= math.sqrt(PAIR_CONVERGED))
     if not (converged and np.all(doubts.s > 0)):
@@ -134,17 +147,18 @@ def _bases() -> tuple[jax.Array, ...]:
     return tuple(jnp.asarray(np.stack(x)) for x in zip(*bases, strict=True))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=2)
 def _layer(
-    activation: Activation, moments: tuple[str, ...], h: Hyperparameters, noise, bases, below, sets, rows
+    layer: Layer, r, moments: tuple[str, ...], noise, bases, below: tuple[Any, Any, Tensors], sets, rows
 ):
-    """G, H and tensors above those `below`, and all that is found there; runs on a leading axis."""
+    """G, H and tensors above those `below`, and all that is known there; runs on a leading axis."""
+    activation = layer.activation
+    assert activation is not None
 
     def one_run(below, noise, basis):
         G, H, tensors = below
         e, doubts = smooth_on_pairs(activation, G * (1 + noise), basis, len(sets), moments)
-        tensors = step(h, on_sets(e, H, sets, rows, moments), tensors.unpacked(len(sets))).packed()
-        above = means.G(h, e), means.H(h, e, H), tensors
-        return above, Layers(*above, e.Phi, e.dPhi, doubts)
+        above = *layer.means(e, G, H), tensors_on_sets(layer, r, e, H, sets, rows, tensors, moments)
+        return above, BothRuns(*above, e.Phi, e.dPhi, doubts)
 
     return jax.vmap(one_run)(below, noise, bases)

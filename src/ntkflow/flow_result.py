@@ -13,7 +13,7 @@ from .describe import InNotebooks
 from .errors import FileError
 from .layers import Layers
 from .lazy import OnDisk, Tables
-from .mlp import MLP
+from .network.mlp import MLP
 from .recursions import TENSORS
 from .saved_networks import network_of
 from .statistics import KERNELS, SPLIT, ZH, LayerStatistics

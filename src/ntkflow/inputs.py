@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .errors import DataError, warn
-from .mlp import MLP
+from .network.mlp import MLP
 
 if TYPE_CHECKING:
     import pandas as pd

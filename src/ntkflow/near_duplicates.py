@@ -18,7 +18,7 @@ from numpy.polynomial.chebyshev import chebvander
 
 from .gaussian import SampleSets
 from .gaussian.kinks import ROUNDOFF, sine_squared
-from .mlp import MLP
+from .network.mlp import MLP
 from .recursions import TENSORS, requested_moments
 from .recursions.cancellation import LOSS, Nearness
 from .two_byte import TwoByteArray

@@ -18,9 +18,9 @@ from .gaussian import SampleSets
 from .inputs import checked_inputs
 from .mean_kernels import block_of, has_tiles, mean_flow, write_kernels
 from .memory import check_memory, give_back
-from .mlp import MLP
 from .near_duplicates import NearDuplicates
 from .network import as_mlp
+from .network.mlp import MLP
 from .progress import Report, shows_progress, silent
 from .recursions import TENSORS, requested_moments
 from .runs import all_layers, of_pairs

@@ -19,8 +19,9 @@ import numpy as np
 from .activations import Activation
 from .coinciding import distinct_rows
 from .gaussian import FINE, Expectations
-from .mlp import MLP
-from .recursions import Hyperparameters, means
+from .network.dense import Dense
+from .network.mlp import MLP
+from .recursions import means
 from .runs import Kernels, kernels
 
 _DRAWS = 4096  # at a time
@@ -68,10 +69,11 @@ class _Source:
     """The part of one layer's neurons in the variance, for every v: sums over draws of their preactivations."""
 
     def __init__(self, mlp: MLP, below: Kernels, above: Kernels, m: int):
-        assert above.step is not None
-        self.h: Hyperparameters = above.step.h
-        self.e: Expectations = above.step.e
-        self.H = above.step.H
+        step = above.step
+        assert step is not None and step.e is not None and isinstance(step.layer, Dense)
+        self.h: Dense = step.layer
+        self.e: Expectations = step.e
+        self.H = step.H
         self.activation: Activation = mlp.activation[below.layer - 1]
         self.n = mlp.widths[below.layer]
         self.root_G, self.root_H = _root(below.G), _root(self.H)

@@ -14,17 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import few_samples
-from .activations import Activation
 from .ahead import ahead
 from .error_estimates import Errors, errors_of
 from .errors import NonFiniteError
 from .gaussian import COARSE, FINE, Expectations, Integrals, Rule, SampleSets, integrals, on_pairs
 from .gaussian.requests import placements
-from .mlp import MLP
 from .near_duplicates import closeness
-from .recursions import Hyperparameters, Tensors, first_layer, means, packed_step
+from .network.dense import OfInputs
+from .network.layer import Layer, packed_tensors, through_layers
+from .network.mlp import MLP
+from .parallel import Parallel, parallel_inputs
+from .recursions import Tensors, first_layer, means
 
-_PARALLEL = 8 * np.finfo(float).eps  # what rounding leaves between multiples of one input
+_SAME = 8 * np.finfo(float).eps  # what rounding leaves between multiples of one input
 _NUDGE = 4 * np.finfo(float).eps
 _SETS_AT_ONCE = {1: 4096, 2: 4096, 3: 1024, 4: 512}  # what suits a CPU's cache
 
@@ -32,10 +34,11 @@ _SETS_AT_ONCE = {1: 4096, 2: 4096, 3: 1024, 4: 512}  # what suits a CPU's cache
 class Step(NamedTuple):
     """What leads to a layer from the one below: that one's H and expectations, those on more than two samples yet to be made."""
 
-    h: Hyperparameters
+    layer: Layer
+    r: float
     H: np.ndarray
-    e: Expectations
-    integrals: Integrals
+    e: Expectations | None
+    integrals: Integrals | None
 
 
 class Kernels(NamedTuple):
@@ -46,9 +49,14 @@ class Kernels(NamedTuple):
     H: np.ndarray
     contributions: means.Contributions | None
     """None in the coarse run."""
+    parallel: Parallel
     close: np.ndarray
     """The least `closeness` in the layers below, and in those of them where tensors do not vanish, (2, N, N)."""
     step: Step | None
+
+    @property
+    def carried(self) -> Kernels:
+        return self._replace(step=None)
 
 
 def both_runs(
@@ -72,51 +80,40 @@ def kernels(
 ) -> Iterator[Kernels]:  # fmt: skip
     """The kernels of all layers by one rule, with G's entries changed by relative amounts up to `nudge` before each step."""
     rng = np.random.default_rng(0)
-    first = _first_kernels(mlp, X)
-    contributions = None if nudge else first.contributions
-    G, H, close = first.G, first.H, first.close
-    yield first._replace(contributions=contributions)
-    ratio = _parallel_inputs(X, mlp.C_b[0])
-    for below in range(1, mlp.depth):
-        h = _hyperparameters(mlp, below)
-        activation = mlp.activation[below - 1]
-        if activation.kinked:
+
+    def step(layer: Layer, r: float, below: Kernels) -> Kernels:
+        activation, close = layer.activation, below.close
+        if activation is not None and activation.kinked:
             # The tensors of layer 1 are zero.
-            here = closeness(G, ratio)
-            close = np.minimum(close, np.stack([here, here if below > 1 else np.ones_like(here)]))
+            here = closeness(below.G, below.parallel.ratio)
+            close = np.minimum(close, np.stack([here, here if below.layer > 1 else np.ones_like(here)]))
         try:
-            found = integrals(activation, G * (1 + nudge * _symmetric(rng, len(G))), ratio, rule, wanted)
-            e = on_pairs(found, k, moments)
-            if contributions is not None:
-                contributions.append(h, e)
-            step = Step(h, H, e, found)
-            G, H = means.G(h, e), means.H(h, e, H)
+            of_layer = e = None
+            if activation is not None:
+                changed = below.G * (1 + nudge * _symmetric(rng, len(below.G)))
+                of_layer = integrals(activation, changed, below.parallel.ratio, rule, wanted)
+                e = on_pairs(of_layer, k, moments)
+            if below.contributions is not None:
+                below.contributions.append(*layer.shares(e))
+            G, H = layer.means(e, below.G, below.H)
         except OverflowError as error:
-            raise _overflow(below + 1) from error
-        ratio = _parallel_after(activation, ratio, h.C_b)
-        held = [Kernels(below + 1, G, H, contributions, close, step)]
-        # Whoever takes them alone keeps the expectations, which are large.
-        del step, e, found
-        yield held.pop()
+            raise _overflow(below.layer + 1) from error
+        return Kernels(
+            below.layer + 1, G, H, below.contributions, layer.parallel(below.parallel), close,
+            Step(layer, r, below.H, e, of_layer),
+        )  # fmt: skip
+
+    first = _first_kernels(mlp, X)
+    return through_layers(mlp, first._replace(contributions=None) if nudge else first, step)
 
 
 def _first_kernels(mlp: MLP, X: np.ndarray) -> Kernels:
-    product = X @ X.T / mlp.widths[0]
-    G = mlp.C_b[0] + mlp.C_W[0] * product
-    H = mlp.lambda_b[0] + mlp.lambda_W[0] * product
-    contributions = means.Contributions(mlp.lambda_b, mlp.lambda_W[0] * product)
-    return Kernels(1, G, H, contributions, np.ones((2, *G.shape)), None)
-
-
-def _hyperparameters(mlp: MLP, below: int) -> Hyperparameters:
-    """Of the layer above layer `below`."""
-    return Hyperparameters(
-        C_b=mlp.C_b[below],
-        C_W=mlp.C_W[below],
-        lambda_b=mlp.lambda_b[below],
-        lambda_W=mlp.lambda_W[below],
-        r=mlp.widths[below] / mlp.widths[below - 1],
-    )
+    layer = mlp.layers[0]
+    e = OfInputs(X @ X.T / mlp.widths[0])
+    G, H = layer.means(e, np.zeros_like(e.Phi), np.zeros_like(e.Phi))
+    contributions = means.Contributions(*layer.shares(e)[:2])
+    parallel = parallel_inputs(X, layer.C_b > 0, _SAME)
+    return Kernels(1, G, H, contributions, parallel, np.ones((2, *G.shape)), None)
 
 
 def layer_values(
@@ -165,11 +162,12 @@ def _tensors(
     S = sets.sets.shape[1]
     size = at_once or sets_at_once(sets.k, S)
     found = out or tensors.map(lambda _, packed: np.empty_like(packed))
-    leaves, tree = jax.tree.flatten(
-        step.e._replace(moments=step.integrals.moments(sets.quadruples, placements(sets.moments)))
-    )
-    h, H = step.h, step.H
-    del step
+    e = step.e
+    if e is not None and step.integrals is not None:
+        e = e._replace(moments=step.integrals.moments(sets.quadruples, placements(sets.moments)))
+    leaves, tree = jax.tree.flatten(e)
+    layer, r, H = step.layer, step.r, step.H
+    del step, e
     with jax.enable_x64(True):
         H = jnp.asarray(H)
         for i, leaf in enumerate(leaves):
@@ -183,7 +181,7 @@ def _tensors(
             some = slice(start, min(start + size, S))
             here, own, rows = (_columns(x, some, size) for x in (tensors, sets.sets, sets.rows))
             with jax.enable_x64(True):
-                new = packed_step(h, e, H, own, rows, here, moments=sets.moments)
+                new = packed_tensors(layer, r, e, H, own, rows, here, moments=sets.moments)
             yield some, new
 
     for some, new in ahead(steps()):
@@ -221,27 +219,24 @@ def all_layers(
 
 
 def _few_samples(mlp: MLP, X: np.ndarray, sets: SampleSets):
-    first = _first_kernels(mlp, X)
-    rng = np.random.default_rng(0)
-    h = [_hyperparameters(mlp, below) for below in range(1, mlp.depth)]
-    nudge = np.array([0.0, _NUDGE])[:, None, None]
-    noise = np.stack([nudge * _symmetric(rng, len(X)) for _ in h])
-    stacked = Hyperparameters(*(np.array(x, float) for x in zip(*h, strict=True)))
-    found = few_samples.layers_above(mlp.activation[0], stacked, first.G, first.H, noise, sets)
-    return found and _with_errors(first, h, found, sets)
+    first, rng = _first_kernels(mlp, X), np.random.default_rng(0)
+    layers = few_samples.layers_above(
+        mlp, first.G, first.H, lambda: np.array([0.0, _NUDGE])[:, None, None] * _symmetric(rng, len(X)), sets
+    )
+    return None if layers is None else _with_errors(mlp, first, layers, sets)
 
 
-def _with_errors(first: Kernels, h: list[Hyperparameters], found: few_samples.Layers, sets: SampleSets):
+def _with_errors(mlp: MLP, first: Kernels, layers: list[few_samples.BothRuns], sets: SampleSets):
     values = {"G": first.G, "H": first.H, **first_layer(*sets.sets.shape)}
     yield first, values, errors_of(values, values, first.layer, first.close, sets)
     assert first.contributions is not None
-    for below, following in enumerate(h):
-        fine, coarse = (jax.tree.map(operator.itemgetter((below, run)), found) for run in range(2))
-        first.contributions.append(following, fine)
-        one = first._replace(layer=below + 2, G=fine.G, H=fine.H)
+    for number, (layer, both) in enumerate(zip(mlp.layers[1:], layers, strict=True), start=2):
+        fine, coarse = (jax.tree.map(operator.itemgetter(run), both) for run in range(2))
+        first.contributions.append(*layer.shares(fine))
+        kernels = first._replace(layer=number, G=fine.G, H=fine.H)
         values, others = ({"G": x.G, "H": x.H, **x.tensors} for x in (fine, coarse))
-        _check_finite(one.layer, values)
-        yield one, values, errors_of(values, others, one.layer, one.close, sets)
+        _check_finite(number, values)
+        yield kernels, values, errors_of(values, others, number, kernels.close, sets)
 
 
 def of_pairs(rtol: float) -> tuple[Callable, Callable]:
@@ -262,29 +257,3 @@ def of_pairs(rtol: float) -> tuple[Callable, Callable]:
 def _symmetric(rng: np.random.Generator, N: int) -> np.ndarray:
     noise = np.triu(rng.uniform(-1, 1, (N, N)))
     return noise + np.triu(noise, 1).T
-
-
-def _parallel_inputs(X: np.ndarray, C_b: float) -> np.ndarray:
-    """c where z_b = c z_a identically in layer 1, up to round-off; NaN elsewhere: (N, N)."""
-    N = len(X)
-    first, c = np.arange(N), np.ones(N)
-    square = np.einsum("an,an->a", X, X)
-    for b in range(N):
-        scale = X[: b + 1] @ X[b] / np.where(square[: b + 1] > 0, square[: b + 1], 1.0)
-        if C_b > 0:
-            scale = np.ones(b + 1)
-        apart = np.abs(X[b] - scale[:, None] * X[: b + 1]).max(axis=1)
-        if not np.any(X[b]):
-            first[b] = b
-            continue
-        first[b] = np.argmax(apart <= _PARALLEL * np.abs(X[b]).max())
-        c[b] = scale[first[b]] if abs(abs(scale[first[b]]) - 1) > _PARALLEL else np.sign(scale[first[b]])
-    return np.where(first[:, None] == first, c / c[:, None], np.nan)
-
-
-def _parallel_after(activation: Activation, ratio: np.ndarray, C_b: float) -> np.ndarray:
-    """What stays parallel: equal samples; without biases opposite ones through an odd σ, and multiples through a homogeneous one."""
-    size = np.abs(ratio)
-    size = np.where(size == 1, 1.0, np.nan) if activation.degree is None else size**activation.degree
-    ratio = size * np.where(ratio > 0, 1.0, activation.parity or np.nan)
-    return ratio if C_b == 0 else np.where(ratio == 1, 1.0, np.nan)

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from .activations import Activation, is_registered
 from .errors import ActivationError
-from .mlp import MLP, ActivationSpec
+from .network.mlp import MLP, ActivationSpec
 
 
 @dataclass(frozen=True)

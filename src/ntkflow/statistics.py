@@ -13,8 +13,8 @@ import numpy as np
 from . import describe
 from .errors import ComponentError
 from .lazy import Tables
-from .mlp import MLP
 from .named_arrays import NamedArrays
+from .network.mlp import MLP
 from .recursions import TENSORS
 from .spelling import did_you_mean
 from .truncation import Expansion, estimate, estimated, expanded, fluctuations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,9 @@ from .layers import Layers
 from .mean_kernels import kernels
 from .named_arrays import NamedArrays
 from .network import as_mlp
-from .recursions import Hyperparameters, Tensors, first_layer, means, packed_step, requested_moments
+from .network.dense import OfInputs
+from .network.layer import Layer, packed_tensors, through_layers
+from .recursions import Tensors, first_layer, requested_moments
 
 
 @jax.tree_util.register_dataclass
@@ -77,26 +79,36 @@ def traced_flow(
         return TracedFlow([TracedLayer({"G": g, "H": h}) for g, h in zip(G, H, strict=True)])
     layout = Layout(asked, np.arange(N), components == "all")
     sets = SampleSets(layout.closed, N, requested_moments())
-    product = X @ X.T / mlp.widths[0]
-    G, H = mlp.C_b[0] + mlp.C_W[0] * product, mlp.lambda_b[0] + mlp.lambda_W[0] * product
-    tensors = first_layer(*sets.sets.shape)
-    layers = [_layer(G, H, tensors, layout)]
-    for below in range(1, mlp.depth):
-        r = mlp.widths[below] / mlp.widths[below - 1]
-        h = Hyperparameters(mlp.C_b[below], mlp.C_W[below], mlp.lambda_b[below], mlp.lambda_W[below], r)
-        e = traced_expectations(mlp.activation[below - 1], G, sets)
-        tensors = packed_step(h, e, H, sets.sets, sets.rows, tensors, moments=sets.moments)
-        G, H = means.G(h, e), means.H(h, e, H)
-        layers.append(_layer(G, H, tensors, layout))
-    return TracedFlow(layers)
+
+    def step(layer: Layer, r: float, below: _State) -> _State:
+        e = None if layer.activation is None else traced_expectations(layer.activation, below.G, sets)
+        tensors = packed_tensors(
+            layer, r, e, below.H, sets.sets, sets.rows, below.tensors, moments=sets.moments
+        )
+        return _State(*layer.means(e, below.G, below.H), tensors)
+
+    e = OfInputs(X @ X.T / mlp.widths[0])
+    first = _State(*mlp.layers[0].means(e, 0.0, 0.0), first_layer(*sets.sets.shape))
+    return TracedFlow([_expanded(state, layout) for state in through_layers(mlp, first, step)])
 
 
-def _layer(G, H, tensors: Tensors, layout: Layout) -> TracedLayer:
+class _State(NamedTuple):
+    G: jax.Array
+    H: jax.Array
+    tensors: Tensors
+    """Packed."""
+
+    @property
+    def carried(self) -> _State:
+        return self
+
+
+def _expanded(state: _State, layout: Layout) -> TracedLayer:
     expanded = {}
-    for name, packed in tensors.items():
+    for name, packed in state.tensors.items():
         # Where each component stands among the packed ones; NaN where it is not held.
         place = layout.expand(name, np.arange(packed.size, dtype=float).reshape(packed.shape))
         held = ~np.isnan(place)
         value = jnp.ravel(packed)[np.where(held, place, 0).astype(int)]
         expanded[name] = jnp.where(held, value, jnp.nan)
-    return TracedLayer({"G": G, "H": H, **expanded})
+    return TracedLayer({"G": state.G, "H": state.H, **expanded})

@@ -15,8 +15,8 @@ from .errors import DataError
 from .finite.parameters import whole_number
 from .flow_result import Flow
 from .inputs import checked_inputs
-from .mlp import MLP
 from .network import as_mlp
+from .network.mlp import MLP
 from .progress import Report, shows_progress, silent
 from .propagate import flow as predict
 from .recursions import TENSORS

@@ -8,7 +8,8 @@ import importlib
 import inspect
 from typing import Any, cast
 
-from ntkflow.recursions import TENSORS, packed_step
+from ntkflow.network.layer import packed_tensors
+from ntkflow.recursions import TENSORS
 
 FILES = ("means", "vertex", "cross", "omega", "variance", "subleading", "contract")
 
@@ -79,7 +80,7 @@ def _planted(module, name, tree):
     declared = TENSORS.get(name)
     if declared is not None and declared.equation is original:
         TENSORS[name] = dataclasses.replace(declared, equation=namespace[name])
-    cast(Any, packed_step).clear_cache()
+    cast(Any, packed_tensors).clear_cache()
     try:
         yield
     finally:
@@ -87,4 +88,4 @@ def _planted(module, name, tree):
             setattr(user, name, original)
         if declared is not None:
             TENSORS[name] = declared
-        cast(Any, packed_step).clear_cache()
+        cast(Any, packed_tensors).clear_cache()

@@ -15,8 +15,8 @@ import numpy as np
 from ..errors import DataError, warn
 from ..finite.parameters import whole_number
 from ..inputs import checked_inputs
-from ..mlp import MLP
 from ..network import as_mlp
+from ..network.mlp import MLP
 from ..version import __version__
 from .measurements import Measurements, measure
 from .report import report

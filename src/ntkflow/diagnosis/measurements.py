@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import ActivationError, DataError, NonFiniteError
-from ..mlp import MLP
+from ..network.mlp import MLP
 from ..propagate import flow
 from ..quadratic_forms import variances
 from ..statistics import LayerStatistics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..describe import listed
-from ..mlp import MLP
+from ..network.mlp import MLP
 
 
 def about_silent(mlp: MLP, X: np.ndarray) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..describe import span
 from ..errors import NtkflowError
-from ..mlp import MLP
+from ..network.mlp import MLP
 from ..tuning import Criticality, critical
 from .measurements import LARGE_SPREAD, Measurements
 

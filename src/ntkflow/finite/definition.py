@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from ..errors import ParameterError
 from ..memory import check_memory
-from ..mlp import MLP
+from ..network.mlp import MLP
 from .learning_rates import LearningRates, checked_rates
 from .parameters import Parameters, checked, in_their_precision, inputs, layer_number
 from .preactivations import preactivations

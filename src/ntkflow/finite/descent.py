@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ..errors import ParameterError
-from ..mlp import MLP
+from ..network.mlp import MLP
 from .learning_rates import LearningRates, checked_rates
 from .parameters import LayerParameters, Parameters, checked, in_their_precision, inputs
 from .preactivations import preactivations

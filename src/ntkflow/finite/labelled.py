@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..mlp import MLP
+from ..network.mlp import MLP
 from ..version import __version__
 from .parameters import init, layer_number
 from .tangent_kernel import ntk

@@ -10,7 +10,7 @@ import jax
 from jax.core import Tracer
 
 from ..errors import ParameterError
-from ..mlp import MLP
+from ..network.mlp import MLP
 
 
 @jax.tree_util.register_dataclass

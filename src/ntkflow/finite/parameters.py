@@ -15,7 +15,7 @@ from jax.core import Tracer
 
 from ..errors import ComponentError, DataError, NtkflowError, ParameterError
 from ..inputs import checked_inputs
-from ..mlp import MLP
+from ..network.mlp import MLP
 
 
 class LayerParameters(NamedTuple):

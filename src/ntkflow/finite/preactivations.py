@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ..mlp import MLP
+from ..network.mlp import MLP
 from .parameters import Parameters, checked, in_their_precision, inputs
 
 

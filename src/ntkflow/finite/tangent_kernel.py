@@ -21,7 +21,7 @@ import numpy as np
 from ..errors import ComponentError
 from ..inputs import as_array
 from ..memory import check_memory
-from ..mlp import MLP
+from ..network.mlp import MLP
 from .learning_rates import LearningRates, checked_rates
 from .parameters import Parameters, checked, in_their_precision, inputs, layer_number
 from .preactivations import preactivations, slopes

@@ -15,7 +15,7 @@ import numpy as np
 from .. import describe
 from ..describe import InNotebooks
 from ..errors import DataError
-from ..mlp import MLP
+from ..network.mlp import MLP
 from ..progress import Report, shows_progress
 from .descent import Loss, checked_eta, checked_function, stacked, stepped
 from .learning_rates import LearningRates, checked_rates

@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import InteropError
 from ..extras import needs
 from ..finite.parameters import LayerParameters, Parameters, checked
-from ..mlp import MLP
+from ..network.mlp import MLP
 from .jax_sequence import known, layer
 from .jax_sequence import lifted as sequence
 from .lifted import Lifted

@@ -9,7 +9,7 @@ from flax import linen, nnx
 
 from ..errors import InteropError
 from ..finite.parameters import LayerParameters, Parameters, checked
-from ..mlp import MLP
+from ..network.mlp import MLP
 from .jax_sequence import SUPPORTED, layer
 from .jax_sequence import lifted as sequence
 from .lifted import Lifted

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..activations import Activation
 from ..finite.parameters import LayerParameters, Parameters, checked
-from ..mlp import MLP
+from ..network.mlp import MLP
 from .initialisation import Initialisation, LayerWeights, read
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InteropError
 from ..extras import needs
 from ..finite.parameters import Parameters, checked
-from ..mlp import MLP
+from ..network.mlp import MLP
 from .initialisation import Initialisation, LayerWeights
 from .lifted import Lifted
 

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from ..activations import Activation
 from ..gaussian.closed_forms import closed_form
 from ..gaussian.mehler import Coefficients, coefficients, mehler, tail, terms_needed
-from ..recursions import means
 
 LINE = (13.0, 160, 192)  # reach, nodes on each half line, terms of the series
 LONG_LINE = (13.0, 640, 1024)
-
-
-class Hyperparameters(NamedTuple):
-    """Of one layer; numbers or traced scalars."""
-
-    C_b: Any
-    C_W: Any
-    lambda_b: Any
-    lambda_W: Any
 
 
 class Samples(NamedTuple):
@@ -45,12 +34,6 @@ class Expectations(NamedTuple):
 
     Phi: Any
     dPhi: Any
-
-
-def first_layer(h: Hyperparameters, product: jax.Array):
-    """G and H of layer 1, PDLT (8.21), (8.23), from x·x / n_0."""
-    e = Expectations(product, jnp.zeros_like(product))
-    return means.G(h, e), means.H(h, e, jnp.zeros_like(product))
 
 
 def samples(activation: Activation, variance, label, sign, line=LINE) -> Samples:

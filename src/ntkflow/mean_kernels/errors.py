@@ -19,7 +19,7 @@ import numpy as np
 from ..activations import Activation
 from ..gaussian.closed_forms import closed_form
 from ..gaussian.mehler import mean_squares
-from ..mlp import MLP
+from ..network.mlp import MLP
 from .core import LINE
 from .tiles import Block
 

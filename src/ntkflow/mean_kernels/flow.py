@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -13,7 +13,9 @@ import numpy as np
 from ..flow_result import Flow
 from ..lazy import Tables
 from ..memory import check_memory
-from ..mlp import MLP
+from ..network.dense import Dense, OfInputs
+from ..network.layer import Layer
+from ..network.mlp import MLP
 from ..recursions import means
 from ..statistics import LayerStatistics
 from .core import Expectations
@@ -22,8 +24,11 @@ from .tiles import Block, Tile, Tiles, place
 
 
 def has_tiles(mlp: MLP) -> bool:
-    """Whether every activation has a closed form or a Hermite series: not one that is only smooth on each side of 0."""
-    return all(a.slopes is not None or not a.kinked for a in mlp.activation)
+    """Whether all layers are dense, of activations with a closed form or a Hermite series: not smooth on each side of 0 alone."""
+    activations = [layer.activation for layer in mlp.layers[1:]]
+    return all(isinstance(layer, Dense) for layer in mlp.layers) and all(
+        a is not None and (a.slopes is not None or not a.kinked) for a in activations
+    )
 
 
 def mean_flow(
@@ -136,9 +141,10 @@ class _Kernels:
 
     @functools.cached_property
     def _own_contributions(self) -> list[list[tuple[np.ndarray, np.ndarray]]]:
-        h = self.tiles.h
+        layers = self.tiles.mlp.layers
+        C_b, C_W = layers[0].C_b, layers[0].C_W
         return [
-            _contributions(h, (G[0] - h[0].C_b) / h[0].C_W if h[0].C_W else 0 * G[0], e)
+            _contributions(layers, (G[0] - C_b) / C_W if C_W else 0 * G[0], e)
             for G, e in zip(self._own_G, self._own_expectations, strict=True)
         ]
 
@@ -156,14 +162,17 @@ class _Kernels:
 
         tiles.all(keep, keep=True)
         X, X2 = (np.concatenate([b.X[: b.stop - b.start] for b in side]) for side in (tiles.rows, tiles.cols))
-        return _contributions(tiles.h, X @ X2.T / X.shape[1], tables)
+        return _contributions(tiles.mlp.layers, X @ X2.T / X.shape[1], tables)
 
 
-def _contributions(h, product: np.ndarray, expectations) -> list[tuple[np.ndarray, np.ndarray]]:
-    split = means.Contributions([one.lambda_b for one in h], h[0].lambda_W * product)
-    for following, e in zip(h[1:], expectations, strict=True):
-        split.append(following, e)
-    return [(split.of_biases(layer), split.of_weights(layer)) for layer in range(1, len(h) + 1)]
+def _contributions(
+    layers: Sequence[Layer], product: np.ndarray, expectations
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    bias, weight, _ = layers[0].shares(OfInputs(product))
+    split = means.Contributions(bias, weight)
+    for layer, e in zip(layers[1:], expectations, strict=True):
+        split.append(*layer.shares(e))
+    return [(split.of_biases(number), split.of_weights(number)) for number in range(1, len(layers) + 1)]
 
 
 def _outer(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
@@ -182,9 +191,8 @@ def own_G(tiles: Tiles, blocks: list[Block]) -> list[np.ndarray]:
     """G_αα of every layer, (N,) each."""
     X = np.concatenate([b.X[: b.stop - b.start] for b in blocks])
     square = np.einsum("an,an->a", X, X) / X.shape[1]
-    first = means.G(tiles.h[0], Expectations(square, square))
-    pairs = zip(tiles.h[1:], own_expectations(tiles.mlp, blocks), strict=True)
-    return [first, *(means.G(h, e) for h, e in pairs)]
+    e = [OfInputs(square), *own_expectations(tiles.mlp, blocks)]
+    return [layer.means(of_layer, 0.0, 0.0)[0] for layer, of_layer in zip(tiles.mlp.layers, e, strict=True)]
 
 
 def block_of(whole: Flow, X: np.ndarray, X2: np.ndarray) -> Flow:

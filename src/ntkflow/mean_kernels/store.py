@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from ..errors import ActivationError, ComponentError, FileError
-from ..mlp import MLP
+from ..network.mlp import MLP
 from ..storage import check_writable
 from ..version import __version__
 from .errors import relative_errors

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,16 +15,15 @@ from ..activations import Activation
 from ..cores import cores
 from ..errors import NonFiniteError
 from ..gaussian import COARSE, FINE, Rule, expectations
-from ..mlp import MLP
-from ..recursions import means
-from .classes import labels
+from ..network.dense import OfInputs
+from ..network.layer import Layer, through_layers
+from ..network.mlp import MLP
+from ..parallel import parallel_inputs
 from .core import (
     LINE,
     LONG_LINE,
     Expectations,
-    Hyperparameters,
     Samples,
-    first_layer,
     integrate,
     own_expectations,
     samples,
@@ -31,19 +31,25 @@ from .core import (
 
 SIDE = 256  # samples of a block: a tile's tables stay in a core's cache
 CONVERGED = 1e-14
+_PARALLEL = 1e-13  # relatively, what rounding leaves between multiples of one input
 _PAIRS = 32  # that the host's cubature takes at a time
 
-_first_layer = jax.jit(lambda h, X1, X2: first_layer(h, X1 @ X2.T / X1.shape[1]))
 _integrate = jax.jit(integrate, static_argnums=0)
 _samples = jax.jit(samples, static_argnums=(0, 4))
 _own_expectations = jax.jit(own_expectations, static_argnums=0)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _next_layer(activation: Activation, keep: bool, h, rows: Samples, cols: Samples, G, H):
+@jax.jit
+def _first_means(layer: Layer, X1, X2):
+    return layer.means(OfInputs(X1 @ X2.T / X1.shape[1]), 0.0, 0.0)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _next_means(layer: Layer, keep: bool, rows: Samples, cols: Samples, G, H):
     """(G', H', the largest tail, and if `keep` the expectations) on a tile."""
-    e, tail = integrate(activation, rows, cols, G)
-    return means.G(h, e), means.H(h, e, H), None if tail is None else tail.max(), e if keep else None
+    assert layer.activation is not None
+    e, tail = integrate(layer.activation, rows, cols, G)
+    return *layer.means(e, G, H), None if tail is None else tail.max(), e if keep else None
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,34 @@ class Tile:
     tails: list[float]
 
 
+class _Own(NamedTuple):
+    """Of one layer G_αα and H_αα, and what the integrals over the layer below need to know and give: of every block's samples."""
+
+    layer: int
+    variance: list
+    H: list
+    samples: list[Samples]
+    expectations: list[Expectations]
+
+    @property
+    def carried(self) -> _Own:
+        return self
+
+
+class _OnTile(NamedTuple):
+    """One layer of a tile, with the expectations on the layer below and their error."""
+
+    layer: int
+    G: Any
+    H: Any
+    tail: float
+    expectations: Expectations | None
+
+    @property
+    def carried(self) -> _OnTile:
+        return self
+
+
 class Tiles:
     """All tiles of N × N2 pairs; without X2 those of N × N on and above the diagonal.
 
@@ -85,7 +119,6 @@ class Tiles:
 
     def __init__(self, mlp: MLP, X: np.ndarray, X2: np.ndarray | None):
         self.mlp = mlp
-        self.h = [Hyperparameters(*h) for h in zip(mlp.C_b, mlp.C_W, mlp.lambda_b, mlp.lambda_W, strict=True)]
         everything = X if X2 is None else np.concatenate([X, X2])
         by_layer = labels(mlp, everything)
         first = [(label[: len(X)], sign[: len(X)]) for label, sign in by_layer]
@@ -101,24 +134,32 @@ class Tiles:
         side = -(-N // -(-N // SIDE))
         starts = range(0, N, side)
         index = [np.minimum(np.arange(start, start + side), N - 1) for start in starts]
+
+        def step(layer: Layer, r: float, below: _Own) -> _Own:
+            activation, (label, sign) = layer.activation, by_layer[below.layer - 1]
+            own = _Own(below.layer + 1, [], [], [], [])
+            for i, variance, H in zip(index, below.variance, below.H, strict=True):
+                samples = _samples(activation, variance, label[i], sign[i], LINE)
+                e = Expectations(*map(np.asarray, _own_expectations(activation, samples)))
+                for values, value in zip((own.variance, own.H), layer.means(e, variance, H), strict=True):
+                    values.append(value)
+                own.samples.append(samples)
+                own.expectations.append(e)
+            _check_samples(own)
+            return own
+
         square = np.einsum("an,an->a", X, X) / X.shape[1]
-        variance = [means.G(self.h[0], Expectations(square[i], square[i])) for i in index]
-        H = [means.H(self.h[0], Expectations(square[i], 0.0), 0.0) for i in index]
-        _check_samples(1, variance, H)
-        layers: list[list[Samples]] = [[] for _ in index]
-        owns: list[list[Expectations]] = [[] for _ in index]
-        for activation, (label, sign), h in zip(self.mlp.activation, by_layer, self.h[1:], strict=True):
-            for b, i in enumerate(index):
-                samples = _samples(activation, variance[b], label[i], sign[i], LINE)
-                own = Expectations(*map(np.asarray, _own_expectations(activation, samples)))
-                variance[b], H[b] = means.G(h, own), means.H(h, own, H[b])
-                layers[b].append(samples)
-                owns[b].append(own)
-            _check_samples(1 + len(layers[0]), variance, H)
+        means = [self.mlp.layers[0].means(OfInputs(square[i]), 0.0, 0.0) for i in index]
+        first = _Own(1, [G for G, _ in means], [H for _, H in means], [], [])
+        _check_samples(first)
+        _, *above = through_layers(self.mlp, first, step)
         return [
-            Block(start, min(start + side, N), X[i], mine, own)
-            for start, i, mine, own in zip(starts, index, layers, owns, strict=True)
-        ]
+            Block(
+                start, min(start + side, N), X[i], [own.samples[b] for own in above],
+                [own.expectations[b] for own in above],
+            )
+            for b, (start, i) in enumerate(zip(starts, index, strict=True))
+        ]  # fmt: skip
 
     @property
     def pairs(self) -> list[tuple[Block, Block]]:
@@ -148,28 +189,36 @@ class Tiles:
 
     def tile(self, rows: Block, cols: Block, keep: bool = False) -> Tile:
         """All layers of one tile; NonFiniteError where G or H overflows."""
-        G, H = _first_layer(self.h[0], rows.X, cols.X)
-        tables, kept, tails = [(G, H)], [], []
-        for layer, activation in enumerate(self.mlp.activation):
-            samples, h = (rows.layers[layer], cols.layers[layer]), self.h[layer + 1]
-            G_next, H_next, tail, e = _next_layer(activation, keep, h, *samples, G, H)
+
+        def step(layer: Layer, r: float, below: _OnTile) -> _OnTile:
+            number = below.layer - 1
+            samples = rows.layers[number], cols.layers[number]
+            G, H, tail, e = _next_means(layer, keep, *samples, below.G, below.H)
             tail = 0.0 if tail is None else float(tail)
             if not tail <= CONVERGED:
-                e, tail = self._slowly(activation, layer, rows, cols, np.asarray(G))
-                G_next, H_next = means.G(h, e), means.H(h, e, np.asarray(H))
-            G, H = G_next, H_next
-            tables.append((G, H))
-            tails.append(tail)
-            kept.append(e)
-        I, J = rows.stop - rows.start, cols.stop - cols.start
-        found = [tuple(np.asarray(x)[:I, :J] for x in pair) for pair in tables]
-        for name, x in zip("GH", found[-1], strict=True):
-            _check_finite(self.mlp.depth, name, x)
-        cut = [None if e is None else Expectations(e.Phi[:I, :J], e.dPhi[:I, :J]) for e in kept]
-        return Tile(rows.here, cols.here, [G for G, _ in found], [H for _, H in found], cut, tails)
+                e, tail = self._slowly(number, rows, cols, np.asarray(below.G))
+                G, H = layer.means(e, below.G, np.asarray(below.H))
+            return _OnTile(below.layer + 1, G, H, tail, e)
 
-    def _slowly(self, activation: Activation, layer: int, rows: Block, cols: Block, G: np.ndarray):
+        G, H = _first_means(self.mlp.layers[0], rows.X, cols.X)
+        first = _OnTile(1, G, H, 0.0, None)
+        layers = list(through_layers(self.mlp, first, step))
+        I, J = rows.stop - rows.start, cols.stop - cols.start
+        G, H = (
+            [np.asarray(kernel)[:I, :J] for kernel in kernels]
+            for kernels in ([s.G for s in layers], [s.H for s in layers])
+        )
+        for name, kernel in (("G", G[-1]), ("H", H[-1])):
+            _check_finite(self.mlp.depth, name, kernel)
+        expectations = [
+            None if s.expectations is None else Expectations(*(x[:I, :J] for x in s.expectations))
+            for s in layers[1:]
+        ]
+        return Tile(rows.here, cols.here, G, H, expectations, [s.tail for s in layers[1:]])
+
+    def _slowly(self, layer: int, rows: Block, cols: Block, G: np.ndarray):
         """Φ, Φ' and their error by a longer series, and by cubature where that has not converged either."""
+        activation = self.mlp.activation[layer]
         one, two = self._long(layer, rows.start, True), self._long(layer, cols.start, self.symmetric)
         e, tail = _integrate(activation, one, two, G)
         Phi, dPhi, tail = np.array(e.Phi), np.array(e.dPhi), np.asarray(tail)
@@ -199,10 +248,27 @@ def _check_finite(layer: int, name: str, values) -> None:
         raise NonFiniteError(f"layer {layer}: {name} overflows or is not a number; scale X or C_W")
 
 
-def _check_samples(layer: int, G: Sequence, H: Sequence) -> None:
+def _check_samples(own: _Own) -> None:
     """No entry is larger than the samples' own; the integrals take products of two of these."""
-    for name, values in (("G", G), ("H", H)):
-        _check_finite(layer, name, np.square(np.stack(values)))
+    for name, values in (("G", own.variance), ("H", own.H)):
+        _check_finite(own.layer, name, np.square(np.stack(values)))
+
+
+def labels(mlp: MLP, X: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(label, sign) of all samples for the activation of each hidden layer.
+
+    Samples of one label are one variable up to a factor, whose sign is the product of their signs; where σ has no kink
+    only equal samples share a label.
+    """
+    parallel, by_layer = parallel_inputs(X, mlp.layers[0].C_b > 0, _PARALLEL), []
+    for layer in mlp.layers[1:]:
+        activation = layer.activation
+        if activation is not None and activation.kinked and activation.slopes:
+            by_layer.append((parallel.label, np.sign(parallel.factor)))
+        else:
+            by_layer.append((parallel.equal(), np.ones(len(X))))
+        parallel = layer.parallel(parallel)
+    return by_layer
 
 
 def _by_cubature(activation: Activation, G11: np.ndarray, G22: np.ndarray, G12: np.ndarray, rule: Rule):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from ..errors import ActivationError, DataError
 from ..gaussian.traced import differentiable
 from ..network import as_mlp
-from ..recursions import means
-from .core import Expectations, Hyperparameters, first_layer, integrate, own_expectations, samples
+from ..network.dense import OfInputs
+from ..network.layer import Layer, through_layers
+from .core import integrate, own_expectations, samples
 from .flow import has_tiles
 
 
@@ -35,24 +36,36 @@ def kernels(network: Any, X, X2=None) -> tuple[jax.Array, jax.Array]:
     mlp = as_mlp(network)
     if not has_tiles(mlp):
         raise ActivationError("kernels: an activation with a kink must be piecewise linear; use ntkflow.flow")
-    h = [
-        Hyperparameters(*values) for values in zip(mlp.C_b, mlp.C_W, mlp.lambda_b, mlp.lambda_W, strict=True)
-    ]
     X = jnp.asarray(X, float)
     other = X if X2 is None else jnp.asarray(X2, float)
     # Without X2 the diagonal is known to be at ρ = 1.
     labels = jnp.arange(len(X)), jnp.arange(len(other)) + (0 if X2 is None else len(X))
     squares = [jnp.einsum("an,an->a", x, x) / x.shape[1] for x in (X, other)]
-    variances = [means.G(h[0], Expectations(square, square)) for square in squares]
-    G, H = first_layer(h[0], X @ other.T / X.shape[1])
-    found = [(G, H)]
-    for activation, following in zip(mlp.activation, h[1:], strict=True):
+    variances = [mlp.layers[0].means(OfInputs(square), 0.0, 0.0)[0] for square in squares]
+
+    def step(layer: Layer, r: float, below: _State) -> _State:
+        activation = layer.activation
+        assert activation is not None
         rows, cols = (
             samples(activation, differentiable(activation, variance), label, jnp.ones_like(variance))
-            for variance, label in zip(variances, labels, strict=True)
+            for variance, label in zip(below.variances, labels, strict=True)
         )
-        e, _ = integrate(activation, rows, cols, G, shorten=False)
-        G, H = means.G(following, e), means.H(following, e, H)
-        variances = [means.G(following, own_expectations(activation, side)) for side in (rows, cols)]
-        found.append((G, H))
-    return jnp.stack([G for G, _ in found]), jnp.stack([H for _, H in found])
+        e, _ = integrate(activation, rows, cols, below.G, shorten=False)
+        own = (own_expectations(activation, side) for side in (rows, cols))
+        variances = [layer.means(e_own, 0.0, 0.0)[0] for e_own in own]
+        return _State(*layer.means(e, below.G, below.H), variances)
+
+    first = _State(*mlp.layers[0].means(OfInputs(X @ other.T / X.shape[1]), 0.0, 0.0), variances)
+    states = list(through_layers(mlp, first, step))
+    return jnp.stack([state.G for state in states]), jnp.stack([state.H for state in states])
+
+
+class _State(NamedTuple):
+    G: jax.Array
+    H: jax.Array
+    variances: list
+    """G_αα of the rows' and of the columns' samples."""
+
+    @property
+    def carried(self) -> _State:
+        return self

@@ -30,13 +30,15 @@ def own(h, e):
 class Contributions:
     """H split by the layers whose biases and weights it comes from: it is linear in the λ's. O(N²) memory a layer."""
 
-    def __init__(self, lambda_b, first):
-        """`lambda_b`: of every layer. `first`: what the first layer's weights add to H, (N, N)."""
-        self._lambda_b, self._own, self._carried = lambda_b, [first], []
+    def __init__(self, bias, own):
+        """What the biases and weights of the first layer add to H: a number and an array (N, N)."""
+        self._lambda_b, self._own, self._carried = [bias], [own], []
 
-    def append(self, h, e) -> None:
-        self._own.append(own(h, e))
-        self._carried.append(carried(h, e))
+    def append(self, bias, own, carried) -> None:
+        """What the biases and weights of the next layer add to H, and by what they multiply the H of the layer below."""
+        self._lambda_b.append(bias)
+        self._own.append(own)
+        self._carried.append(carried)
 
     def of_biases(self, layer: int) -> np.ndarray:
         """(layer, N, N)."""

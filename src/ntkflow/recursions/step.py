@@ -5,14 +5,11 @@ A step costs O(S k⁴) time and memory for S sets of k samples, besides the inte
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from ..gaussian import Expectations
-from ..gaussian.sample_sets import OnSets, on_sets
+from ..gaussian.sample_sets import OnSets
 from .tensors import TENSORS, Tensors
 
 
@@ -36,11 +33,3 @@ def first_layer(k: int, S: int) -> Tensors:
 def step(h: Hyperparameters, e: OnSets, t: Tensors) -> Tensors:
     """The tensors of layer ℓ+1 from those of layer ℓ and its expectations."""
     return t.map(lambda declared, _: declared.equation(h, e, t))
-
-
-@functools.partial(jax.jit, static_argnames="moments")
-def packed_step(
-    h: Hyperparameters, e: Expectations, H, sets, rows, t: Tensors, moments: tuple[str, ...]
-) -> Tensors:
-    """`step` on packed tensors, with the expectations gathered on sets (k, S); arguments as of `on_sets`."""
-    return step(h, on_sets(e, H, sets, rows, moments), t.unpacked(len(sets))).packed()

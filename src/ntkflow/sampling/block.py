@@ -12,7 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from ..finite.parameters import init
 from ..memory import check_memory
-from ..mlp import MLP
+from ..network.mlp import MLP
 from .draws import draw_key
 from .estimators import Sums, measured_expectations, terms
 from .networks import Measure, direct_means, low_noise_means

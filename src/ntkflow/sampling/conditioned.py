@@ -26,8 +26,8 @@ from ..errors import DataError
 from ..finite.parameters import whole_number
 from ..finite.preactivations import slopes
 from ..inputs import checked_inputs
-from ..mlp import MLP
 from ..network import as_mlp
+from ..network.mlp import MLP
 from ..progress import Report, shows_progress, silent
 from .draws import draw_key
 

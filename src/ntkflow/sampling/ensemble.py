@@ -11,7 +11,8 @@ from .. import describe
 from ..errors import ComponentError
 from ..flow_result import Layered
 from ..lazy import Tables
-from ..mlp import MLP
+from ..network.dense import OfInputs
+from ..network.mlp import MLP
 from ..statistics import KERNELS, LayerStatistics
 from .estimators import Sums, estimates, measured_tensors
 
@@ -135,7 +136,8 @@ def assembled(
 def _first_layer(mlp: MLP, X: np.ndarray, sets: np.ndarray, with_tensors: bool) -> dict[str, np.ndarray]:
     """Layer 1 with its weights integrated out: exact, PDLT (8.21), (8.23)."""
     product = (X @ X.T / mlp.widths[0])[sets[:, :, None], sets[:, None, :]]
-    values = {"G": mlp.C_b[0] + mlp.C_W[0] * product, "H": mlp.lambda_b[0] + mlp.lambda_W[0] * product}
+    G, H = mlp.layers[0].means(OfInputs(product), 0.0, 0.0)
+    values = {"G": G, "H": H}
     if with_tensors:
         S, k = sets.shape
         values |= {name: np.zeros((S, k, k, k, k)) for name in measured_tensors()} | {

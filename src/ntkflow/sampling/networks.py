@@ -18,7 +18,7 @@ from ..finite.learning_rates import tensorial
 from ..finite.parameters import Parameters
 from ..finite.preactivations import preactivations, slopes
 from ..finite.tangent_kernel import layer_kernels, pull_back
-from ..mlp import MLP
+from ..network.mlp import MLP
 from ..recursions.tensors import Expectation
 
 

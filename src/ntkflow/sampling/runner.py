@@ -15,8 +15,8 @@ from ..components import sample_sets
 from ..errors import ComponentError, DataError, FileError, NonFiniteError
 from ..finite.parameters import whole_number
 from ..inputs import checked_inputs
-from ..mlp import MLP
 from ..network import as_mlp
+from ..network.mlp import MLP
 from ..progress import Report, shows_progress
 from ..saved_networks import network_of
 from ..statistics import KERNELS

@@ -18,8 +18,8 @@ from ..finite.parameters import whole_number
 from ..flow_result import Flow
 from ..gaussian import SampleSets
 from ..gaussian.requests import placements
-from ..mlp import MLP
 from ..near_duplicates import NearDuplicates
+from ..network.mlp import MLP
 from ..recursions import TENSORS, requested_moments
 from ..runs import Kernels, both_runs, estimated, of_pairs, sets_at_once
 from ..statistics import KERNELS, LayerStatistics, natural_scales
@@ -108,7 +108,12 @@ class _Run:
         group = 3 * self.plan.block**3 * 8 * (1 + len(placements(requested_moments())))
         steps = max(1, self.mlp.depth - 1)
         room = max(4, memory // 4 // (2 * steps * group)) if len(self.distinct) == len(self.X) else 0
-        return [one.step and SharedIntegrals(one.step.integrals, self.plan, room) for one in run]
+        return [
+            SharedIntegrals(kernels.step.integrals, self.plan, room)
+            if kernels.step and kernels.step.integrals
+            else None
+            for kernels in run
+        ]
 
     def create(self, path: Path, job: dict) -> TileStore:
         """A new store that holds the kernels."""

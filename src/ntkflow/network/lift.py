@@ -6,11 +6,11 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import InteropError, SpecError
+from ..errors import InteropError, SpecError
 from .mlp import MLP
 
 if TYPE_CHECKING:
-    from .interop.lifted import Lifted
+    from ..interop.lifted import Lifted
 
 _ACCEPTED = "an ntkflow.MLP, a torch.nn.Module, an equinox.nn.MLP, a flax.nnx.Sequential or (linen.Sequential, variables)"
 
@@ -58,23 +58,23 @@ def read_initialisation(network: Any):
 
 def _lifted(network: Any, optimizer: Any) -> Lifted:
     if _is(network, "torch.nn", "Module"):
-        from .interop import torch
+        from ..interop import torch
 
         return torch.lifted(network, optimizer)
     if optimizer is not None:
         raise InteropError("optimizer goes with a torch model only")
     if _is(network, "equinox", "Module"):
-        from .interop import equinox
+        from ..interop import equinox
 
         return equinox.lifted(network)
     if _is(network, "flax.nnx", "Module"):
-        from .interop import flax
+        from ..interop import flax
 
         return flax.lifted_nnx(network)
     if _is(network, "flax.linen", "Module"):
         raise InteropError("a linen module has no weights of its own: pass (module, variables)")
     if isinstance(network, tuple) and len(network) == 2 and _is(network[0], "flax.linen", "Module"):
-        from .interop import flax
+        from ..interop import flax
 
         return flax.lifted_linen(*network)
     hint = "; MLP.from_spec reads a table" if isinstance(network, Mapping) else ""

@@ -12,10 +12,11 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from .activations import Activation, activation
-from .describe import mlp_call
-from .errors import FileError, NtkflowError, SpecError
-from .spelling import did_you_mean
+from ..activations import Activation, activation
+from ..describe import mlp_call
+from ..errors import FileError, NtkflowError, SpecError
+from ..spelling import did_you_mean
+from .dense import Dense
 
 ActivationSpec = str | Mapping | Callable | Activation
 _HYPERPARAMETERS = ("C_b", "C_W", "lambda_b", "lambda_W")
@@ -94,6 +95,13 @@ class MLP:
     def depth(self) -> int:
         """L, the number of layers of weights."""
         return len(self.widths) - 1
+
+    @property
+    def layers(self) -> tuple[Dense, ...]:
+        """What leads from the inputs to layer 1, and from each layer to the next."""
+        hyperparameters = zip(self.C_b, self.C_W, self.lambda_b, self.lambda_W, strict=True)
+        activations = (None, *self.activation)
+        return tuple(Dense(*h, f) for h, f in zip(hyperparameters, activations, strict=True))
 
     @property
     def architecture(self) -> MLP:

@@ -1,0 +1,80 @@
+"""What leads from one layer of a network to the next, and the loop over layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, Self, TypeVar
+
+import jax
+
+from ..activations import Activation
+from ..gaussian import Expectations
+from ..gaussian.sample_sets import OnSets, on_sets
+from ..parallel import Parallel
+from ..recursions.tensors import Tensors
+
+
+class Layer(Protocol):
+    """One layer of a network: its part in the theory. A tree to JAX, whose leaves are its hyperparameters.
+
+    Methods take NumPy's or JAX's arrays, traced ones too.
+    """
+
+    @property
+    def activation(self) -> Activation | None:
+        """The σ whose expectations on the metric of the layer below it reads; None if it reads none."""
+        ...
+
+    def means(self, e: Any, G: Any, H: Any) -> tuple[Any, Any]:
+        """G and H of this layer from those of the layer below, and from e.Phi and e.dPhi there; arrays of one shape."""
+        ...
+
+    def shares(self, e: Any) -> tuple[Any, Any, Any]:
+        """How H comes about, H = biases + weights + carried · (H of the layer below): these three."""
+        ...
+
+    def tensors(self, r: Any, e: OnSets | None, t: Tensors) -> Tensors:
+        """The tensors of this layer, as coefficients of 1/n_{ℓ-1}, from those of the layer below, of 1/n_{ℓ-2}; r = n_{ℓ-1} / n_{ℓ-2}."""
+        ...
+
+    def parallel(self, samples: Parallel) -> Parallel:
+        """Which samples are one variable after this layer, if `samples` tells it of the layer below."""
+        ...
+
+
+def tensors_on_sets(
+    layer: Layer, r: Any, e: Expectations | None, H: Any, sets: Any, rows: Any, t: Tensors, moments: tuple[str, ...]
+) -> Tensors:  # fmt: skip
+    """`Layer.tensors` on packed tensors, with the expectations gathered on sets (k, S); arguments otherwise as of `on_sets`."""
+    gathered = None if e is None else on_sets(e, H, sets, rows, moments)
+    return layer.tensors(r, gathered, t.unpacked(len(sets))).packed()
+
+
+packed_tensors = jax.jit(tensors_on_sets, static_argnames="moments")
+
+
+class State(Protocol):
+    """What is known of one layer."""
+
+    @property
+    def carried(self) -> Self:
+        """What of it the next layer's step needs."""
+        ...
+
+
+SomeState = TypeVar("SomeState", bound=State)
+
+
+def through_layers(
+    network: Any, first: SomeState, step: Callable[[Layer, float, SomeState], SomeState]
+) -> Iterator[SomeState]:
+    """The state of each layer, from that of layer 1: `step(layer, r, state below)`.
+
+    A state may be large: it is let go of before the next is asked for, but for what is carried on.
+    """
+    below = first.carried
+    yield first
+    for number, layer in enumerate(network.layers[1:], start=2):
+        states = [step(layer, network.widths[number - 1] / network.widths[number - 2], below)]
+        below = states[0].carried
+        yield states.pop()
