@@ -89,7 +89,7 @@ class Comparison(InNotebooks):
         layers = max((d.layer for d in self), default=0)
         names = dict.fromkeys(d.name for d in self)
         return (
-            f"Comparison with {self.draws} networks of {describe.mlp_call(self.mlp)}\n"
+            f"Comparison with {self.draws} networks of {self.mlp!r}\n"
             f"{self.samples} samples; {describe.components(self.components)}\n"
             f"layers 1 … {layers}; {', '.join(names)}\n{self.words}"
         )

@@ -78,7 +78,8 @@ def network(mlp: MLP, N: int | None = None, N2: int | None = None) -> str:
         first, *hidden, last = mlp.widths
         widths = [str(first), f"{min(hidden)}…{max(hidden)}×{len(hidden)}", str(last)]
     parts = ["-".join(widths), *([listed(names)] if names else [])]
-    parts += [f"{symbol} {_by_layer(getattr(mlp, name))}" for name, symbol in _SYMBOLS.items()]
+    hyperparameters = {symbol: getattr(mlp, name, None) for name, symbol in _SYMBOLS.items()}
+    parts += [f"{symbol} {_by_layer(values)}" for symbol, values in hyperparameters.items() if values]
     samples = [] if N is None else [f"N = {N}" if N2 is None else f"N = {N} and {N2}"]
     return ", ".join(parts + samples)
 
@@ -153,7 +154,7 @@ def flow(result: Any) -> str:
     """A Flow in a few lines."""
     names = [name for name in result.layers[0].values] if result.layers else []
     return (
-        f"Flow of {mlp_call(result.mlp)}\n{samples(result.X, result.X2)}; {components(result.components)}\n"
+        f"Flow of {result.mlp!r}\n{samples(result.X, result.X2)}; {components(result.components)}\n"
         f"layers 1 … {len(result)} hold {', '.join(names)}, each with its error"
     )
 
@@ -162,7 +163,7 @@ def ensemble(result: Ensemble) -> str:
     """An Ensemble in a few lines."""
     names = [name for name in result.layers[0].values] if result.layers else []
     return (
-        f"Ensemble of {result.draws} networks, seed {result.seed}, {result.estimators} estimators, of {mlp_call(result.mlp)}\n"
+        f"Ensemble of {result.draws} networks, seed {result.seed}, {result.estimators} estimators, of {result.mlp!r}\n"
         f"{samples(result.X)}; {components(result.components)}\n"
         f"layers 1 … {len(result)} hold {', '.join(names)}, each with its standard error"
     )
@@ -172,7 +173,7 @@ def layer(statistics: LayerStatistics) -> str:
     """A layer and a line for each of its arrays."""
     lines = [
         f"{type(statistics).__name__} of layer {statistics.layer} of {statistics.mlp.depth}, {statistics.width} neurons with {statistics.fan_in} inputs each",
-        f"{mlp_call(statistics.mlp)}",
+        f"{statistics.mlp!r}",
     ]
     for name in statistics.values:
         lines.append(f"{name:<20} {_array(statistics, name)}".rstrip())

@@ -109,6 +109,8 @@ class NearDuplicates:
             sets: (k, S), ascending.
             values, errors: packed tensors, (orbits, S); left as they are.
         """
+        if not isinstance(self._mlp, MLP):
+            return values, errors
         near = close < _CLOSE
         places = {
             (p, q): columns

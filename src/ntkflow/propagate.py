@@ -19,7 +19,7 @@ from .inputs import checked_inputs
 from .mean_kernels import block_of, has_tiles, mean_flow, write_kernels
 from .memory import check_memory, give_back
 from .near_duplicates import NearDuplicates
-from .network import as_mlp
+from .network import as_network
 from .network.mlp import MLP
 from .progress import Report, shows_progress, silent
 from .recursions import TENSORS, requested_moments
@@ -64,7 +64,7 @@ def flow(
         DataError, ComponentError, MemoryRequestError, NonFiniteError: see their descriptions; and as of `as_mlp`.
         FileError: the store exists and `resume` is not set, is of another job, damaged, in use or can't be written.
     """
-    mlp = as_mlp(network)
+    mlp = as_network(network)
     X = checked_inputs(mlp, X)
     if isinstance(rtol, bool) or not isinstance(rtol, int | float) or not 0 < rtol < 1:
         raise DataError(f"rtol must be a number between 0 and 1, not {rtol!r}")
@@ -123,7 +123,7 @@ def store_kernels(
     Raises:
         DataError, ComponentError, ActivationError, NonFiniteError, FileError: see their descriptions.
     """
-    mlp = as_mlp(network)
+    mlp = as_network(network)
     X = checked_inputs(mlp, X)
     X2 = None if X2 is None else checked_inputs(mlp, X2, "X2")
     _warn_of_zeros(mlp, X, X2)
@@ -132,7 +132,7 @@ def store_kernels(
 
 def _warn_of_zeros(mlp: MLP, *inputs: np.ndarray | None) -> None:
     zero = any(X is not None and not np.all(np.any(X, axis=1)) for X in inputs)
-    if zero and mlp.C_b[0] == 0 and any(0.0 in a.kinks for a in mlp.activation):
+    if zero and mlp.layers[0].C_b == 0 and any(0.0 in a.kinks for a in mlp.activation):
         warn("an input is zero: an activation with its kink there takes JAX's value of its derivative at 0")
 
 

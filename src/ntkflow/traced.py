@@ -17,7 +17,7 @@ from .gaussian.traced import traced_expectations
 from .layers import Layers
 from .mean_kernels import kernels
 from .named_arrays import NamedArrays
-from .network import as_mlp
+from .network import as_network
 from .network.dense import OfInputs
 from .network.layer import Layer, packed_tensors, through_layers
 from .recursions import Tensors, first_layer, requested_moments
@@ -68,7 +68,7 @@ def traced_flow(
         raise DataError(
             'traced_flow needs float64: call jax.config.update("jax_enable_x64", True) first, or use `with jax.enable_x64(True):`'
         )
-    mlp = as_mlp(network)
+    mlp = as_network(network)
     X = jnp.asarray(X, jnp.float64)
     if X.ndim != 2 or X.shape[1] != mlp.widths[0]:
         raise DataError(f"X must have shape (N, {mlp.widths[0]}), not {X.shape}")

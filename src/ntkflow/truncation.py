@@ -155,17 +155,13 @@ def fluctuations(s: LayerStatistics, diagonal: bool = False, wider: float = 1.0)
     metric_size = np.sqrt(G_a * G_b)
     a, b = _over(1.0, G_a), _over(1.0, G_b)
     aa, ab, bb = a * a * tensor("V", "aaaa"), a * b * tensor("V", "aabb"), b * b * tensor("V", "bbbb")
-    C_b, C_W, lambda_b, lambda_W = (
-        x[s.layer - 1] for x in (s.mlp.C_b, s.mlp.C_W, s.mlp.lambda_b, s.mlp.lambda_W)
-    )
-    # Without weights nothing is inherited: all but the bias is added.
-    added = lambda_W * (G - C_b) / C_W if C_W else H - lambda_b
+    bias, added = s.mlp.layers[s.layer - 1].added(G, H)
     per_width = 1 / (s.fan_in * wider)
     return Fluctuations(
         H=H,
         size=size,
         added=added,
-        inherited=H - added - lambda_b,
+        inherited=H - added - bias,
         variance=tensor("A", "abab") + tensor("B", "aabb") + tensor("B", "abba"),
         with_metric=(a * tensor("D", "aaab") + b * tensor("D", "bbab")) / 2,
         of_metric=(aa + bb + 2 * ab) / 4,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import describe
 from .comparison import joint_threshold, warn_of_few, z_scores
 from .describe import InNotebooks
 from .errors import DataError
@@ -124,7 +123,7 @@ class Verification(InNotebooks):
     def __repr__(self) -> str:
         return (
             f"Verification with {self.draws} networks at each of the widths {', '.join(map(str, self.widths))}, the last of them\n"
-            f"{describe.mlp_call(self.mlp)}\n"
+            f"{self.mlp!r}\n"
             f"{self.samples} samples; layers 1 … {self.mlp.depth}; {', '.join(tested())}\n{self.words}"
         )
 

@@ -38,9 +38,8 @@ def checked_rates(mlp: MLP, rates: LearningRates | None) -> LearningRates:
 
 def tensorial(mlp: MLP) -> LearningRates:
     """λ_bb = λ_b, λ_WW = λ_W / n_{ℓ-1}: the NTK stays of order 1 at any width, PDLT (8.5)."""
-    return LearningRates(
-        mlp.lambda_b, tuple(rate / n for rate, n in zip(mlp.lambda_W, mlp.widths, strict=False))
-    )
+    rates = [layer.learning_rates(n) for layer, n in zip(mlp.layers, mlp.widths, strict=False)]
+    return LearningRates(tuple(bias for bias, _ in rates), tuple(weight for _, weight in rates))
 
 
 def plain(mlp: MLP) -> LearningRates:

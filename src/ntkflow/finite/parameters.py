@@ -78,16 +78,13 @@ def init(mlp: MLP, key, dtype=np.float64) -> Parameters:
     dtype = jax.dtypes.canonicalize_dtype(dtype)
     keys = jax.random.split(key_of(key), 2 * mlp.depth)
     layers = []
-    for ell, (fan_in, width) in enumerate(zip(mlp.widths, mlp.widths[1:], strict=False)):
-        W = _root(mlp.C_W[ell] / fan_in) * normals(keys[2 * ell], (width, fan_in), dtype)
-        b = _root(mlp.C_b[ell]) * normals(keys[2 * ell + 1], (width,), dtype)
-        layers.append(LayerParameters(W.astype(dtype), b.astype(dtype)))
+    for ell, (layer, fan_in, width) in enumerate(zip(mlp.layers, mlp.widths, mlp.widths[1:], strict=False)):
+
+        def normal(which: int, shape: tuple[int, ...], ell=ell):
+            return normals(keys[2 * ell + which], shape, dtype)
+
+        layers.append(LayerParameters(*(x.astype(dtype) for x in layer.draw(fan_in, width, normal))))
     return tuple(layers)
-
-
-def _root(variance):
-    """The standard deviation, with the same digits whether the variance is traced or not."""
-    return jnp.sqrt(jnp.asarray(variance, float)) if isinstance(variance, Tracer) else np.sqrt(variance)
 
 
 def normals(key: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:
@@ -140,10 +137,8 @@ def checked(mlp: MLP, params) -> Parameters:
             W, b = (x if hasattr(x, "dtype") else np.asarray(x) for x in layer)
         except (TypeError, ValueError) as error:
             raise ParameterError(f"layer {ell}: parameters must be a pair (W, b) of arrays") from error
-        for name, array, shape in (
-            ("W", W, (mlp.widths[ell], mlp.widths[ell - 1])),
-            ("b", b, (mlp.widths[ell],)),
-        ):
+        shapes = mlp.layers[ell - 1].shapes(mlp.widths[ell - 1], mlp.widths[ell])
+        for name, array, shape in zip("Wb", (W, b), shapes, strict=True):
             if array.shape != shape:
                 raise ParameterError(f"layer {ell}: {name} must have shape {shape}, not {array.shape}")
             if not jnp.issubdtype(array.dtype, jnp.floating):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 
 from ..network.mlp import MLP
 from .parameters import Parameters, checked, in_their_precision, inputs
@@ -11,20 +10,10 @@ from .parameters import Parameters, checked, in_their_precision, inputs
 
 def preactivations(mlp: MLP, params: Parameters, X: jax.Array) -> tuple[jax.Array, ...]:
     """z^(1) … z^(L), each (N, n_ℓ); traceable, nothing is checked."""
-    z = []
-    below = X
-    for ell, (W, b) in enumerate(params):
-        z.append(below @ W.T + b)
-        if ell < mlp.depth - 1:
-            below = mlp.activation[ell](z[-1])
-    return tuple(z)
-
-
-def slopes(mlp: MLP, z: tuple[jax.Array, ...]) -> list[jax.Array]:
-    """σ'(z^(ℓ)) of the hidden layers, each (N, n_ℓ)."""
-    return [
-        jax.jvp(f.function, (x,), (jnp.ones_like(x),))[1] for f, x in zip(mlp.activation, z, strict=False)
-    ]
+    z = [X]
+    for layer, p in zip(mlp.layers, params, strict=False):
+        z.append(layer.forward(p, z[-1]))
+    return tuple(z[1:])
 
 
 _compiled = jax.jit(preactivations)

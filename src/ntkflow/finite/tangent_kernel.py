@@ -24,7 +24,7 @@ from ..memory import check_memory
 from ..network.mlp import MLP
 from .learning_rates import LearningRates, checked_rates
 from .parameters import Parameters, checked, in_their_precision, inputs, layer_number
-from .preactivations import preactivations, slopes
+from .preactivations import preactivations
 
 _BLOCKS = 8  # of rows, of which the symmetric half is computed
 
@@ -188,23 +188,20 @@ def layer_kernels(
     mlp: MLP, rates: LearningRates, z, z2, X, X2, product=lambda s, s2: s @ s2.T
 ) -> list[tuple]:
     """λ_b and λ_WW Σ_k σ_k;1 σ_k;2 of each layer: what one neuron's own biases and weights contribute."""
-    pairs = [(X, X2), *((f(x), f(x2)) for f, x, x2 in zip(mlp.activation, z, z2, strict=False))]
+    below = zip((X, *z), (X2, *z2), strict=True)
     return [
-        (bias, weight * product(s, s2))
-        for (s, s2), bias, weight in zip(pairs, rates.bias, rates.weight, strict=False)
+        layer.own_ntk((bias, weight), *sides, product)
+        for layer, bias, weight, sides in zip(mlp.layers, rates.bias, rates.weight, below, strict=False)
     ]
 
 
 def pull_back(mlp: MLP, params: Parameters, z, top: int, chosen) -> list[jax.Array]:
     """J^(ℓ) = dz^(top)/dz^(ℓ) for ℓ = 1 … top - 1, each (I, N, n_ℓ), PDLT (8.17)."""
-    d = slopes(mlp, z[: top - 1])
-    rows = params[top - 1].W[chosen][:, None]
-    found = []
-    for ell in range(top - 1, 0, -1):
-        rows = rows * d[ell - 1]
-        found.append(rows)
-        if ell > 1:
-            rows = rows @ params[ell - 1].W
+    if top == 1:
+        return []
+    found = [mlp.layers[top - 1].jacobian(params[top - 1], z[top - 2], chosen)]
+    for ell in range(top - 2, 0, -1):
+        found.append(mlp.layers[ell].pulled_back(params[ell], z[ell - 1], found[-1]))
     return found[::-1]
 
 
@@ -284,14 +281,11 @@ def _contributions(mlp: MLP, top: int, rates, params, X, X2, chosen):
 @jax.jit
 def _forward_ntk(mlp: MLP, rates, params, X, X2):
     z, z2 = (preactivations(mlp, params, x) for x in (X, X2))
-    d, d2 = slopes(mlp, z), slopes(mlp, z2)
     found = []
     for ell, (bias, weight) in enumerate(layer_kernels(mlp, rates, z, z2, X, X2)):
         H = jnp.eye(mlp.widths[ell + 1], dtype=X.dtype)[..., None, None] * (bias + weight)
         if ell > 0:
-            W = params[ell].W
-            inner = d[ell - 1].T[:, None, :, None] * found[-1] * d2[ell - 1].T[None, :, None, :]
-            H += jnp.einsum("ij,jkab,lk->ilab", W, inner, W, optimize=True)
+            H += mlp.layers[ell].carried_ntk(params[ell], z[ell - 1], z2[ell - 1], found[-1])
         found.append(H)
     return tuple(found)
 

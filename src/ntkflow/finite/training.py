@@ -44,7 +44,7 @@ class History(InNotebooks):
             f"{name} {values[0]:.5g} → {values[-1]:.5g}" for name, values in measures.items() if values
         ]
         return (
-            f"History of {self.step[-1] if self.step else 0} steps of {describe.mlp_call(self.mlp)}\n"
+            f"History of {self.step[-1] if self.step else 0} steps of {self.mlp!r}\n"
             f"{describe.counted(self.samples, 'sample')}; {describe.counted(len(self.step), 'record')}: {', '.join(changes) or 'none'}"
         )
 

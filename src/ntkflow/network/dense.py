@@ -1,11 +1,15 @@
-"""A dense layer, z' = b + W σ(z)."""
+"""A dense layer, z' = b + W σ(z), PDLT (8.9); its NTK by (8.12), (8.17)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from ..activations import Activation
 from ..gaussian.sample_sets import OnSets
@@ -39,9 +43,60 @@ class Dense:
     def shares(self, e: Any) -> tuple[Any, Any, Any]:
         return self.lambda_b, means.own(self, e), means.carried(self, e)
 
+    def added(self, G: Any, H: Any) -> tuple[Any, Any]:
+        # Without weights nothing is inherited: all but the bias is added.
+        return self.lambda_b, self.lambda_W * (G - self.C_b) / self.C_W if self.C_W else H - self.lambda_b
+
     def tensors(self, r: Any, e: OnSets | None, t: Tensors) -> Tensors:
         assert e is not None
         return step(Hyperparameters(self.C_b, self.C_W, self.lambda_b, self.lambda_W, r), e, t)
 
     def parallel(self, samples: Parallel) -> Parallel:
         return samples.through(self.activation, self.C_b > 0)
+
+    def shapes(self, fan_in: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return (width, fan_in), (width,)
+
+    def draw(self, fan_in: int, width: int, normal: Callable[[int, tuple[int, ...]], Any]) -> tuple[Any, Any]:
+        W, b = self.shapes(fan_in, width)
+        return _root(self.C_W / fan_in) * normal(0, W), _root(self.C_b) * normal(1, b)
+
+    def learning_rates(self, fan_in: int) -> tuple[Any, Any]:
+        return self.lambda_b, self.lambda_W / fan_in
+
+    def seen(self, z: Any) -> Any:
+        """σ(z), or the inputs of the first layer."""
+        return z if self.activation is None else self.activation(z)
+
+    def slope(self, z: Any) -> Any:
+        """σ'(z)."""
+        assert self.activation is not None
+        return jax.jvp(self.activation.function, (z,), (jnp.ones_like(z),))[1]
+
+    def forward(self, p: Any, z: Any) -> Any:
+        return self.seen(z) @ p.W.T + p.b
+
+    def own_ntk(
+        self, rates: tuple[Any, Any], z: Any, z2: Any, product: Callable[[Any, Any], Any]
+    ) -> tuple[Any, Any]:
+        bias, weight = rates
+        return bias, weight * product(self.seen(z), self.seen(z2))
+
+    def jacobian(self, p: Any, z: Any, neurons: Any) -> Any:
+        return p.W[neurons][:, None] * self.slope(z)
+
+    def pulled_back(self, p: Any, z: Any, rows: Any) -> Any:
+        return (rows @ p.W) * self.slope(z)
+
+    def carried_ntk(self, p: Any, z: Any, z2: Any, H: Any) -> Any:
+        d, d2 = self.slope(z), self.slope(z2)
+        inner = d.T[:, None, :, None] * H * d2.T[None, :, None, :]
+        return jnp.einsum("ij,jkab,lk->ilab", p.W, inner, p.W, optimize=True)
+
+    def carried_ntk_of_pairs(self, p: Any, below: Any) -> Any:
+        return below.inner.pushed(jnp.asarray(p.W))
+
+
+def _root(variance):
+    """The standard deviation, with the same digits whether the variance is traced or not."""
+    return jnp.sqrt(jnp.asarray(variance, float)) if isinstance(variance, Tracer) else np.sqrt(variance)

@@ -15,9 +15,10 @@ from ..recursions.tensors import Tensors
 
 
 class Layer(Protocol):
-    """One layer of a network: its part in the theory. A tree to JAX, whose leaves are its hyperparameters.
+    """One layer of a network: its part in the theory, and its equations in one network.
 
-    Methods take NumPy's or JAX's arrays, traced ones too.
+    A tree to JAX, whose leaves are its hyperparameters. Methods take NumPy's or JAX's arrays, traced ones too. Below, z are the
+    preactivations (N, n) of the layer below, or the inputs, and p this layer's parameters, of which `p.W` and `p.b` may be empty.
     """
 
     @property
@@ -33,12 +34,54 @@ class Layer(Protocol):
         """How H comes about, H = biases + weights + carried · (H of the layer below): these three."""
         ...
 
+    def added(self, G: Any, H: Any) -> tuple[Any, Any]:
+        """What its biases and its weights add to H, from its own G and H."""
+        ...
+
     def tensors(self, r: Any, e: OnSets | None, t: Tensors) -> Tensors:
         """The tensors of this layer, as coefficients of 1/n_{ℓ-1}, from those of the layer below, of 1/n_{ℓ-2}; r = n_{ℓ-1} / n_{ℓ-2}."""
         ...
 
     def parallel(self, samples: Parallel) -> Parallel:
         """Which samples are one variable after this layer, if `samples` tells it of the layer below."""
+        ...
+
+    def shapes(self, fan_in: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shapes of W and b."""
+        ...
+
+    def draw(self, fan_in: int, width: int, normal: Callable[[int, tuple[int, ...]], Any]) -> tuple[Any, Any]:
+        """W and b of a random network; `normal(0, shape)` and `normal(1, shape)` are independent unit Gaussians."""
+        ...
+
+    def learning_rates(self, fan_in: int) -> tuple[Any, Any]:
+        """λ_bb and λ_WW, the factors of η for each bias and each weight."""
+        ...
+
+    def forward(self, p: Any, z: Any) -> Any:
+        """The preactivations of this layer, (N, n')."""
+        ...
+
+    def own_ntk(
+        self, rates: tuple[Any, Any], z: Any, z2: Any, product: Callable[[Any, Any], Any]
+    ) -> tuple[Any, Any]:
+        """What one neuron's own biases and weights contribute to the NTK; `product(s, s2)` is Σ_k s_k;1 s2_k;2 on the pairs wanted."""
+        ...
+
+    def jacobian(self, p: Any, z: Any, neurons: Any) -> Any:
+        """dz'/dz of these neurons of this layer, (I, N, n)."""
+        ...
+
+    def pulled_back(self, p: Any, z: Any, rows: Any) -> Any:
+        """Derivatives by z, (I, N, n), from those by this layer's z', `rows` (I, N, n')."""
+        ...
+
+    def carried_ntk(self, p: Any, z: Any, z2: Any, H: Any) -> Any:
+        """(dz'/dz) Ĥ (dz'/dz)ᵀ, (n', n', N, N2), from the NTK Ĥ of the layer below."""
+        ...
+
+    def carried_ntk_of_pairs(self, p: Any, below: Any) -> Any:
+        """The same on p pairs of samples, (p, n', n'); `below` is a `sampling.networks.Layer`."""
         ...
 
 

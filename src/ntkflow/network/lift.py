@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import InteropError, SpecError
 from .mlp import MLP
+from .network import Network
 
 if TYPE_CHECKING:
     from ..interop.lifted import Lifted
@@ -43,6 +44,11 @@ def as_mlp(network: Any, optimizer: Any = None) -> MLP:
             raise SpecError("optimizer goes with a torch model; an MLP has lambda_b and lambda_W of its own")
         return network
     return _lifted(network, optimizer).mlp()
+
+
+def as_network(network: Any) -> MLP:
+    """`as_mlp`, but for a `Network`, which is returned as it is: what takes any layers."""
+    return cast(MLP, network) if isinstance(network, Network) else as_mlp(network)
 
 
 def read_initialisation(network: Any):

@@ -44,7 +44,7 @@ class QuarticAction(InNotebooks):
         layer = self.layer
         return (
             f"QuarticAction of {describe.counted(self.neurons, 'neuron')} in layer {layer.layer} of {layer.mlp.depth} on "
-            f"{len(self.samples)} of {len(layer.X)} samples, to order 1/n, n = {layer.fan_in}\n{describe.mlp_call(layer.mlp)}\n"
+            f"{len(self.samples)} of {len(layer.X)} samples, to order 1/n, n = {layer.fan_in}\n{layer.mlp!r}\n"
             f"g {self.g.shape} up to {np.abs(self.g).max():.4g}, v {self.v.shape} up to {np.abs(self.v).max():.4g}"
         )
 

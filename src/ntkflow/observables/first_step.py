@@ -71,7 +71,7 @@ class FirstStep(InNotebooks):
         trained = f"{len(self.train)} of them" if len(self.train) < N else "all"
         changes = f"{self.output_mean.min():.3g} … {self.output_mean.max():.3g}"
         return (
-            f"FirstStep of {describe.mlp_call(self.layer.mlp)}\n{describe.samples(self.layer.X)}, {trained} trained on with "
+            f"FirstStep of {self.layer.mlp!r}\n{describe.samples(self.layer.X)}, {trained} trained on with "
             f"{self.loss}, eta = {self.eta:g}; {self.how}\n"
             f"loss: mean change {self.text(self.loss_mean, self.loss_mean_err)}, sd over seeds {self.text(self.loss_std, self.loss_std_err)}\n"
             f"{describe.counted(m, 'output')} on {describe.counted(N, 'sample')}: mean changes {changes}, sd over seeds up to {self.output_std.max():.3g}"

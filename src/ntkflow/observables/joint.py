@@ -96,7 +96,7 @@ class JointDistribution(InNotebooks):
             )
         return (
             f"JointDistribution of preactivations and NTK in layer {layer.layer} of {layer.mlp.depth}, to order 1/n, n = {layer.fan_in}\n"
-            f"{describe.mlp_call(layer.mlp)}\n{describe.samples(layer.X)}, {describe.counted(layer.width, 'neuron')}; {contents}\n"
+            f"{layer.mlp!r}\n{describe.samples(layer.X)}, {describe.counted(layer.width, 'neuron')}; {contents}\n"
             f"functions may have kinks at {', '.join(f'{kink:g}' for kink in self.kinks)}"
         )
 

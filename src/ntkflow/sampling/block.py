@@ -52,7 +52,8 @@ def block_sums(
 def sums_shapes(mlp: MLP, measure: Measure, sets: np.ndarray, N: int) -> list[Sums]:
     """The shapes of what `block_sums` returns, as a tree of jax.ShapeDtypeStruct."""
     numbers = sets.shape[1] * (sets.shape[1] + 1)
-    mlp = MLP(mlp.widths, "linear")  # whatever the activation, which may not be there
+    if isinstance(mlp, MLP):
+        mlp = MLP(mlp.widths, "linear")  # whatever the activation, which may not be there
     with jax.enable_x64(True):
         X, near = np.zeros((N, mlp.widths[0])), np.zeros((len(sets), mlp.depth, numbers))
         expectations = tuple(measured_expectations().values())

@@ -24,7 +24,6 @@ from ..describe import InNotebooks
 from ..digits import measured, number
 from ..errors import DataError
 from ..finite.parameters import whole_number
-from ..finite.preactivations import slopes
 from ..inputs import checked_inputs
 from ..network import as_mlp
 from ..network.mlp import MLP
@@ -58,7 +57,7 @@ class OutputNTK(InNotebooks):
         mean, mean_err, std, std_err = (float(x.mean()) for x in self.diagonal())
         percent = f" ({number(100 * std / mean, '.3g')} %)" if mean > 0 else ""
         return (
-            f"OutputNTK of {self.draws} networks, seed {self.seed}, of {describe.mlp_call(self.mlp)}\n{describe.samples(self.X)}\n"
+            f"OutputNTK of {self.draws} networks, seed {self.seed}, of {self.mlp!r}\n{describe.samples(self.X)}\n"
             f"mean {measured(mean, mean_err)}, sd over seeds {measured(std, std_err)}{percent}: of one output neuron and sample, averages "
             f"over samples\nmean, variance {self.mean.shape}, each with its standard error"
         )
@@ -162,7 +161,7 @@ def _one_network(mlp: MLP, X: jax.Array, key: jax.Array) -> jax.Array:
     # Backward.
     H = own[-1]
     if mlp.depth > 1:
-        d = slopes(mlp, tuple(z))
+        d = [layer.slope(x) for layer, x in zip(mlp.layers[1:], z, strict=True)]
         n = mlp.widths[-2]
         J = d[-1] * (mlp.C_W[-1] / n) ** 0.5 * normal(n)
         H += own[-2] * (J @ J.T)

@@ -7,6 +7,7 @@ k n³ + k² n² and memory k n² for each pair of layers.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,8 +17,9 @@ import numpy as np
 
 from ..finite.learning_rates import tensorial
 from ..finite.parameters import Parameters
-from ..finite.preactivations import preactivations, slopes
+from ..finite.preactivations import preactivations
 from ..finite.tangent_kernel import layer_kernels, pull_back
+from ..network.dense import Dense
 from ..network.mlp import MLP
 from ..recursions.tensors import Expectation
 
@@ -45,18 +47,28 @@ def low_noise(
 ) -> list[Measured]:
     """Layers 2 … L from averages over the layer below, the layer's own weights integrated out, PDLT (8.69), (8.83).
 
+    As `direct` those that have no weights.
+
     Args:
         expectations: what to measure besides covariances.
         X: (k, n_0).
         reference: (L, 2p), numbers near the means of y, taken off y; only the precision depends on them.
     """
     measured = []
-    for ell, below in enumerate(layers(mlp, params, X)[:-1], start=1):
-        n, C_W = mlp.widths[ell], mlp.C_W[ell]
-        y = _integrated(mlp, ell, below.s, below.inner.trace()) - reference[ell]
+    for (below, here), above, n, near in zip(
+        itertools.pairwise(layers(mlp, params, X)),
+        mlp.layers[1:],
+        mlp.widths[1:],
+        reference[1:],
+        strict=False,
+    ):
+        if not isinstance(above, Dense):
+            measured.append(_direct(here, expectations, near))
+            continue
+        y = _integrated(above, n, below.s, below.inner.trace()) - near
         # zH is odd in the weights that are integrated out.
         zH = jnp.zeros((len(X), len(y) // 2), y.dtype)
-        arrays = (*(expectation.low_noise(C_W, n, below) for expectation in expectations), zH)
+        arrays = (*(expectation.low_noise(above.C_W, n, below) for expectation in expectations), zH)
         measured.append(Measured(y, jnp.outer(y, y), arrays))
     return measured
 
@@ -69,22 +81,23 @@ def direct(
     Averages over all neurons, and over all pairs of different ones: NaN for the tensors of a layer of one neuron.
     Arguments as of `low_noise`.
     """
-    measured = []
-    a, b = np.triu_indices(len(X))
-    for ell, layer in enumerate(layers(mlp, params, X)):
-        z = layer.z
-        n = len(z)
-        each = jnp.concatenate([(z[:, a] * z[:, b]).T, layer.ntk.of_one_neuron()]) - reference[ell][:, None]
-        total = each.sum(axis=1)
-        zH = (each[len(a) :] @ z).T / n
-        measured.append(
-            Measured(
-                total / n,
-                (jnp.outer(total, total) - each @ each.T) / layer.pairs_of_neurons,
-                (*(expectation.direct(layer) for expectation in expectations), zH),
-            )
-        )
-    return measured
+    return [
+        _direct(layer, expectations, near)
+        for layer, near in zip(layers(mlp, params, X), reference, strict=True)
+    ]
+
+
+def _direct(layer: Layer, expectations: tuple[Expectation, ...], near: jax.Array) -> Measured:
+    z = layer.z
+    n, (a, b) = len(z), np.triu_indices(z.shape[1])
+    each = jnp.concatenate([(z[:, a] * z[:, b]).T, layer.ntk.of_one_neuron()]) - near[:, None]
+    total = each.sum(axis=1)
+    zH = (each[len(a) :] @ z).T / n
+    return Measured(
+        total / n,
+        (jnp.outer(total, total) - each @ each.T) / layer.pairs_of_neurons,
+        (*(expectation.direct(layer) for expectation in expectations), zH),
+    )
 
 
 def low_noise_means(
@@ -92,18 +105,20 @@ def low_noise_means(
 ) -> list[Measured]:
     """`low_noise` for the means alone."""
     z = preactivations(mlp, params, X)
-    d = slopes(mlp, z)
     own = _own(mlp, z, X)
-    found = []
-    for ell in range(1, mlp.depth):
-        J = pull_back(mlp, params, z, ell, np.arange(mlp.widths[ell]))
-        inner = own[ell - 1] * (d[ell - 1] @ d[ell - 1].T)
-        for kernel, j in zip(own, J, strict=False):
-            rows = (d[ell - 1].T[:, :, None] * j).swapaxes(0, 1).reshape(len(X), -1)
+    measured = []
+    for ell, above in enumerate(mlp.layers[1:], start=1):
+        if not isinstance(above, Dense):
+            measured.append(_direct_means(mlp, params, z, own, ell + 1, reference[ell]))
+            continue
+        d = above.slope(z[ell - 1])
+        inner = own[ell - 1] * (d @ d.T)
+        for kernel, j in zip(own, pull_back(mlp, params, z, ell, np.arange(mlp.widths[ell])), strict=False):
+            rows = (d.T[:, :, None] * j).swapaxes(0, 1).reshape(len(X), -1)
             inner += kernel * (rows @ rows.T)
-        s = mlp.activation[ell - 1](z[ell - 1]).T
-        found.append(Measured(_integrated(mlp, ell, s, _vech(inner)) - reference[ell]))
-    return found
+        y = _integrated(above, mlp.widths[ell], above.seen(z[ell - 1]).T, _vech(inner))
+        measured.append(Measured(y - reference[ell]))
+    return measured
 
 
 def direct_means(
@@ -112,28 +127,30 @@ def direct_means(
     """`direct` for the means alone."""
     z = preactivations(mlp, params, X)
     own = _own(mlp, z, X)
-    found = []
-    for ell, n in enumerate(mlp.widths[1:], start=1):
-        H = own[ell - 1]
-        for kernel, j in zip(own, pull_back(mlp, params, z, ell, np.arange(n)), strict=False):
-            rows = j.swapaxes(0, 1).reshape(len(X), -1)
-            H += kernel * (rows @ rows.T) / n
-        y = jnp.concatenate([_vech(z[ell - 1] @ z[ell - 1].T / n), _vech(H)])
-        found.append(Measured(y - reference[ell - 1]))
-    return found
+    return [_direct_means(mlp, params, z, own, ell, near) for ell, near in enumerate(reference, start=1)]
 
 
-def _integrated(mlp: MLP, ell: int, s: jax.Array, trace: jax.Array) -> jax.Array:
+def _direct_means(
+    mlp: MLP, params: Parameters, z, own: list[jax.Array], ell: int, near: jax.Array
+) -> Measured:
+    n, H = mlp.widths[ell], own[ell - 1]
+    for kernel, j in zip(own, pull_back(mlp, params, z, ell, np.arange(n)), strict=False):
+        rows = j.swapaxes(0, 1).reshape(len(H), -1)
+        H += kernel * (rows @ rows.T) / n
+    y = jnp.concatenate([_vech(z[ell - 1] @ z[ell - 1].T / n), _vech(H)])
+    return Measured(y - near)
+
+
+def _integrated(above: Dense, n: int, s: jax.Array, trace: jax.Array) -> jax.Array:
     """Ĝ' and λ_b + Ω̂ of layer ℓ+1 for each pair, from σ (n, k) and Σ_j σ'σ'Ĥ_jj (p,) of layer ℓ, PDLT (8.49)."""
     ss = _vech(s.T @ s)
-    n, C_W = mlp.widths[ell], mlp.C_W[ell]
-    G = mlp.C_b[ell] + C_W / n * ss
-    H = mlp.lambda_b[ell] + mlp.lambda_W[ell] / n * ss + C_W / n * trace
+    G = above.C_b + above.C_W / n * ss
+    H = above.lambda_b + above.lambda_W / n * ss + above.C_W / n * trace
     return jnp.concatenate([G, H])
 
 
 class Layer(NamedTuple):
-    """One layer of one network: z (n, k), its NTK, σ(z) (n, k), and what the layer above makes its NTK of, σ'Ĥσ'."""
+    """One layer of one network: z (n, k), its NTK, σ(z) (n, k), and what a dense layer above makes its NTK of, σ'Ĥσ'."""
 
     z: jax.Array
     ntk: PairMatrices
@@ -151,18 +168,22 @@ def layers(mlp: MLP, params: Parameters, X: jax.Array) -> list[Layer]:
     """The forward equations, PDLT (8.9), (8.12); what is not used of them is dropped by the compiler."""
     a, b = np.triu_indices(len(X))
     z = preactivations(mlp, params, X)
-    d = [*slopes(mlp, z), jnp.ones_like(z[-1])]
-    s = [*(f(x) for f, x in zip(mlp.activation, z, strict=False)), z[-1]]
     below: list[Layer] = []
-    for ell, kernel in enumerate(_own(mlp, z, X)):
+    for ell, (layer, kernel) in enumerate(zip(mlp.layers, _own(mlp, z, X), strict=True)):
+        above = mlp.layers[ell + 1] if ell + 1 < mlp.depth else None
+        s, d = (
+            (above.seen(z[ell]), above.slope(z[ell]))
+            if isinstance(above, Dense)
+            else (z[ell], jnp.ones_like(z[ell]))
+        )
         own = kernel[a, b]
         H = own[:, None, None] * jnp.eye(mlp.widths[ell + 1], dtype=X.dtype)
         if ell == 0:
-            inner = PairDiagonals(own[:, None] * d[ell][a] * d[ell][b])
+            inner = PairDiagonals(own[:, None] * d[a] * d[b])
         else:
-            H += below[-1].inner.pushed(jnp.asarray(params[ell].W))
-            inner = PairMatrices(d[ell][a][:, :, None] * H * d[ell][b][:, None, :])
-        below.append(Layer(z[ell].T, PairMatrices(H), s[ell].T, inner))
+            H += layer.carried_ntk_of_pairs(params[ell], below[-1])
+            inner = PairMatrices(d[a][:, :, None] * H * d[b][:, None, :])
+        below.append(Layer(z[ell].T, PairMatrices(H), s.T, inner))
     return below
 
 

@@ -15,7 +15,7 @@ from ..components import sample_sets
 from ..errors import ComponentError, DataError, FileError, NonFiniteError
 from ..finite.parameters import whole_number
 from ..inputs import checked_inputs
-from ..network import as_mlp
+from ..network import as_network
 from ..network.mlp import MLP
 from ..progress import Report, shows_progress
 from ..saved_networks import network_of
@@ -93,7 +93,7 @@ def ensemble(
         NonFiniteError: a layer's sums overflow.
         FileError: the store exists and `resume` is not set, is of another job, damaged, in use or can't be written.
     """
-    mlp = as_mlp(network)
+    mlp = as_network(network)
     X = checked_inputs(mlp, X)
     job = _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block)
     run = _Run(mlp, X, job, batch)

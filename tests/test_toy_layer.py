@@ -1,0 +1,116 @@
+"""A layer is an object: one that the package does not have, in one file outside of it, flows through all of it."""
+
+import jax
+import numpy as np
+import pytest
+from toy_layer import Scale
+
+import ntkflow
+from ntkflow import finite
+from ntkflow.network import Dense, Network
+from ntkflow.recursions import TENSORS
+
+GAMMA = 0.7
+WIDTHS = (4, 24, 24, 3)
+
+
+def network(activation, gamma=GAMMA):
+    """A dense layer, z' = γ z, and a dense layer on top."""
+    σ = ntkflow.activations.activation(activation)
+    return Network(WIDTHS, [Dense(0.1, 1.5, 0.5, 1.0, None), Scale(gamma), Dense(0.1, 1.5, 0.7, 0.9, σ)])
+
+
+def without(activation, gamma=GAMMA):
+    """The same MLP: γ² goes into the first layer's C_b, C_W and λ's."""
+    C_b, C_W, lambda_b, lambda_W = (
+        (x * gamma**2, y) for x, y in ((0.1, 0.1), (1.5, 1.5), (0.5, 0.7), (1.0, 0.9))
+    )
+    return ntkflow.MLP((4, 24, 3), activation, C_b, C_W, lambda_b, lambda_W)
+
+
+@pytest.fixture
+def X(rng):
+    return rng.normal(size=(3, 4))
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+@pytest.mark.parametrize("components", ["all", "pairs", "mean", [[0, 1, 2], [2, 0]]])
+def test_it_flows(X, activation, components):
+    flow, same = (
+        ntkflow.flow(network(activation), X, components),
+        ntkflow.flow(without(activation), X, components),
+    )
+    names = ("G", "H", *(TENSORS if components != "mean" else ()))
+    for layer, other in ((flow[2], same[1]), (flow[3], same[2])):
+        for name in names:
+            scale = max(np.nanmax(np.abs(other[name])), 1e-12)
+            assert np.nanmax(np.abs(layer[name] - other[name])) < 1e-12 * scale, (layer.layer, name)
+            assert layer.error(name).shape == layer[name].shape
+    for part, other in ((flow[3].weight_contributions, same[2].weight_contributions), (flow[3].bias_contributions, same[2].bias_contributions)):  # fmt: skip
+        assert np.allclose(part[[0, 2]], other, rtol=1e-13, atol=0) and not part[1].any()
+    assert "Scale" in repr(flow) and flow.table() is not None
+
+
+def test_tensors_behind_another_layer(X):
+    """Between two dense layers with an activation: T' = r γ^rank T of tensors that are not zero."""
+    σ = ntkflow.activations.activation("tanh")
+    dense = Dense(0.1, 1.5, 0.7, 0.9, σ)
+    flow = ntkflow.flow(
+        Network((4, 16, 24, 24, 3), [Dense(0.1, 1.5, 0.5, 1.0, None), dense, Scale(GAMMA), dense]), X
+    )
+    for name, declared in TENSORS.items():
+        expected = 24 / 16 * GAMMA**declared.rank * flow[2][name]
+        assert np.allclose(flow[3][name], expected, rtol=1e-13, atol=0), name
+        if name not in ("G1", "H1"):
+            assert flow[3][name].any()
+
+
+def test_it_is_traced_and_differentiated(X):
+    with jax.enable_x64(True):
+        traced = ntkflow.traced_flow(network("gelu"), X)
+        flow = ntkflow.flow(network("gelu"), X)
+        assert np.allclose(traced[3].V, flow[3].V, rtol=1e-11, atol=1e-14)
+        slope = jax.grad(lambda gamma: ntkflow.traced_flow(network("gelu", gamma), X, "pairs")[3].G[0, 1])(
+            GAMMA
+        )
+        high, low = (ntkflow.flow(network("gelu", GAMMA + h), X, "mean")[3].G[0, 1] for h in (1e-5, -1e-5))
+        assert np.isclose(slope, (high - low) / 2e-5, rtol=1e-8)
+
+
+def test_one_network(X):
+    mlp = network("gelu")
+    params = finite.init(mlp, 3)
+    assert params[1].W.shape == (0, 0)
+    z = finite.forward(mlp, params, X)
+    assert np.allclose(z[1], GAMMA * z[0], rtol=1e-15, atol=0)
+    by_definition = finite.ntk_by_definition(mlp, params, X)
+    assert np.allclose(finite.ntk(mlp, params, X), by_definition, rtol=1e-12, atol=1e-13)
+    assert np.allclose(finite.ntk_layers(mlp, params, X)[2], by_definition, rtol=1e-12, atol=1e-13)
+    middle = finite.ntk(mlp, params, X, layer=2, neurons=[0, 5])
+    assert np.allclose(middle, finite.ntk_by_definition(mlp, params, X, layer=2)[np.ix_([0, 5], [0, 5])], rtol=1e-12, atol=1e-13)  # fmt: skip
+    bias, weight = finite.ntk_contributions(mlp, params, X)
+    assert np.allclose(bias.sum(axis=0) + weight.sum(axis=0), by_definition, rtol=1e-12, atol=1e-13)
+    assert not bias[1].any() and not weight[1].any()
+
+
+@pytest.mark.parametrize("estimators", ["low-noise", "direct"])
+@pytest.mark.parametrize("components", ["all", "mean"])
+def test_sampled_networks(tmp_path, X, estimators, components):
+    """Fixed seed; false alarm 1e-3."""
+    measured = ntkflow.ensemble(
+        network("tanh"), X, 400, components=components, estimators=estimators, store=tmp_path / "store.zarr"
+    )
+    comparison = ntkflow.compare(ntkflow.flow(network("tanh"), X, components), measured)
+    assert {d.layer for d in comparison} == {1, 2, 3} and comparison.agrees
+
+
+def test_a_planted_error_is_seen(X, monkeypatch):
+    """Fixed seed: H' = γ H in the place of γ² H."""
+    measured = ntkflow.ensemble(network("tanh"), X, 400)
+    monkeypatch.setattr(Scale, "means", lambda self, e, G, H: (self.gamma**2 * G, self.gamma * H))
+    assert not ntkflow.compare(ntkflow.flow(network("tanh"), X), measured).agrees
+
+
+def test_a_network_has_one_width_more():
+    with pytest.raises(ntkflow.errors.SpecError, match="1 layers has one width more, not 3"):
+        Network((4, 3, 2), [Scale(1.0)])
