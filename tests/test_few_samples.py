@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ntkflow import MLP, few_samples, flow
-from ntkflow.statistics import natural_scales
+from ntkflow import MLP, flow
+from ntkflow.theory import few_samples
+from ntkflow.theory.statistics import natural_scales
 
 NAMES = ("G", "H", "G1", "H1", "V", "D", "F", "A", "B")
 

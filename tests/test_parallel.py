@@ -5,7 +5,7 @@ import pytest
 
 import ntkflow
 from ntkflow import finite
-from ntkflow.parallel import parallel_inputs
+from ntkflow.network.parallel import parallel_inputs
 
 ACTIVATIONS = ["relu", "abs", "linear", "tanh", "cos", "gelu", {"name": "leaky_relu", "slope": -1.0}, {"name": "monomial", "degree": 3}]  # fmt: skip
 

@@ -7,8 +7,8 @@ import pytest
 from printed import text
 
 import ntkflow
-from ntkflow.lazy import Tables
 from ntkflow.table import ensemble_table
+from ntkflow.theory.deferred import Tables
 from ntkflow.verification import extrapolate, scaled
 
 X = np.random.default_rng(5).normal(size=(3, 4))

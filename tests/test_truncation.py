@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import ntkflow
 from ntkflow.digits import uncertain
-from ntkflow.truncation import estimated
+from ntkflow.theory.truncation import estimated
 
 SLOPES = {"relu": (0.0, 1.0), "abs": (-1.0, 1.0), "linear": (1.0, 1.0)}
 

@@ -8,15 +8,15 @@ from .activations import Activation, kinked
 from .comparison import Comparison, compare
 from .diagnosis import Diagnosis, diagnose
 from .finite import cross_entropy, mse
-from .flow_result import Flow
-from .mean_kernels import kernels, open_kernels
 from .network import as_mlp, read_initialisation
 from .network.mlp import MLP
 from .observables import FirstStep, JointDistribution, joint, predict_first_step
-from .propagate import flow, store_kernels
 from .sampling import Ensemble, LayerEstimates, OutputNTK, ensemble, output_ntk
-from .statistics import LayerStatistics
-from .traced import TracedFlow, TracedLayer, traced_flow
+from .theory.flow import flow, store_kernels
+from .theory.mean_kernels import kernels, open_kernels
+from .theory.result import Flow
+from .theory.statistics import LayerStatistics
+from .theory.traced import TracedFlow, TracedLayer, traced_flow
 from .tuning import Criticality, critical
 from .verification import Verification, verify
 from .version import __version__

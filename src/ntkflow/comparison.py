@@ -11,12 +11,12 @@ import numpy as np
 from . import describe
 from .describe import InNotebooks
 from .errors import ComponentError, DataError, warn
-from .flow_result import Flow
 from .network.mlp import MLP
 from .recursions import TENSORS
 from .sampling import Ensemble, LayerEstimates
 from .sampling.estimators import measured_tensors
-from .statistics import KERNELS, LayerStatistics
+from .theory.result import Flow
+from .theory.statistics import KERNELS, LayerStatistics
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from .network.mlp import MLP
     from .sampling import Ensemble
-    from .statistics import LayerStatistics
+    from .theory.statistics import LayerStatistics
 
 _MANY = 6  # entries of a list
 _SMALL = 2**20  # numbers, at which a look at all of them takes no time

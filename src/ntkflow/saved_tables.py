@@ -10,13 +10,13 @@ import numpy as np
 
 from .describe import network, samples
 from .errors import FileError
-from .flow_result import Flow
-from .mean_kernels import open_kernels
 from .sampling import Ensemble
 from .sampling.store import is_ensemble
 from .saved_networks import network_of
 from .storage import read
 from .table import ensemble_table, flow_table, titled_table
+from .theory.mean_kernels import open_kernels
+from .theory.result import Flow
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import FileError
-from .tiles.store import TileStore
+from .theory.tiles.store import TileStore
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -11,7 +11,8 @@ import numpy as np
 
 from ntkflow.errors import ComponentError
 from ntkflow.recursions import TENSORS
-from ntkflow.statistics import KERNELS
+
+from .theory.statistics import KERNELS
 
 if TYPE_CHECKING:
     from ntkflow import Flow, LayerStatistics

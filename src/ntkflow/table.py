@@ -13,8 +13,9 @@ from rich.table import Table
 from ntkflow.describe import evenly, network
 from ntkflow.digits import measured, number, uncertain
 from ntkflow.recursions import TENSORS
-from ntkflow.statistics import KERNELS
 from ntkflow.summary import layer_summary
+
+from .theory.statistics import KERNELS
 
 if TYPE_CHECKING:
     from ntkflow import Comparison, Criticality, Ensemble, Flow, OutputNTK, Verification

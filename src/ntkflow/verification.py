@@ -12,17 +12,17 @@ from .comparison import joint_threshold, warn_of_few, z_scores
 from .describe import InNotebooks
 from .errors import DataError
 from .finite.parameters import whole_number
-from .flow_result import Flow
 from .inputs import checked_inputs
 from .network import as_mlp
 from .network.mlp import MLP
 from .progress import Report, shows_progress, silent
-from .propagate import flow as predict
 from .recursions import TENSORS
 from .recursions.tensors import Correction
 from .sampling import Ensemble, ensemble
 from .sampling.estimators import LEAST_FOR_ERRORS
-from .statistics import KERNELS
+from .theory.flow import flow as predict
+from .theory.result import Flow
+from .theory.statistics import KERNELS
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -13,7 +13,7 @@ from ntkflow.gaussian import COARSE, FINE, SampleSets
 from ntkflow.gaussian.quadruples import four_sample_moments, moments_on_samples
 from ntkflow.gaussian.rules import evaluate
 from ntkflow.gaussian.series_integrals import SeriesIntegrals
-from ntkflow.runs import _NUDGE, _symmetric
+from ntkflow.theory.two_runs import _NUDGE, _symmetric
 
 SMOOTH = ["tanh", "erf", "sigmoid", "softplus", "gelu", "silu"]
 KINDS = {

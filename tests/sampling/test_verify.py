@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import ntkflow
-from ntkflow.lazy import Tables
+from ntkflow.theory.deferred import Tables
 from ntkflow.verification import extrapolate, scaled
 
 DIGITS = load_digits(return_X_y=True)[0][:4]

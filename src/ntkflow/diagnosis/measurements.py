@@ -11,10 +11,10 @@ import numpy as np
 
 from ..errors import ActivationError, DataError, NonFiniteError
 from ..network.mlp import MLP
-from ..propagate import flow
-from ..quadratic_forms import variances
-from ..statistics import LayerStatistics
-from ..truncation import widths_at_spread
+from ..theory.flow import flow
+from ..theory.quadratic_forms import variances
+from ..theory.statistics import LayerStatistics
+from ..theory.truncation import widths_at_spread
 from ..tuning import single_input
 
 MOST_SAMPLES = 200  # for means, of which the kernel's N³ eigenvalues are found

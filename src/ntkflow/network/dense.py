@@ -13,10 +13,10 @@ from jax.core import Tracer
 
 from ..activations import Activation
 from ..gaussian.sample_sets import OnSets
-from ..parallel import Parallel
 from ..recursions import means
 from ..recursions.step import Hyperparameters, step
 from ..recursions.tensors import Tensors
+from .parallel import Parallel
 
 
 class OfInputs(NamedTuple):

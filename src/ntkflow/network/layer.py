@@ -10,8 +10,8 @@ import jax
 from ..activations import Activation
 from ..gaussian import Expectations
 from ..gaussian.sample_sets import OnSets, on_sets
-from ..parallel import Parallel
 from ..recursions.tensors import Tensors
+from .parallel import Parallel
 
 
 class Layer(Protocol):

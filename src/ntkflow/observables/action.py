@@ -10,7 +10,7 @@ import numpy as np
 from .. import describe
 from ..describe import InNotebooks
 from ..errors import ComponentError, DataError
-from ..statistics import LayerStatistics
+from ..theory.statistics import LayerStatistics
 from .entries import components
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import ComponentError
-from ..statistics import LayerStatistics
+from ..theory.statistics import LayerStatistics
 from .entries import NTK, ZZ, Z, components
 
 

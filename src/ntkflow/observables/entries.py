@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ComponentError
 from ..finite.parameters import as_int
-from ..statistics import LayerStatistics
+from ..theory.statistics import LayerStatistics
 
 
 class Z(NamedTuple):

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..flow_result import Flow
 from ..gaussian.functions import Estimate, Integration, Variables, expectation, whiten
-from ..statistics import LayerStatistics
+from ..theory.result import Flow
+from ..theory.statistics import LayerStatistics
 from . import cumulants
 from .entries import NTK, Z
 

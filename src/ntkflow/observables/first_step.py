@@ -25,9 +25,9 @@ from ..errors import DataError, MemoryRequestError, ObservableError
 from ..finite.descent import checked_eta
 from ..finite.losses import about_mse_targets, mse
 from ..finite.parameters import key_of, whole_number
-from ..flow_result import Flow
 from ..inputs import as_array
 from ..progress import Report, shows_progress, silent
+from ..theory.result import Flow
 from .joint import JointDistribution, joint, warn_of_width
 from .mse_step import mse_moments
 from .sampler import draw, metric_spread
@@ -35,7 +35,7 @@ from .sampler import draw, metric_spread
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..statistics import LayerStatistics
+    from ..theory.statistics import LayerStatistics
 
 _AT_ONCE = 2**23  # numbers of Ĥ under way
 

@@ -23,10 +23,10 @@ import numpy as np
 
 from ..errors import ComponentError
 from ..finite.parameters import as_int, layer_number
-from ..flow_result import Flow
 from ..gaussian.functions import TOLERANCE, Estimate, Integration, Variables, expectation
 from ..progress import shows_bar
-from ..statistics import LayerStatistics
+from ..theory.result import Flow
+from ..theory.statistics import LayerStatistics
 from . import cumulants
 from .entries import NTK, At, Z, ntk_at, preactivations_at
 from .expansion import curvature, edgeworth, given_z, kinks_of, variables

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..gaussian.functions import Integration, expectation
-from ..statistics import LayerStatistics
+from ..theory.statistics import LayerStatistics
 from . import cumulants
 from .entries import Z
 from .expansion import Expanded, curvature, edgeworth, variables

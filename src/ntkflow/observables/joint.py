@@ -14,11 +14,11 @@ from .. import describe
 from ..describe import InNotebooks
 from ..errors import ComponentError, DataError, warn
 from ..finite.parameters import key_of, layer_number, whole_number
-from ..flow_result import Flow
 from ..gaussian.functions import TOLERANCE, Integration
 from ..memory import check_memory
 from ..progress import shows_bar
-from ..statistics import LayerStatistics
+from ..theory.result import Flow
+from ..theory.statistics import LayerStatistics
 from . import cumulants, expansion, intralayer
 from .action import QuarticAction, quartic_action
 from .entries import NTK, ZZ, At, Z, checked_entry, ntk_at, preactivations_at

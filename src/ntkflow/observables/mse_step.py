@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..statistics import LayerStatistics
+from ..theory.statistics import LayerStatistics
 from .entries import components
 
 _NEURON, _SAMPLE = "abcdefgh", "ABCDEFGH"

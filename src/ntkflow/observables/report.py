@@ -7,8 +7,8 @@ from rich.table import Table
 
 from ..describe import counted, evenly, network
 from ..digits import number
-from ..flow_result import Flow
 from ..table import MOST_ROWS, of_many, titled_table
+from ..theory.result import Flow
 from .action import QuarticAction
 from .expansion import Expanded
 from .expressions import parse

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..gaussian.functions import whiten
-from ..statistics import LayerStatistics
+from ..theory.statistics import LayerStatistics
 from .entries import components
 
 

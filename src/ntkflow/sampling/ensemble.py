@@ -9,11 +9,11 @@ import numpy as np
 
 from .. import describe
 from ..errors import ComponentError
-from ..flow_result import Layered
-from ..lazy import Tables
 from ..network.dense import OfInputs
 from ..network.mlp import MLP
-from ..statistics import KERNELS, LayerStatistics
+from ..theory.deferred import Tables
+from ..theory.result import Layered
+from ..theory.statistics import KERNELS, LayerStatistics
 from .estimators import Sums, estimates, measured_tensors
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..components import sample_sets
 from ..errors import ComponentError, DataError, FileError, NonFiniteError
 from ..finite.parameters import whole_number
 from ..inputs import checked_inputs
@@ -19,8 +18,9 @@ from ..network import as_network
 from ..network.mlp import MLP
 from ..progress import Report, shows_progress
 from ..saved_networks import network_of
-from ..statistics import KERNELS
 from ..store import digest, exists_to_resume
+from ..theory.components import sample_sets
+from ..theory.statistics import KERNELS
 from ..version import __version__
 from . import networks
 from .block import Batch, batch_for, block_sums, sums_shapes

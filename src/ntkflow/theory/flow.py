@@ -9,25 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from .coinciding import distinct_rows, kernel_tables
+from ..errors import ComponentError, DataError, warn
+from ..gaussian import SampleSets
+from ..inputs import checked_inputs
+from ..memory import check_memory, give_back
+from ..network import as_network
+from ..network.mlp import MLP
+from ..progress import Report, shows_progress, silent
+from ..recursions import TENSORS, requested_moments
 from .components import Layout, sample_sets
+from .duplicates import distinct_rows, kernel_tables
 from .error_estimates import poor_tensor, warning_of_errors
-from .errors import ComponentError, DataError, warn
-from .flow_result import Flow
-from .gaussian import SampleSets
-from .inputs import checked_inputs
 from .mean_kernels import block_of, has_tiles, mean_flow, write_kernels
-from .memory import check_memory, give_back
 from .near_duplicates import NearDuplicates
-from .network import as_network
-from .network.mlp import MLP
-from .progress import Report, shows_progress, silent
-from .recursions import TENSORS, requested_moments
-from .runs import all_layers, of_pairs
+from .result import Flow
 from .statistics import LayerStatistics, natural_scales
 from .tiles.run import tiled_flow
 from .truncation import warning_of_width
 from .two_byte import TwoByteArray
+from .two_runs import all_layers, of_pairs
 
 _SMALL = 2**12  # numbers
 _LARGE = 2**26  # bytes
@@ -153,7 +153,7 @@ def _flow(
         for fine, values, errors in all_layers(mlp, distinct, sets, rtol):
             layer = fine.layer
             if sets is not None:
-                values, errors = near.mend(layer, fine.close[0], sets.sets, values, errors)
+                values, errors = near.mend(layer, fine.least_sine[0], sets.sets, values, errors)
             scales = natural_scales(values)
             for name in values:
                 poor += poor_tensor(name, layer, float(errors[name].max()), scales[name], rtol)

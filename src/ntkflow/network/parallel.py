@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .activations import Activation
+from ..activations import Activation
 
 _NEAR = 1e-12
 

@@ -10,17 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..errors import ComponentError, DataError
+from ..gaussian import SampleSets
+from ..gaussian.traced import traced_expectations
+from ..network import as_network
+from ..network.dense import OfInputs
+from ..network.layer import Layer, packed_tensors, through_layers
+from ..recursions import Tensors, first_layer, requested_moments
 from .components import Layout, sample_sets
-from .errors import ComponentError, DataError
-from .gaussian import SampleSets
-from .gaussian.traced import traced_expectations
 from .layers import Layers
 from .mean_kernels import kernels
 from .named_arrays import NamedArrays
-from .network import as_network
-from .network.dense import OfInputs
-from .network.layer import Layer, packed_tensors, through_layers
-from .recursions import Tensors, first_layer, requested_moments
 
 
 @jax.tree_util.register_dataclass

@@ -14,15 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .activations import Activation
-from .gaussian import SampleSets
-from .gaussian.kinks import missing_deltas
-from .gaussian.rules import ROUNDING, folded, rounded, trapezoid_basis
-from .gaussian.series_integrals import PAIR_CONVERGED
-from .gaussian.traced import Doubts, smooth_on_pairs
-from .network.layer import Layer, tensors_on_sets, through_layers
-from .network.mlp import MLP
-from .recursions import Tensors, first_layer
+from ..activations import Activation
+from ..gaussian import SampleSets
+from ..gaussian.kinks import missing_deltas
+from ..gaussian.rules import ROUNDING, folded, rounded, trapezoid_basis
+from ..gaussian.series_integrals import PAIR_CONVERGED
+from ..gaussian.traced import Doubts, smooth_on_pairs
+from ..network.layer import Layer, tensors_on_sets, through_layers
+from ..network.mlp import MLP
+from ..recursions import Tensors, first_layer
 
 _MOST_SETS = 2048
 _NODES, _TERMS = 150, (160, 148)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import MemoryRequestError
-from ..gaussian.requests import placements
-from ..recursions import TENSORS, requested_moments
+from ...errors import MemoryRequestError
+from ...gaussian.requests import placements
+from ...recursions import TENSORS, requested_moments
 
 Tile = tuple[int, ...]
 _AT_LEAST = 192 * 2**20  # of compiled steps and of integrals, some at a time

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .errors import ComponentError
-from .recursions import TENSORS
-from .spelling import did_you_mean
+from ..errors import ComponentError
+from ..recursions import TENSORS
+from ..spelling import did_you_mean
 
 
 def sample_sets(components: str | Sequence[Sequence[int]], N: int) -> np.ndarray | None:

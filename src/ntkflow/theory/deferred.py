@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import FileError
+from ..errors import FileError
 
 if TYPE_CHECKING:
     import xarray as xr

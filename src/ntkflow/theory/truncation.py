@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .recursions import TENSORS
-from .recursions.tensors import Correction
+from ..recursions import TENSORS
+from ..recursions.tensors import Correction
 
 if TYPE_CHECKING:
     from .statistics import LayerStatistics

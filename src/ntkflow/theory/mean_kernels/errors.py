@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from ..activations import Activation
-from ..gaussian.closed_forms import closed_form
-from ..gaussian.mehler import mean_squares
-from ..network.mlp import MLP
+from ...activations import Activation
+from ...gaussian.closed_forms import closed_form
+from ...gaussian.mehler import mean_squares
+from ...network.mlp import MLP
 from .core import LINE
 from .tiles import Block
 

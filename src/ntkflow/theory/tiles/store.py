@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import store
-from ..errors import FileError
-from ..recursions import TENSORS
-from ..store import checked
+from ... import store
+from ...errors import FileError
+from ...recursions import TENSORS
+from ...store import checked
 
 if TYPE_CHECKING:
     import xarray as xr

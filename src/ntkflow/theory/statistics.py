@@ -10,13 +10,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from . import describe
-from .errors import ComponentError
-from .lazy import Tables
+from .. import describe
+from ..errors import ComponentError
+from ..network.mlp import MLP
+from ..recursions import TENSORS
+from ..spelling import did_you_mean
+from .deferred import Tables
 from .named_arrays import NamedArrays
-from .network.mlp import MLP
-from .recursions import TENSORS
-from .spelling import did_you_mean
 from .truncation import Expansion, estimate, estimated, expanded, fluctuations
 
 KERNELS = ("G", "H")

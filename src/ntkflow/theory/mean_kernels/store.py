@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from ..errors import ActivationError, ComponentError, FileError
-from ..network.mlp import MLP
-from ..storage import check_writable
-from ..version import __version__
+from ...errors import ActivationError, ComponentError, FileError
+from ...network.mlp import MLP
+from ...storage import check_writable
+from ...version import __version__
 from .errors import relative_errors
 from .flow import has_tiles, own_G
 from .tiles import Block, Tile, Tiles

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.polynomial.chebyshev import chebvander
 
-from .gaussian import SampleSets
-from .gaussian.kinks import ROUNDOFF, sine_squared
-from .network.mlp import MLP
-from .recursions import TENSORS, requested_moments
-from .recursions.cancellation import LOSS, Nearness
+from ..gaussian import SampleSets
+from ..gaussian.kinks import ROUNDOFF, sine_squared
+from ..network.mlp import MLP
+from ..recursions import TENSORS, requested_moments
+from ..recursions.cancellation import LOSS, Nearness
 from .two_byte import TwoByteArray
 
 _CLOSE = 0.05  # sin of the angle between preactivations, below which the direct computation is mended
@@ -37,39 +37,39 @@ Layers = Iterator[tuple[dict[str, np.ndarray], dict[str, TwoByteArray]]]
 """Values and error estimates, packed, of one layer after the other."""
 
 
-def closeness(G: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+def sines(G: np.ndarray, ratio: np.ndarray) -> np.ndarray:
     """|sin| of the angle between two preactivations, as far as G tells it; 1 where they are parallel or vanish, which is exact: (N, N)."""
     own = np.diag(G)[:, None] * np.ones_like(G)
     sine = np.sqrt(np.maximum(sine_squared(own, own.T, G), ROUNDOFF))
     return np.where(np.isnan(ratio) & (own * own.T > 0), sine, 1.0)
 
 
-def any_close(close: np.ndarray) -> bool:
-    """Whether tensors may have lost anything by cancellation; `close` as of `cancelled`."""
-    return bool(close[0].min() <= _APART)
+def any_nearly_parallel(least_sine: np.ndarray) -> bool:
+    """Whether tensors may have lost anything by cancellation; `least_sine` as of `cancelled`."""
+    return bool(least_sine[0].min() <= _APART)
 
 
-def cancelled(name: str, close: np.ndarray, sets: np.ndarray | None) -> np.ndarray | float:
+def cancelled(name: str, least_sine: np.ndarray, sets: np.ndarray | None) -> np.ndarray | float:
     """The round-off that cancellation between nearly parallel samples leaves, in units of eps and of products of G and H.
 
     Args:
-        close: (2, N, N), the least `closeness` in the layers below, and in those of them where tensors do not vanish.
+        least_sine: (2, N, N), the least `sines` in the layers below, and in those of them where tensors do not vanish.
         sets: (k, S).
 
     Returns:
-        (N, N) for H, (orbits, S) for packed tensors, 0 where nothing is close.
+        (N, N) for H, (orbits, S) for packed tensors, 0 where nothing is near.
     """
     if name == "H":
-        return np.where(close[0] < 1, LOSS / close[0], 0.0)
+        return np.where(least_sine[0] < 1, LOSS / least_sine[0], 0.0)
     if name == "G" or sets is None:
         return 0.0
     declared = TENSORS[name]
     members = declared.orbits(len(sets))[1]
     out = np.zeros((members.shape[1], sets.shape[1]))
-    near = np.flatnonzero((close[0, sets[:, None], sets[None]] <= _APART).any(axis=(0, 1)))
+    near = np.flatnonzero((least_sine[0, sets[:, None], sets[None]] <= _APART).any(axis=(0, 1)))
     slots = sets[:, near][members]  # (axes, orbits, near)
     pairs = {
-        pair: 1 / close[:, slots[pair[0]], slots[pair[1]]]
+        pair: 1 / least_sine[:, slots[pair[0]], slots[pair[1]]]
         for pair in itertools.combinations(range(len(members)), 2)
     }
     largest, contracted = np.max(list(pairs.values()), axis=0)
@@ -86,7 +86,7 @@ class NearDuplicates:
     Args:
         X: (N, n_0), distinct.
         computed: the values and errors of all layers of a network, for inputs and sample sets.
-        closest: the least `closeness` of any two inputs in any layer of a network.
+        closest: the least `sines` of any two inputs in any layer of a network.
     """
 
     def __init__(
@@ -100,18 +100,18 @@ class NearDuplicates:
         self._found: dict[tuple[int, int], tuple[_Batch, int] | None] = {}
 
     def mend(
-        self, layer: int, close: np.ndarray, sets: np.ndarray, values: dict, errors: dict
+        self, layer: int, least_sine: np.ndarray, sets: np.ndarray, values: dict, errors: dict
     ) -> tuple[dict, dict]:
         """The layer's values and errors, with those of near-coincident pairs in the place of less accurate direct ones.
 
         Args:
-            close: (N, N), the least `closeness` in the layers below.
+            least_sine: (N, N), the least `sines` in the layers below.
             sets: (k, S), ascending.
             values, errors: packed tensors, (orbits, S); left as they are.
         """
         if not isinstance(self._mlp, MLP):
             return values, errors
-        near = close < _CLOSE
+        near = least_sine < _CLOSE
         places = {
             (p, q): columns
             for p, q in itertools.combinations(range(len(sets)), 2)
@@ -125,7 +125,7 @@ class NearDuplicates:
         known = {pair: found for pair in sorted(wanted) if (found := self._found[pair])}
         if not known:
             return values, errors
-        number = np.full(close.shape, -1)
+        number = np.full(least_sine.shape, -1)
         number[tuple(np.array(list(known)).T)] = np.arange(len(known))
         values, errors = dict(values), dict(errors)
         for name in _mended():

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..errors import ActivationError, DataError
-from ..gaussian.traced import differentiable
-from ..network import as_mlp
-from ..network.dense import OfInputs
-from ..network.layer import Layer, through_layers
+from ...errors import ActivationError, DataError
+from ...gaussian.traced import differentiable
+from ...network import as_mlp
+from ...network.dense import OfInputs
+from ...network.layer import Layer, through_layers
 from .core import integrate, own_expectations, samples
 from .flow import has_tiles
 

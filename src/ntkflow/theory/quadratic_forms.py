@@ -16,13 +16,13 @@ import itertools
 import jax
 import numpy as np
 
-from .activations import Activation
-from .coinciding import distinct_rows
-from .gaussian import FINE, Expectations
-from .network.dense import Dense
-from .network.mlp import MLP
-from .recursions import means
-from .runs import Kernels, kernels
+from ..activations import Activation
+from ..gaussian import FINE, Expectations
+from ..network.dense import Dense
+from ..network.mlp import MLP
+from ..recursions import means
+from .duplicates import distinct_rows
+from .two_runs import Kernels, kernels
 
 _DRAWS = 4096  # at a time
 _MOST = 64 * _DRAWS

@@ -13,18 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..ahead import ahead
+from ..errors import NonFiniteError
+from ..gaussian import COARSE, FINE, Expectations, Integrals, Rule, SampleSets, integrals, on_pairs
+from ..gaussian.requests import placements
+from ..network.dense import OfInputs
+from ..network.layer import Layer, packed_tensors, through_layers
+from ..network.mlp import MLP
+from ..network.parallel import Parallel, parallel_inputs
+from ..recursions import Tensors, first_layer, means
 from . import few_samples
-from .ahead import ahead
 from .error_estimates import Errors, errors_of
-from .errors import NonFiniteError
-from .gaussian import COARSE, FINE, Expectations, Integrals, Rule, SampleSets, integrals, on_pairs
-from .gaussian.requests import placements
-from .near_duplicates import closeness
-from .network.dense import OfInputs
-from .network.layer import Layer, packed_tensors, through_layers
-from .network.mlp import MLP
-from .parallel import Parallel, parallel_inputs
-from .recursions import Tensors, first_layer, means
+from .near_duplicates import sines
 
 _SAME = 8 * np.finfo(float).eps  # what rounding leaves between multiples of one input
 _NUDGE = 4 * np.finfo(float).eps
@@ -50,8 +50,8 @@ class Kernels(NamedTuple):
     contributions: means.Contributions | None
     """None in the coarse run."""
     parallel: Parallel
-    close: np.ndarray
-    """The least `closeness` in the layers below, and in those of them where tensors do not vanish, (2, N, N)."""
+    least_sine: np.ndarray
+    """The least `sines` in the layers below, and in those of them where tensors do not vanish, (2, N, N)."""
     step: Step | None
 
     @property
@@ -82,11 +82,13 @@ def kernels(
     rng = np.random.default_rng(0)
 
     def step(layer: Layer, r: float, below: Kernels) -> Kernels:
-        activation, close = layer.activation, below.close
+        activation, least_sine = layer.activation, below.least_sine
         if activation is not None and activation.kinked:
             # The tensors of layer 1 are zero.
-            here = closeness(below.G, below.parallel.ratio)
-            close = np.minimum(close, np.stack([here, here if below.layer > 1 else np.ones_like(here)]))
+            here = sines(below.G, below.parallel.ratio)
+            least_sine = np.minimum(
+                least_sine, np.stack([here, here if below.layer > 1 else np.ones_like(here)])
+            )
         try:
             of_layer = e = None
             if activation is not None:
@@ -99,7 +101,7 @@ def kernels(
         except OverflowError as error:
             raise _overflow(below.layer + 1) from error
         return Kernels(
-            below.layer + 1, G, H, below.contributions, layer.parallel(below.parallel), close,
+            below.layer + 1, G, H, below.contributions, layer.parallel(below.parallel), least_sine,
             Step(layer, r, below.H, e, of_layer),
         )  # fmt: skip
 
@@ -206,7 +208,7 @@ def estimated(
         layer_values(run, sets, at_once, in_place) for run, in_place in zip(runs, (False, True), strict=True)
     )
     for (fine, values), (_, others) in zip(*values_of_runs, strict=True):
-        yield fine, values, errors_of(values, others, fine.layer, fine.close, sets)
+        yield fine, values, errors_of(values, others, fine.layer, fine.least_sine, sets)
 
 
 def all_layers(
@@ -228,7 +230,7 @@ def _few_samples(mlp: MLP, X: np.ndarray, sets: SampleSets):
 
 def _with_errors(mlp: MLP, first: Kernels, layers: list[few_samples.BothRuns], sets: SampleSets):
     values = {"G": first.G, "H": first.H, **first_layer(*sets.sets.shape)}
-    yield first, values, errors_of(values, values, first.layer, first.close, sets)
+    yield first, values, errors_of(values, values, first.layer, first.least_sine, sets)
     assert first.contributions is not None
     for number, (layer, both) in enumerate(zip(mlp.layers[1:], layers, strict=True), start=2):
         fine, coarse = (jax.tree.map(operator.itemgetter(run), both) for run in range(2))
@@ -236,7 +238,7 @@ def _with_errors(mlp: MLP, first: Kernels, layers: list[few_samples.BothRuns], s
         kernels = first._replace(layer=number, G=fine.G, H=fine.H)
         values, others = ({"G": x.G, "H": x.H, **x.tensors} for x in (fine, coarse))
         _check_finite(number, values)
-        yield kernels, values, errors_of(values, others, number, kernels.close, sets)
+        yield kernels, values, errors_of(values, others, number, kernels.least_sine, sets)
 
 
 def of_pairs(rtol: float) -> tuple[Callable, Callable]:
@@ -249,7 +251,7 @@ def of_pairs(rtol: float) -> tuple[Callable, Callable]:
             yield values, errors
 
     def closest(mlp: MLP, X: np.ndarray) -> float:
-        return min(float(one.close[0].min()) for one in kernels(mlp, X, 0, (), COARSE, None))
+        return min(float(one.least_sine[0].min()) for one in kernels(mlp, X, 0, (), COARSE, None))
 
     return computed, closest
 

@@ -6,10 +6,10 @@ import functools
 
 import numpy as np
 
+from ..recursions import means
+from .deferred import Tables
 from .error_estimates import Errors
-from .lazy import Tables
-from .recursions import means
-from .runs import Kernels
+from .two_runs import Kernels
 
 
 def distinct_rows(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

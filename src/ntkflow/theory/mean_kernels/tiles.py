@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ..activations import Activation
-from ..cores import cores
-from ..errors import NonFiniteError
-from ..gaussian import COARSE, FINE, Rule, expectations
-from ..network.dense import OfInputs
-from ..network.layer import Layer, through_layers
-from ..network.mlp import MLP
-from ..parallel import parallel_inputs
+from ...activations import Activation
+from ...cores import cores
+from ...errors import NonFiniteError
+from ...gaussian import COARSE, FINE, Rule, expectations
+from ...network.dense import OfInputs
+from ...network.layer import Layer, through_layers
+from ...network.mlp import MLP
+from ...network.parallel import parallel_inputs
 from .core import (
     LINE,
     LONG_LINE,

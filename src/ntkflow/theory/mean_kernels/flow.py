@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from ..flow_result import Flow
-from ..lazy import Tables
-from ..memory import check_memory
-from ..network.dense import Dense, OfInputs
-from ..network.layer import Layer
-from ..network.mlp import MLP
-from ..recursions import means
+from ...memory import check_memory
+from ...network.dense import Dense, OfInputs
+from ...network.layer import Layer
+from ...network.mlp import MLP
+from ...recursions import means
+from ..deferred import Tables
+from ..result import Flow
 from ..statistics import LayerStatistics
 from .core import Expectations
 from .errors import RelativeErrors, relative_errors

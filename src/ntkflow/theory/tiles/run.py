@@ -10,20 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from ..coinciding import distinct_rows, kernel_tables
+from ...errors import DataError
+from ...finite.parameters import whole_number
+from ...gaussian import SampleSets
+from ...gaussian.requests import placements
+from ...network.mlp import MLP
+from ...recursions import TENSORS, requested_moments
+from ...store import digest, exists_to_resume
 from ..components import Layout
+from ..duplicates import distinct_rows, kernel_tables
 from ..error_estimates import errors_of, poor_tensor
-from ..errors import DataError
-from ..finite.parameters import whole_number
-from ..flow_result import Flow
-from ..gaussian import SampleSets
-from ..gaussian.requests import placements
 from ..near_duplicates import NearDuplicates
-from ..network.mlp import MLP
-from ..recursions import TENSORS, requested_moments
-from ..runs import Kernels, both_runs, estimated, of_pairs, sets_at_once
+from ..result import Flow
 from ..statistics import KERNELS, LayerStatistics, natural_scales
-from ..store import digest, exists_to_resume
+from ..two_runs import Kernels, both_runs, estimated, of_pairs, sets_at_once
 from .plan import Plan, Tile, block_for, too_little, working_set
 from .store import TileStore
 from .triples import SharedIntegrals
@@ -98,7 +98,9 @@ class _Run:
         layers = []
         for fine, coarse in zip(*self.runs, strict=True):
             values, others = ({"G": one.G, "H": one.H} for one in (fine, coarse))
-            tables = kernel_tables(fine, errors_of(values, others, fine.layer, fine.close, None), self.index)
+            tables = kernel_tables(
+                fine, errors_of(values, others, fine.layer, fine.least_sine, None), self.index
+            )
             layers.append(
                 LayerStatistics(self.mlp, self.X, fine.layer, np.arange(len(self.X))[None], *tables)
             )
@@ -144,7 +146,7 @@ class _Run:
         runs = [self._for_tile(run, shared, tile) for run, shared in zip(self.runs, self.shared, strict=True)]
         chunks = {rank: list(self._chunks(tile, asked, owner, rank)) for rank in (2, 4)}
         for fine, values, errors in estimated((runs[0], runs[1]), sets, at_once):
-            values, errors = self.near.mend(fine.layer, fine.close[0], sets.sets, values, errors)
+            values, errors = self.near.mend(fine.layer, fine.least_sine[0], sets.sets, values, errors)
             for name, declared in TENSORS.items():
                 for corner, shape, pieces in chunks[declared.rank]:
                     chunk = functools.partial(_assembled, shape, pieces, layout, name)

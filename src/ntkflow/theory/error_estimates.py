@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .gaussian import SampleSets
-from .near_duplicates import any_close, cancelled
-from .recursions import TENSORS, tensors_of_rank
-from .recursions.symmetry import largest_on_own_samples, orbits_by_samples
+from ..gaussian import SampleSets
+from ..recursions import TENSORS, tensors_of_rank
+from ..recursions.symmetry import largest_on_own_samples, orbits_by_samples
+from .near_duplicates import any_nearly_parallel, cancelled
 from .statistics import KERNELS, natural_scales
 from .two_byte import TwoByteArray
 
@@ -24,7 +24,7 @@ def errors_of(
     values: dict[str, np.ndarray],
     others: dict[str, np.ndarray],
     layer: int,
-    close: np.ndarray,
+    least_sine: np.ndarray,
     sets: SampleSets | None,
 ) -> Errors:
     """The difference of a coarser and nudged computation, and round-off of what a component is made of and of what cancels in it.
@@ -34,13 +34,15 @@ def errors_of(
 
     Args:
         values, others: of one layer, by name, tensors packed; the fine and the coarse ones.
-        close: of the layer, as of `Kernels`.
+        least_sine: of the layer, as of `Kernels`.
     """
     scales = natural_scales(values)
     errors: Errors = {}
     for name in KERNELS:
         scale = max(scales[name], np.abs(values[name]).max())
-        errors[name] = _error(np.abs(values[name] - others[name]), layer, scale, cancelled(name, close, None))
+        errors[name] = _error(
+            np.abs(values[name] - others[name]), layer, scale, cancelled(name, least_sine, None)
+        )
     if sets is None:
         return errors
     tensors = [name for name in values if name in TENSORS]
@@ -49,7 +51,7 @@ def errors_of(
         errors[name] = TwoByteArray.empty(values[name].shape, size)
     # Others may vanish too, where rounding makes one sample of two.
     not_zero = [name for name in tensors if layer >= TENSORS[name].vanishes_below]
-    cancelling = not_zero if any_close(close) else []
+    cancelling = not_zero if any_nearly_parallel(least_sine) else []
     roots = {kernel: np.sqrt(np.diag(values[kernel])) for kernel in KERNELS}
     for start in range(0, sets.sets.shape[1], _COLUMNS):
         some = np.s_[:, start : start + _COLUMNS]
@@ -67,7 +69,7 @@ def errors_of(
         for name, change in changes.items():
             lost = 0.0
             if name in cancelling:
-                lost = cancelled(name, close, chosen) * _by_size(name, sizes, scales, sets.k)
+                lost = cancelled(name, least_sine, chosen) * _by_size(name, sizes, scales, sets.k)
             errors[name][some] = _error(change, layer, sizes[name], lost)
     return errors
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..gaussian import Integrals
-from ..gaussian.requests import Placements
+from ...gaussian import Integrals
+from ...gaussian.requests import Placements
 from .plan import Plan, Tile
 
 _AT_ONCE = 4096

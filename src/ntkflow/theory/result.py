@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from . import describe, storage
-from .describe import InNotebooks
-from .errors import FileError
+from .. import describe, storage
+from ..describe import InNotebooks
+from ..errors import FileError
+from ..network.mlp import MLP
+from ..recursions import TENSORS
+from ..saved_networks import network_of
+from ..version import __version__
+from .deferred import OnDisk, Tables
 from .layers import Layers
-from .lazy import OnDisk, Tables
-from .network.mlp import MLP
-from .recursions import TENSORS
-from .saved_networks import network_of
 from .statistics import KERNELS, SPLIT, ZH, LayerStatistics
-from .version import __version__
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.table import Table
 
-    from .picture import Picture
+    from ..picture import Picture
 
 Statistics = TypeVar("Statistics", bound=LayerStatistics)
 
@@ -100,7 +100,7 @@ class Flow(Layered[LayerStatistics]):
 
     def table(self, accuracy: bool = False) -> Table:
         """The table that `ntkflow show` prints; with `accuracy` the integration's digits too. ComponentError for kernels between X and X2."""
-        from .table import flow_table
+        from ..table import flow_table
 
         return flow_table(self, accuracy)
 
@@ -111,7 +111,7 @@ class Flow(Layered[LayerStatistics]):
             ComponentError: for kernels between X and X2.
             FileError: the picture can't be written.
         """
-        from .plot import plot_flow
+        from ..plot import plot_flow
 
         return plot_flow(self, path)
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from ..activations import Activation
-from ..gaussian.closed_forms import closed_form
-from ..gaussian.mehler import Coefficients, coefficients, mehler, tail, terms_needed
+from ...activations import Activation
+from ...gaussian.closed_forms import closed_form
+from ...gaussian.mehler import Coefficients, coefficients, mehler, tail, terms_needed
 
 LINE = (13.0, 160, 192)  # reach, nodes on each half line, terms of the series
 LONG_LINE = (13.0, 640, 1024)
