@@ -1,11 +1,14 @@
 """Other hyperparameters are other numbers, not other programs: nothing is compiled for them."""
 
+from typing import Any, cast
+
 import jax.monitoring
 import numpy as np
 import pytest
 
 import ntkflow
 from ntkflow import finite
+from ntkflow.network.layer import compiled_tensors
 
 LOWERED = []  # one for each program that was made
 jax.monitoring.register_event_duration_secs_listener(
@@ -47,3 +50,11 @@ def test_other_hyperparameters_compile_nothing(rng, computed):
     assert len(LOWERED) == before
     pairs = zip(first, second, strict=True) if isinstance(first, tuple) else [(first, second)]
     assert not any(np.allclose(a, b) for a, b in pairs)
+
+
+def test_the_step_of_the_tensors_is_compiled_once_for_all_activations(rng):
+    X = rng.normal(size=(4, 3))
+    ntkflow.flow(ntkflow.MLP((3, 8, 8, 2), ["sin", "cos"], 0.1, 1.3), X)
+    programs = cast(Any, compiled_tensors)._cache_size()
+    ntkflow.flow(ntkflow.MLP((3, 8, 8, 2), ["exp", "sin"], 0.1, 0.3), X)
+    assert cast(Any, compiled_tensors)._cache_size() == programs > 0

@@ -12,7 +12,7 @@ from finer_flows import KINKED, SMOOTH, USUAL, WIDE_RANGE, network_and_inputs, r
 import ntkflow
 from ntkflow.activations import activation as activation_of
 from ntkflow.gaussian import COARSE, FINE
-from ntkflow.theory.statistics import natural_scales
+from ntkflow.theory.scales import natural_scales
 from ntkflow.theory.two_byte import TwoByteArray
 
 

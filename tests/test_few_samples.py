@@ -6,7 +6,7 @@ import pytest
 
 from ntkflow import MLP, flow
 from ntkflow.theory import few_samples
-from ntkflow.theory.statistics import natural_scales
+from ntkflow.theory.scales import natural_scales
 
 NAMES = ("G", "H", "G1", "H1", "V", "D", "F", "A", "B")
 

@@ -6,10 +6,15 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import ntkflow
+from ntkflow.activations import activation
+from ntkflow.gaussian import FINE, SampleSets, expectations
+from ntkflow.gaussian.functions import Integration, expectation, whiten
+from ntkflow.gaussian.requests import placements
 from ntkflow.recursions import TENSORS
 
 GOLDEN = sorted((Path(__file__).parent / "golden_training").glob("*.json"))
@@ -49,3 +54,27 @@ def test_they_are_traced(training):
     for name in training.NAMES:
         expected = np.array(case["layers"][-1][name])
         assert np.abs(last[name] - expected).max() < 1e-9 * np.abs(expected).max(), name
+
+
+@pytest.mark.parametrize("gamma", [0.6, 0.99])
+@pytest.mark.parametrize("name", ["tanh", "relu"])
+def test_slots_of_two_layers(rng, name, gamma):
+    """Slots are jointly Gaussian variables, such as two samples in a layer and in another that has a part γ of it: by a general cubature."""
+    σ = activation(name)
+    z = rng.normal(size=(2, 5))
+    G = z @ z.T / 5
+    joint = np.block([[G, gamma * G], [gamma * G, gamma**2 * G + 0.3 * np.eye(2) + 0.1]])
+    sets = SampleSets(np.arange(4)[:, None], 4, ("ssdd",))
+    e = expectations(σ, joint, np.where(np.eye(4) > 0, 1.0, np.nan), sets, FINE)
+    chosen = [(0, 0, 1, 1), (0, 1, 0, 1), (1, 0, 0, 1)]
+
+    def products(z, u):
+        s, d = σ.derivatives(z, 1)
+        return jnp.stack([jnp.prod(jnp.where(np.array(p) == 0, s, d)) for p in chosen])
+
+    with jax.enable_x64(True):
+        expected = expectation(products, whiten(joint, np.zeros(4)), Integration(1e-7))
+    moments = e.moments[sets.quadruples.tolist().index([0, 1, 2, 3])]
+    for placement, value, error in zip(chosen, *expected, strict=True):
+        moment = moments[placements(sets.moments).index(placement)]
+        assert abs(moment - value) < 1e-9 + 3 * error, placement

@@ -36,7 +36,8 @@ def test_who_mixes_with_whom(name):
     alone = Tensors(zero | {name: rng.normal(size=zero[name].shape)})
     with jax.enable_x64(True):
         without, with_it = (
-            packed_tensors(layer, 0.8, e, H, sets.sets, sets.rows, t, sets.moments) for t in (zero, alone)
+            packed_tensors(layer, 0.8, e, H, sets.sets, sets.rows, t, moments=sets.moments)
+            for t in (zero, alone)
         )
     changed = {other for other in FEEDS if not np.array_equal(without[other], with_it[other])}
     assert changed == FEEDS[name]

@@ -70,6 +70,8 @@ def test_it_is_traced_and_differentiated(X):
         traced = ntkflow.traced_flow(network("gelu"), X)
         flow = ntkflow.flow(network("gelu"), X)
         assert np.allclose(traced[3].V, flow[3].V, rtol=1e-11, atol=1e-14)
+        means = ntkflow.traced_flow(network("gelu"), X, "mean")
+        assert np.array_equal(means[3].H, traced[3].H) and list(means[3].values) == ["G", "H"]
         slope = jax.grad(lambda gamma: ntkflow.traced_flow(network("gelu", gamma), X, "pairs")[3].G[0, 1])(
             GAMMA
         )
@@ -111,6 +113,41 @@ def test_a_planted_error_is_seen(X, monkeypatch):
     assert not ntkflow.compare(ntkflow.flow(network("tanh"), X), measured).agrees
 
 
-def test_a_network_has_one_width_more():
-    with pytest.raises(ntkflow.errors.SpecError, match="1 layers has one width more, not 3"):
-        Network((4, 3, 2), [Scale(1.0)])
+def test_what_networks_are_refused():
+    inputs, σ = Dense(0.0, 1.0, 1.0, 1.0, None), ntkflow.activations.activation("tanh")
+    dense = Dense(0.0, 1.0, 1.0, 1.0, σ)
+    for widths, layers, message in (
+        ((4, 3, 2), [inputs], "1 layers has one width more, not 3"),
+        ((4, 3), [Scale(1.0)], "the first layer reads the inputs"),
+        ((4, 3), [dense], "the first layer reads the inputs"),
+        ((4, 3, 2), [inputs, inputs], "layer 2: a Dense above the first needs an activation"),
+        ((4, 3, 2), [inputs, Scale(1.0)], "as many neurons as z, 3, not 2"),
+        ((4, 0), [inputs], "every width must be a whole number"),
+    ):
+        with pytest.raises(ntkflow.errors.SpecError, match=message):
+            Network(widths, layers)
+
+
+def test_what_takes_an_mlp_alone_says_so(tmp_path, X):
+    mlp = network("tanh")
+    flow = ntkflow.flow(mlp, X, "pairs")
+    flow.save(tmp_path / "flow.nc")
+    for call, error, message in (
+        (lambda: ntkflow.Flow.load(tmp_path / "flow.nc"), ntkflow.errors.FileError, "the file is of a Network"),
+        (lambda: ntkflow.flow(mlp, X, store=tmp_path / "s.zarr"), ntkflow.errors.SpecError, "a store holds the flow of an MLP"),
+        (lambda: ntkflow.output_ntk(mlp, X), ntkflow.errors.SpecError, "of other layers flow, traced_flow"),
+        (lambda: ntkflow.store_kernels(mlp, X, tmp_path / "k.zarr"), ntkflow.errors.SpecError, "of other layers"),
+        (lambda: flow[3].eigenvalue_std(), ntkflow.errors.ComponentError, "needs dense layers"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=message):
+            call()
+    assert "0x" not in repr(flow) and "activation='tanh'" in repr(flow)
+
+
+@pytest.mark.parametrize("components", ["pairs", "mean"])
+def test_dense_layers_alone_are_the_mlp(X, components):
+    mlp = ntkflow.MLP((4, 8, 6, 2), ["relu", "tanh"], 0.1, 1.3, 0.7, 0.9)
+    for layer, same in zip(ntkflow.flow(Network(mlp.widths, mlp.layers), X, components), ntkflow.flow(mlp, X, components), strict=True):  # fmt: skip
+        for name in same.values:
+            assert np.array_equal(layer[name], same[name]), name
+            assert np.array_equal(layer.error(name), same.error(name)), name

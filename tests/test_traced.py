@@ -189,3 +189,12 @@ def test_refusals():
         ntkflow.traced_flow(MLP, X, "mean")[0]
     with pytest.raises(ntkflow.errors.DataError, match="shape"):
         ntkflow.traced_flow(MLP, X[:, :2])
+
+
+@pytest.mark.parametrize("components", ["pairs", "mean"])
+def test_a_flow_of_traced_hyperparameters_names_what_to_use(components):
+    mlp, X = ntkflow.MLP((3, 8, 2), "tanh"), np.ones((2, 3))
+    with pytest.raises(
+        ntkflow.errors.DataError, match="hyperparameters are traced by JAX; .* use ntkflow.traced_flow"
+    ):
+        jax.jit(lambda C_W: ntkflow.flow(mlp.replace(C_W=C_W), X, components)[2].G)(1.0)

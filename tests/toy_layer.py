@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ntkflow.errors import SpecError
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -14,6 +16,10 @@ class Scale:
 
     gamma: Any
     activation = None
+
+    @property
+    def without_activation(self):
+        return self
 
     def means(self, e, G, H):
         return self.gamma**2 * G, self.gamma**2 * H
@@ -31,6 +37,8 @@ class Scale:
         return samples
 
     def shapes(self, fan_in, width):
+        if fan_in != width:
+            raise SpecError(f"z' = γ z has as many neurons as z, {fan_in}, not {width}")
         return (0, 0), (0,)
 
     def draw(self, fan_in, width, normal):

@@ -16,7 +16,8 @@ from .recursions import TENSORS
 from .sampling import Ensemble, LayerEstimates
 from .sampling.estimators import measured_tensors
 from .theory.result import Flow
-from .theory.statistics import KERNELS, LayerStatistics
+from .theory.scales import KERNELS
+from .theory.statistics import LayerStatistics
 
 if TYPE_CHECKING:
     from os import PathLike

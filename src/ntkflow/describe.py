@@ -11,10 +11,6 @@ import numpy as np
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from .network.mlp import MLP
-    from .sampling import Ensemble
-    from .theory.statistics import LayerStatistics
-
 _MANY = 6  # entries of a list
 _SMALL = 2**20  # numbers, at which a look at all of them takes no time
 _WIDTH = 100  # characters of a table in a notebook
@@ -53,7 +49,7 @@ def _as_html(table: Table) -> str:
     return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
-def mlp_call(mlp: MLP) -> str:
+def mlp_call(mlp: Any) -> str:
     """The call that makes an MLP, without what is the default; a callable is named only."""
     activation = [_activation(a) for a in mlp.activation]
     arguments = [f"widths=({listed(_runs(mlp.widths, '*[{}] * {}'), ', ', 4 * _MANY)})"]
@@ -70,7 +66,7 @@ def mlp_call(mlp: MLP) -> str:
     return f"MLP({', '.join(arguments)})"
 
 
-def network(mlp: MLP, N: int | None = None, N2: int | None = None) -> str:
+def network(mlp: Any, N: int | None = None, N2: int | None = None) -> str:
     """One line for titles: widths, activation, hyperparameters and the number of samples."""
     names = list(dict.fromkeys(map(_short_activation, mlp.activation)))
     widths = _runs(mlp.widths, "{}×{}")
@@ -159,7 +155,7 @@ def flow(result: Any) -> str:
     )
 
 
-def ensemble(result: Ensemble) -> str:
+def ensemble(result: Any) -> str:
     """An Ensemble in a few lines."""
     names = [name for name in result.layers[0].values] if result.layers else []
     return (
@@ -169,7 +165,7 @@ def ensemble(result: Ensemble) -> str:
     )
 
 
-def layer(statistics: LayerStatistics) -> str:
+def layer(statistics: Any) -> str:
     """A layer and a line for each of its arrays."""
     lines = [
         f"{type(statistics).__name__} of layer {statistics.layer} of {statistics.mlp.depth}, {statistics.width} neurons with {statistics.fan_in} inputs each",
@@ -180,7 +176,7 @@ def layer(statistics: LayerStatistics) -> str:
     return "\n".join(lines)
 
 
-def _array(statistics: LayerStatistics, name: str) -> str:
+def _array(statistics: Any, name: str) -> str:
     if name in ("bias_contributions", "weight_contributions"):
         return str(statistics.values[name].shape)
     N, M = statistics.values["G"].shape

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from .activations import Activation, is_registered
-from .errors import ActivationError
+from .errors import ActivationError, FileError
 from .network.mlp import MLP, ActivationSpec
 
 
@@ -36,6 +36,10 @@ def network_of(
         callables: the names of activations that were callables.
         activation: those again; without it the network can be looked at, and its activation can't be evaluated.
     """
+    if "layers" in spec:
+        raise FileError(
+            "the file is of a Network, and networks of other layers are not read from files yet: an MLP is"
+        )
     if activation is None:
         activation = [_or_placeholder(name, callables) for name in spec["activation"]]
     return MLP.from_spec({**spec, "activation": activation})

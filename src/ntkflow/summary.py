@@ -12,7 +12,7 @@ import numpy as np
 from ntkflow.errors import ComponentError
 from ntkflow.recursions import TENSORS
 
-from .theory.statistics import KERNELS
+from .theory.scales import KERNELS
 
 if TYPE_CHECKING:
     from ntkflow import Flow, LayerStatistics

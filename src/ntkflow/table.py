@@ -15,7 +15,7 @@ from ntkflow.digits import measured, number, uncertain
 from ntkflow.recursions import TENSORS
 from ntkflow.summary import layer_summary
 
-from .theory.statistics import KERNELS
+from .theory.scales import KERNELS
 
 if TYPE_CHECKING:
     from ntkflow import Comparison, Criticality, Ensemble, Flow, OutputNTK, Verification

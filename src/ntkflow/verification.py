@@ -22,7 +22,7 @@ from .sampling import Ensemble, ensemble
 from .sampling.estimators import LEAST_FOR_ERRORS
 from .theory.flow import flow as predict
 from .theory.result import Flow
-from .theory.statistics import KERNELS
+from .theory.scales import KERNELS
 
 if TYPE_CHECKING:
     from os import PathLike

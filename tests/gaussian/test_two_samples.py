@@ -19,7 +19,7 @@ from ntkflow.activations import activation
 from ntkflow.gaussian import COARSE, FINE
 from ntkflow.gaussian.rules import evaluate, product
 from ntkflow.gaussian.series_integrals import SeriesIntegrals
-from ntkflow.theory.statistics import natural_scales
+from ntkflow.theory.scales import natural_scales
 
 SIGMOIDS = ["tanh", "erf", "sigmoid", "softplus", "gelu", "silu"]
 WAVES = ["exp", "sin", "cos"]

@@ -8,7 +8,7 @@ import importlib
 import inspect
 from typing import Any, cast
 
-from ntkflow.network.layer import packed_tensors
+from ntkflow.network.layer import compiled_tensors
 from ntkflow.recursions import TENSORS
 
 FILES = ("means", "vertex", "cross", "omega", "variance", "subleading", "contract")
@@ -80,7 +80,7 @@ def _planted(module, name, tree):
     declared = TENSORS.get(name)
     if declared is not None and declared.equation is original:
         TENSORS[name] = dataclasses.replace(declared, equation=namespace[name])
-    cast(Any, packed_tensors).clear_cache()
+    cast(Any, compiled_tensors).clear_cache()
     try:
         yield
     finally:
@@ -88,4 +88,4 @@ def _planted(module, name, tree):
             setattr(user, name, original)
         if declared is not None:
             TENSORS[name] = declared
-        cast(Any, packed_tensors).clear_cache()
+        cast(Any, compiled_tensors).clear_cache()

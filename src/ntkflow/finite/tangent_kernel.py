@@ -199,10 +199,10 @@ def pull_back(mlp: MLP, params: Parameters, z, top: int, chosen) -> list[jax.Arr
     """J^(ℓ) = dz^(top)/dz^(ℓ) for ℓ = 1 … top - 1, each (I, N, n_ℓ), PDLT (8.17)."""
     if top == 1:
         return []
-    found = [mlp.layers[top - 1].jacobian(params[top - 1], z[top - 2], chosen)]
+    jacobians = [mlp.layers[top - 1].jacobian(params[top - 1], z[top - 2], chosen)]
     for ell in range(top - 2, 0, -1):
-        found.append(mlp.layers[ell].pulled_back(params[ell], z[ell - 1], found[-1]))
-    return found[::-1]
+        jacobians.append(mlp.layers[ell].pulled_back(params[ell], z[ell - 1], jacobians[-1]))
+    return jacobians[::-1]
 
 
 def _gram(J: jax.Array, J2: jax.Array) -> jax.Array:
@@ -281,13 +281,13 @@ def _contributions(mlp: MLP, top: int, rates, params, X, X2, chosen):
 @jax.jit
 def _forward_ntk(mlp: MLP, rates, params, X, X2):
     z, z2 = (preactivations(mlp, params, x) for x in (X, X2))
-    found = []
+    kernels = []
     for ell, (bias, weight) in enumerate(layer_kernels(mlp, rates, z, z2, X, X2)):
         H = jnp.eye(mlp.widths[ell + 1], dtype=X.dtype)[..., None, None] * (bias + weight)
         if ell > 0:
-            H += mlp.layers[ell].carried_ntk(params[ell], z[ell - 1], z2[ell - 1], found[-1])
-        found.append(H)
-    return tuple(found)
+            H += mlp.layers[ell].carried_ntk(params[ell], z[ell - 1], z2[ell - 1], kernels[-1])
+        kernels.append(H)
+    return tuple(kernels)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -307,11 +307,11 @@ def _interlayer(mlp: MLP, first: int, second: int, rates, params, X, X2):
     kernels = layer_kernels(mlp, rates, z[:shared], z2[:shared], X, X2)[:shared]
 
     def rows(z, top):
-        found = pull_back(mlp, params, z, top, np.arange(mlp.widths[top]))
+        jacobians = pull_back(mlp, params, z, top, np.arange(mlp.widths[top]))
         own = jnp.broadcast_to(
             jnp.eye(mlp.widths[top], dtype=X.dtype)[:, None], (mlp.widths[top], len(z[0]), mlp.widths[top])
         )
-        return [*found, own][:shared]
+        return [*jacobians, own][:shared]
 
     return sum(
         (b + w) * _gram(j, j2)

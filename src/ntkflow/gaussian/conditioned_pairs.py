@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
+from ..batches import batches
 from .four_samples import one_by_one
 from .graded import graded_rule
 from .requests import Factors
@@ -50,15 +51,14 @@ def pair_moments(
     mild = s[:, 1] * sine <= _SMOOTH_INNER if not activation.kinks else np.zeros(len(rho), bool)
     for inner, chosen in (("smooth", mild), ("cut", ~mild)):
         rows = np.flatnonzero(chosen)
-        for start in range(0, len(rows), _BATCH):
-            mine = rows[start : start + _BATCH]
-            # Filled up to one size, so that σ is compiled once; what is filled in is not computed.
-            filled = np.resize(mine, _BATCH)
+        for batch, index in batches(len(rows), _BATCH):
+            pairs, filled = rows[batch], rows[index]
             with jax.enable_x64(True):
-                found = _compiled(activation, tuple(held), rule, inner)(
-                    s[filled], rho[filled], sine[filled], len(mine)
+                # What is filled in is not computed.
+                moments = _compiled(activation, tuple(held), rule, inner)(
+                    s[filled], rho[filled], sine[filled], len(pairs)
                 )
-            out[mine] = np.asarray(found)[: len(mine)]
+            out[pairs] = np.asarray(moments)[: len(pairs)]
     return np.where(swapped[:, None, None], out.swapaxes(1, 2), out)
 
 

@@ -89,7 +89,7 @@ def _opened(root, cross):
 
 def canonical(G, smallest: int = 0) -> Canonical:
     """Of covariances G (…, 4, 4), singular ones included, in the pairing whose larger κ is smallest; or its smaller one, with 1."""
-    found = []
+    pairings = []
     for pairing in PAIRINGS:
         block = G[..., pairing[:, None], pairing]
         root12, inverse12 = root_of_pair(block[..., :2, :2])
@@ -99,8 +99,8 @@ def canonical(G, smallest: int = 0) -> Canonical:
         root34, transposed = _opened(root34, jnp.swapaxes(cross, -1, -2))
         cross = jnp.swapaxes(transposed, -1, -2)
         left, kappa, right = jnp.linalg.svd(cross)
-        found.append((root12 @ left, jnp.minimum(kappa, 1.0), root34 @ jnp.swapaxes(right, -1, -2)))
-    first, kappa, second = (jnp.stack(x) for x in zip(*found, strict=True))
+        pairings.append((root12 @ left, jnp.minimum(kappa, 1.0), root34 @ jnp.swapaxes(right, -1, -2)))
+    first, kappa, second = (jnp.stack(x) for x in zip(*pairings, strict=True))
     best = jnp.argmin(kappa[..., smallest], axis=0)
 
     def of_best(x):

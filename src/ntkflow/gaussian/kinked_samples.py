@@ -177,8 +177,8 @@ def _some_at_a_time(function, x):
     """
     spare = -len(x) % _AT_ONCE
     blocks = jnp.pad(x, (0, spare), mode="edge").reshape(-1, _AT_ONCE)
-    found = jax.lax.map(jax.vmap(function), blocks)
-    return found.reshape(-1, *found.shape[2:])[: len(x)]
+    values = jax.lax.map(jax.vmap(function), blocks)
+    return values.reshape(-1, *values.shape[2:])[: len(x)]
 
 
 def _polynomials_given(x, kappa1, narrow, parts: Parts, count: int):

@@ -80,7 +80,7 @@ def pair_moment(f: Factors, g: Factors, slopes, at_zero, g11, g12, g22, parallel
         ActivationError: as of `check_orders`.
     """
     check_orders((*f, *g))
-    if (max(f, default=0), f.count(0)) < (max(g, default=0), g.count(0)):
+    if (2 in f, f.count(0)) < (2 in g, g.count(0)):
         f, g, g11, g22 = g, f, g22, g11
     powers, metric = (f.count(0), g.count(0)), (g11, g12, g22, parallel)
     if 2 in f:
@@ -102,7 +102,7 @@ def _compiled_pair_moment(powers, length1, length2, slopes, at_zero, *metric):
 
 
 def _pair_moment(powers: tuple[int, int], length1, length2, slopes, at_zero, geometry):
-    """The same for products of so many factors, of which so many are σ."""
+    """`pair_moment` of products of so many factors, of which so many are σ."""
     s1, s2, rho, _ = geometry
     L, p, q = _pair_of_unit_normals(length1, length2, slopes, at_zero, geometry)
     return s1 ** powers[0] * s2 ** powers[1] * sign_moments((powers,), None, rho[None], L, p, q)[0]
@@ -118,7 +118,7 @@ def _pair_of_unit_normals(length1, length2, slopes, at_zero, geometry):
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _pair_delta(powers: tuple[int, int], lengths: tuple[int, int], slopes, at_zero, *metric):
-    """The same with σ'' as one of the factors of z1."""
+    """`pair_moment` with σ'' as one of the factors of z1."""
     geometry = angle(*metric)
     s1, s2, rho, sine = geometry
     if powers[0]:
@@ -140,7 +140,7 @@ def _pair_delta(powers: tuple[int, int], lengths: tuple[int, int], slopes, at_ze
 def jump(slopes, steps):
     """∫ σ''(z) Π_i σ'_i(z) dz across the kink, as the limit of smooth σ; σ'_i has the values `steps[i]` below and above it.
 
-    On the way σ' passes through all values between its two.
+    On the way all σ' pass together through the values between their two, those of multiples of z too.
     """
     if len(steps) > 3:
         raise ValueError("two nodes integrate products of at most three slopes")

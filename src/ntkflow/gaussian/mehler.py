@@ -42,12 +42,12 @@ def coefficients(
     positive = variance > 0
     s = jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1.0)), 0.0)
     values = jnp.stack(activation.derivatives(s[:, None] * u, 1))
-    found = jnp.einsum("fiu,uk->kfi", values, psi)
+    coefficients = jnp.einsum("fiu,uk->kfi", values, psi)
     mean_squares = jnp.einsum("fiu,u->fi", values**2, psi[:, 0])
-    left = jnp.sqrt(jnp.cumsum(found[::-1] ** 2, axis=0)[::-1])
+    left = jnp.sqrt(jnp.cumsum(coefficients[::-1] ** 2, axis=0)[::-1])
     share = left / jnp.where(left[0] > 0, left[0], 1.0)
     return Coefficients(
-        found.reshape(terms // CHUNK, CHUNK, *found.shape[1:]),
+        coefficients.reshape(terms // CHUNK, CHUNK, *coefficients.shape[1:]),
         mean_squares,
         share.max(axis=(1, 2)),
         share[3 * terms // 4],

@@ -78,8 +78,8 @@ class Nested:
 
 def _grouped(columns: np.ndarray) -> Iterator[tuple[list[int], np.ndarray]]:
     """Each different column, and where it stands."""
-    found, which = np.unique(columns, axis=1, return_inverse=True)
-    for number, column in enumerate(found.T.tolist()):
+    distinct, which = np.unique(columns, axis=1, return_inverse=True)
+    for number, column in enumerate(distinct.T.tolist()):
         yield column, np.flatnonzero(which == number)
 
 

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
+from ..batches import batches
 from .four_samples import PAIRINGS, Grid, in_own_order, on_first, pair_coefficients, root_of_pair
 from .requests import Placements, halves
 
@@ -127,11 +128,10 @@ def _coefficients(
     shape = (grid.terms, P, len(products), grid.terms // 2 + 1)
     out = Rotatable(jnp.zeros(shape), jnp.zeros(shape))
     halved = np.empty(P)
-    for start in range(0, len(root), _PAIRS_AT_ONCE):
-        mine = np.arange(start, start + _PAIRS_AT_ONCE)
-        roots = root[np.minimum(mine, len(root) - 1)]
-        part, halved[mine] = _of_pairs(activation, products, roots, bases, grid)
-        out = _put(out, part, start)
+    for batch, index in batches(len(root), _PAIRS_AT_ONCE):
+        pairs = slice(batch.start, batch.start + _PAIRS_AT_ONCE)
+        part, halved[pairs] = _of_pairs(activation, products, root[index], bases, grid)
+        out = _put(out, part, batch.start)
     return out, halved
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..activations import Activation
 from ..ahead import ahead
+from ..batches import batches
 from ..memory import aligned_empty
 from .four_signs import quadrature
 from .linear_pieces import pair_moment, pair_tables, slot_moments
@@ -78,8 +79,8 @@ class PiecewiseLinear:
                 first, other = np.divmod(index, N)
                 metric = variance[first], covariance[index], variance[other], parallel[index]
                 with jax.enable_x64(True):
-                    found = jax.tree.flatten(kernel(self.slopes, self.at_zero, *metric))
-                yield rows, *found
+                    parts = jax.tree.flatten(kernel(self.slopes, self.at_zero, *metric))
+                yield rows, *parts
 
         whole, tree = [], None
         for rows, parts, tree in ahead(blocks()):
@@ -144,7 +145,5 @@ def at_zero(activation: Activation) -> float:
 
 
 def _blocks(count: int, most: int) -> Iterator[tuple[slice, np.ndarray]]:
-    """Slices of `count` things, and their indices, the last one's repeated to fill up the last slice."""
-    size = min(most, max(64, 1 << (count - 1).bit_length()))
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count)), np.minimum(np.arange(start, start + size), count - 1)
+    """`batches` of at most so many; fewer are filled up to a power of two."""
+    return batches(count, min(most, max(64, 1 << (count - 1).bit_length())))

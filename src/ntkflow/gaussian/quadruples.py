@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from ..activations import Activation
+from ..batches import batches
 from ..cores import cores
 from .four_samples import Canonical, Grid, batch, canonical, in_own_order
 from .kinked_samples import kinked_batch, kinked_plane
@@ -37,6 +38,8 @@ def moments_on_samples(
 ) -> np.ndarray:
     """`four_sample_moments` on quadruples of samples (M, 4), ascending, with metric G (N, N): what pairs share is computed once."""
     out = np.empty((len(samples), len(asked)))
+    if not out.size:
+        return out
     todo = np.arange(len(samples))
     if not activation.kinks:
         for nodes, degrees in rule.pair_series:
@@ -169,17 +172,15 @@ def _filled(out: np.ndarray, todo: np.ndarray, size: int, some) -> np.ndarray:
     `some(rows, count)`: moments and whether they have converged, of which the first `count` are used.
     """
 
-    def one(start: int) -> np.ndarray:
-        mine = todo[start : start + size]
-        # Filled up to one size, for which σ is compiled.
+    def batch(where: tuple[slice, np.ndarray]) -> np.ndarray:
+        rows, filled = todo[where[0]], todo[where[1]]
         with jax.enable_x64(True):
-            moments, converged = some(np.resize(mine, size), len(mine))
-            out[mine] = np.asarray(moments)[: len(mine)]
-            return mine[~np.asarray(converged)[: len(mine)]]
+            moments, converged = some(filled, len(rows))
+            out[rows] = np.asarray(moments)[: len(rows)]
+            return rows[~np.asarray(converged)[: len(rows)]]
 
-    starts = range(0, len(todo), size)
-    if not len(starts):
+    if not len(todo):
         return todo
     # The programs are sequential: one for each core.
     with ThreadPoolExecutor(cores()) as pool:
-        return np.concatenate(list(pool.map(one, starts)))
+        return np.concatenate(list(pool.map(batch, batches(len(todo), size))))

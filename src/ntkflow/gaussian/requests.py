@@ -19,6 +19,7 @@ Factors = tuple[int, ...]
 Placement = tuple[int, ...]
 """The order of σ's derivative in each of four slots: (0, 0, 1, 1) is σ1 σ2 σ'3 σ'4."""
 Placements = tuple[Placement, ...]
+"""With each placement all its permutations, as `placements` gives them."""
 
 
 def orders_of(word: str) -> Factors:

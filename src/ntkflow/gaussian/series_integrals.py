@@ -101,7 +101,7 @@ class SeriesIntegrals:
         absolute value, so that the least cancels.
         """
         c = np.where(self.rho[i, j] < 0, -1.0, 1.0) * self.s[j] / self.s[i]
-        found = np.empty(len(i))
+        derivatives = np.empty(len(i))
         for some, first, second, u, weights in self._lines(i, j):
             least = np.full(len(first[0]), np.inf)
             # Past a kink derivatives hold δ's.
@@ -119,12 +119,14 @@ class SeriesIntegrals:
                     )
                 size = np.nan_to_num(np.sum(np.abs(terms), axis=1), nan=np.inf)
                 better = size <= least
-                found[some] = np.where(better, np.sum(terms, axis=1), found[some])
+                derivatives[some] = np.where(better, np.sum(terms, axis=1), derivatives[some])
                 least = np.where(better, size, least)
         if self.rule.suspicious:
             for m in range(order + 1):
-                found += math.comb(order, m) * np.abs(c) ** m * self._undeclared(a + order - m, b + m, i, j)
-        return found
+                derivatives += (
+                    math.comb(order, m) * np.abs(c) ** m * self._undeclared(a + order - m, b + m, i, j)
+                )
+        return derivatives
 
     def _ordinary_means(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
         """⟨{σ^(n)}(mean + w)⟩, w ~ N(0, variance): (6, *mean.shape)."""
@@ -282,12 +284,12 @@ class SeriesIntegrals:
         held = sorted({h for request in new for h in request})
         variances = np.stack([self.s[i], self.s[j]], axis=1) ** 2
         sine = np.sqrt(sine_squared(self.G[i, i], self.G[j, j], self.G[i, j]))
-        found = pair_moments(self.activation, held, variances, self.rho[i, j], sine, self.rule)
+        moments = pair_moments(self.activation, held, variances, self.rho[i, j], sine, self.rule)
         for table, mask, (f, g) in zip(tables, slow, new, strict=True):
             if not np.any(mask):
                 continue
             f_row, g_row = held.index(f), held.index(g)
-            for a, b, values in ((i, j, found[:, f_row, g_row]), (j, i, found[:, g_row, f_row])):
+            for a, b, values in ((i, j, moments[:, f_row, g_row]), (j, i, moments[:, g_row, f_row])):
                 table[a, b] = np.where(mask[a, b], values, table[a, b])
 
     @functools.cached_property

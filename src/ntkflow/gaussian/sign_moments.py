@@ -78,14 +78,14 @@ class _Moments:
         """Of those rows of L, in their order, by their columns."""
         if not rows:
             return {(): 1.0}
-        found: dict = {}
+        minors: dict = {}
         for columns, minor in self.minors(rows[:-1]).items():
             for c, entry in enumerate(self.L[rows[-1]]):
                 if c not in columns:
                     sign = (-1) ** sum(c < other for other in columns)
                     key = tuple(sorted((*columns, c)))
-                    found[key] = found.get(key, 0.0) + sign * minor * entry
-        return found
+                    minors[key] = minors.get(key, 0.0) + sign * minor * entry
+        return minors
 
     def _bound(self, given: tuple[int, ...], i: int, j: int):
         """|R_given| times the covariance of z_i and z_j."""
@@ -175,8 +175,8 @@ def sign_moments(orders: tuple[Orders, ...], nodes, correlations, L, p, q):
         L: rows of a factor of them: `factor(correlations)`, or [[1], [ρ, √(1-ρ²)]], where ρ = ±1 is allowed.
         p, q: (samples, *batch).
     """
-    found = _Moments(nodes, L, p, q)
-    return jnp.stack([found.moment((), tuple(enumerate(m))) for m in orders])
+    moments = _Moments(nodes, L, p, q)
+    return jnp.stack([moments.moment((), tuple(enumerate(m))) for m in orders])
 
 
 @sign_moments.defjvp
@@ -185,9 +185,10 @@ def _price(orders, primals, tangents):
     both = pairs(len(L))
     lower = sorted({_minus(m, i, j) for m in orders for i, j in both if m[i] and m[j]})
     known = dict(zip(lower, sign_moments(tuple(lower), *primals), strict=True)) if lower else {}
-    found = _Moments(nodes, L, p, q)
+    moments = _Moments(nodes, L, p, q)
     change = [
-        sum(found.derivative(m, pair, known) * tangents[1][k] for k, pair in enumerate(both)) for m in orders
+        sum(moments.derivative(m, pair, known) * tangents[1][k] for k, pair in enumerate(both))
+        for m in orders
     ]
     return sign_moments(orders, *primals), jnp.stack(change)
 

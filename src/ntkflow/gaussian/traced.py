@@ -165,7 +165,7 @@ def smooth_on_pairs(
     def pair(f: Factors, g: Factors):
         return tables[f, g] if (f, g) in tables else tables[g, f].T
 
-    found = Expectations(
+    e = Expectations(
         **{
             name: jnp.stack([pair((a + order - m,), (b + m,)) for m in range(order + 1)])
             for name, (a, b, order) in DERIVATIVES.items()
@@ -175,4 +175,4 @@ def smooth_on_pairs(
         pairs={request: pair(*request) for request in pair_requests(k, words)},
         moments=np.zeros((0, len(placements(words)))),
     )
-    return found, doubts
+    return e, doubts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +27,7 @@ class OfInputs(NamedTuple):
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dense:
     """z' = b + W σ(z), PDLT (8.9), with Var b = C_b, Var W = C_W / n; the first layer of a network has no σ and reads its inputs."""
 
@@ -36,6 +36,15 @@ class Dense:
     lambda_b: Any
     lambda_W: Any
     activation: Activation | None = field(metadata={"static": True})
+
+    @property
+    def without_activation(self) -> Dense:
+        return replace(self, activation=None)
+
+    def __repr__(self) -> str:
+        σ = self.activation
+        name = None if σ is None else σ.to_spec() if σ.registered else f"<{σ.name}>"
+        return f"Dense(C_b={self.C_b!r}, C_W={self.C_W!r}, lambda_b={self.lambda_b!r}, lambda_W={self.lambda_W!r}, activation={name!r})"
 
     def means(self, e: Any, G: Any, H: Any) -> tuple[Any, Any]:
         return means.G(self, e), means.H(self, e, H)

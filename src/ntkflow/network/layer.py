@@ -26,6 +26,11 @@ class Layer(Protocol):
         """The σ whose expectations on the metric of the layer below it reads; None if it reads none."""
         ...
 
+    @property
+    def without_activation(self) -> Layer:
+        """The layer for what reads expectations alone: σ is no part of it."""
+        ...
+
     def means(self, e: Any, G: Any, H: Any) -> tuple[Any, Any]:
         """G and H of this layer from those of the layer below, and from e.Phi and e.dPhi there; arrays of one shape."""
         ...
@@ -47,7 +52,7 @@ class Layer(Protocol):
         ...
 
     def shapes(self, fan_in: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The shapes of W and b."""
+        """The shapes of W and b; SpecError if the layer does not lead from so many neurons to so many."""
         ...
 
     def draw(self, fan_in: int, width: int, normal: Callable[[int, tuple[int, ...]], Any]) -> tuple[Any, Any]:
@@ -69,7 +74,7 @@ class Layer(Protocol):
         ...
 
     def jacobian(self, p: Any, z: Any, neurons: Any) -> Any:
-        """dz'/dz of these neurons of this layer, (I, N, n)."""
+        """The derivatives of the chosen z' by all z, (I, N, n)."""
         ...
 
     def pulled_back(self, p: Any, z: Any, rows: Any) -> Any:
@@ -81,7 +86,7 @@ class Layer(Protocol):
         ...
 
     def carried_ntk_of_pairs(self, p: Any, below: Any) -> Any:
-        """The same on p pairs of samples, (p, n', n'); `below` is a `sampling.networks.Layer`."""
+        """The same on p pairs of samples, (p, n', n'); `below` is a `sampling.networks.SampledLayer`."""
         ...
 
 
@@ -93,7 +98,12 @@ def tensors_on_sets(
     return layer.tensors(r, gathered, t.unpacked(len(sets))).packed()
 
 
-packed_tensors = jax.jit(tensors_on_sets, static_argnames="moments")
+compiled_tensors = jax.jit(tensors_on_sets, static_argnames="moments")
+
+
+def packed_tensors(layer: Layer, *arguments: Any, moments: tuple[str, ...]) -> Tensors:
+    """`tensors_on_sets`, compiled once for layers that differ in σ alone."""
+    return compiled_tensors(layer.without_activation, *arguments, moments=moments)
 
 
 class State(Protocol):

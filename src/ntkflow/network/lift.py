@@ -84,6 +84,11 @@ def _lifted(network: Any, optimizer: Any) -> Lifted:
 
         return flax.lifted_linen(*network)
     hint = "; MLP.from_spec reads a table" if isinstance(network, Mapping) else ""
+    hint = (
+        "; of other layers flow, traced_flow, finite and ensemble alone take networks"
+        if isinstance(network, Network)
+        else hint
+    )
     hint = "; MLP.from_toml reads a file" if isinstance(network, str) else hint
     raise SpecError(f"the network must be {_ACCEPTED}, not {type(network).__name__}{hint}")
 

@@ -60,7 +60,7 @@ class MLP:
         lambda_W: float | Sequence[float] = 1.0,
     ):
         set_field = object.__setattr__.__get__(self)
-        set_field("widths", _widths(widths))
+        set_field("widths", checked_widths(widths))
         set_field("activation", _activations(activation, self.depth))
         for name, value in zip(_HYPERPARAMETERS, (C_b, C_W, lambda_b, lambda_W), strict=True):
             set_field(name, _per_layer(name, value, self.depth))
@@ -146,7 +146,8 @@ class MLP:
         return spec | {name: list(getattr(self, name)) for name in _HYPERPARAMETERS}
 
 
-def _widths(widths) -> tuple[int, ...]:
+def checked_widths(widths) -> tuple[int, ...]:
+    """`widths` as a tuple; SpecError if they are none."""
     if isinstance(widths, (str, int)) or not isinstance(widths, Sequence | np.ndarray) or len(widths) < 2:
         raise SpecError(f"widths must list n_0 and at least one layer, not {widths!r}")
     for n in widths:

@@ -9,7 +9,9 @@ import jax
 
 from ..activations import Activation
 from ..errors import SpecError
+from .dense import Dense
 from .layer import Layer
+from .mlp import checked_widths
 
 
 @jax.tree_util.register_pytree_node_class
@@ -21,13 +23,23 @@ class Network:
         layers: L of them, of which the first reads the inputs: a `Dense` without σ.
 
     Raises:
-        SpecError: there is not one layer for each width but n_0.
+        SpecError: there is not one layer for each width but n_0, a width does not suit its layer, or a dense layer that is not the first has no σ.
     """
 
     def __init__(self, widths: Sequence[int], layers: Sequence[Layer]):
         if len(widths) != len(layers) + 1 or not layers:
             raise SpecError(f"a network of {len(layers)} layers has one width more, not {len(widths)}")
-        self.widths, self.layers = tuple(widths), tuple(layers)
+        first, *above = layers
+        if not isinstance(first, Dense) or first.activation is not None:
+            raise SpecError(
+                f"the first layer reads the inputs: it must be a Dense without activation, not {first!r}"
+            )
+        for number, layer in enumerate(above, start=2):
+            if isinstance(layer, Dense) and layer.activation is None:
+                raise SpecError(f"layer {number}: a Dense above the first needs an activation")
+        self.widths, self.layers = checked_widths(widths), tuple(layers)
+        for layer, fan_in, width in zip(self.layers, self.widths, self.widths[1:], strict=False):
+            layer.shapes(fan_in, width)
 
     @property
     def depth(self) -> int:

@@ -49,7 +49,8 @@ class Expanded:
 
 def kinks_of(flow: Flow, layer: int) -> tuple[float, ...]:
     """Where functions of a layer's preactivations may have kinks: at 0, and where its activation has them."""
-    sigma_kinks = flow.mlp.activation[layer - 1].kinks if layer < len(flow) else ()
+    sigma = flow.mlp.layers[layer].activation if layer < len(flow) else None
+    sigma_kinks = () if sigma is None else sigma.kinks
     return tuple(sorted({0.0, *sigma_kinks}))
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from ..errors import ComponentError
 from ..finite.parameters import as_int, layer_number
 from ..gaussian.functions import TOLERANCE, Estimate, Integration, Variables, expectation
+from ..network.mlp import MLP
 from ..progress import shows_bar
 from ..theory.result import Flow
 from ..theory.statistics import LayerStatistics
@@ -108,6 +109,8 @@ def interlayer(
     Q = checked_function(Q, *((len(z_Q.neuron), K) if K else (len(z_Q.neuron),)), name="Q")
     H = cumulants.mean_ntk(under, "H", elements)
     with_h = Q if K else lambda z, h: Q(z)
+    if not isinstance(flow.mlp, MLP):
+        raise ComponentError("interlayer takes the flow of an MLP, not of a Network of other layers")
     sigma = flow.mlp.activation[top - 2].function
     lower = _Lower(under, sigma, with_h, z_Q, elements, H, Integration(tolerance, kinks_of(flow, top - 1)))
     C_W, n = flow.mlp.C_W[top - 1], under.width

@@ -30,7 +30,7 @@ class Expectation(NamedTuple):
 
     Attributes:
         low_noise: of the layer below, with the layer's own weights integrated out: (C_W, n, below) to the array; `below` is an
-            `ntkflow.sampling.networks.Layer`, C_W and n = n_{ℓ-1} are the layer's.
+            `ntkflow.sampling.networks.SampledLayer`, C_W and n = n_{ℓ-1} are the layer's.
         direct: by the definition, from the layer's own neurons.
         expanded: (array (S, …), k) to (S, k, …, k), a step that only moves and repeats numbers.
     """

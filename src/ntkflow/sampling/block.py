@@ -107,13 +107,13 @@ def _compiled(measure: Measure, expectations: tuple, dtype: str, batch: Batch, d
 
         def add(i, sums):
             draws = first + i * stride + jnp.arange(batch.networks)
-            found = jax.vmap(network)(draws)
+            of_batch = jax.vmap(network)(draws)
             counted = draws < stop
 
             def total(x):
                 return jnp.where(counted.reshape(-1, *[1] * (x.ndim - 1)), x, 0.0).sum(axis=0)
 
-            return jax.tree.map(lambda old, x: old + total(x), sums, found)
+            return jax.tree.map(lambda old, x: old + total(x), sums, of_batch)
 
         shapes = jax.eval_shape(network, start)
         zero = jax.tree.map(

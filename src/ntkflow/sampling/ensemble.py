@@ -13,7 +13,8 @@ from ..network.dense import OfInputs
 from ..network.mlp import MLP
 from ..theory.deferred import Tables
 from ..theory.result import Layered
-from ..theory.statistics import KERNELS, LayerStatistics
+from ..theory.scales import KERNELS
+from ..theory.statistics import LayerStatistics
 from .estimators import Sums, estimates, measured_tensors
 
 if TYPE_CHECKING:

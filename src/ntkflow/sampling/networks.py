@@ -87,7 +87,7 @@ def direct(
     ]
 
 
-def _direct(layer: Layer, expectations: tuple[Expectation, ...], near: jax.Array) -> Measured:
+def _direct(layer: SampledLayer, expectations: tuple[Expectation, ...], near: jax.Array) -> Measured:
     z = layer.z
     n, (a, b) = len(z), np.triu_indices(z.shape[1])
     each = jnp.concatenate([(z[:, a] * z[:, b]).T, layer.ntk.of_one_neuron()]) - near[:, None]
@@ -149,7 +149,7 @@ def _integrated(above: Dense, n: int, s: jax.Array, trace: jax.Array) -> jax.Arr
     return jnp.concatenate([G, H])
 
 
-class Layer(NamedTuple):
+class SampledLayer(NamedTuple):
     """One layer of one network: z (n, k), its NTK, σ(z) (n, k), and what a dense layer above makes its NTK of, σ'Ĥσ'."""
 
     z: jax.Array
@@ -164,11 +164,11 @@ class Layer(NamedTuple):
         return float(n * (n - 1)) or np.nan
 
 
-def layers(mlp: MLP, params: Parameters, X: jax.Array) -> list[Layer]:
+def layers(mlp: MLP, params: Parameters, X: jax.Array) -> list[SampledLayer]:
     """The forward equations, PDLT (8.9), (8.12); what is not used of them is dropped by the compiler."""
     a, b = np.triu_indices(len(X))
     z = preactivations(mlp, params, X)
-    below: list[Layer] = []
+    below: list[SampledLayer] = []
     for ell, (layer, kernel) in enumerate(zip(mlp.layers, _own(mlp, z, X), strict=True)):
         above = mlp.layers[ell + 1] if ell + 1 < mlp.depth else None
         s, d = (
@@ -183,7 +183,7 @@ def layers(mlp: MLP, params: Parameters, X: jax.Array) -> list[Layer]:
         else:
             H += layer.carried_ntk_of_pairs(params[ell], below[-1])
             inner = PairMatrices(d[a][:, :, None] * H * d[b][:, None, :])
-        below.append(Layer(z[ell].T, PairMatrices(H), s.T, inner))
+        below.append(SampledLayer(z[ell].T, PairMatrices(H), s.T, inner))
     return below
 
 

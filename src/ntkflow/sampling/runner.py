@@ -20,7 +20,7 @@ from ..progress import Report, shows_progress
 from ..saved_networks import network_of
 from ..store import digest, exists_to_resume
 from ..theory.components import sample_sets
-from ..theory.statistics import KERNELS
+from ..theory.scales import KERNELS
 from ..version import __version__
 from . import networks
 from .block import Batch, batch_for, block_sums, sums_shapes

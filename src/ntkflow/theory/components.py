@@ -104,13 +104,13 @@ class Layout:
     @functools.cached_property
     def _positions(self) -> list:
         """Where in its closed set the sample of each slot of a choice stands: (S, choices), or one number if it is everywhere the same."""
-        found = []
+        positions = []
         for slot in range(self._choices.shape[1]):
             samples = self._index[self.asked[:, self._choices[:, slot]]]
             position = np.argmax(self.closed[:, self._rows] == samples, axis=0)
             first = position.flat[0]
-            found.append(int(first) if np.all(position == first) else position)
-        return found
+            positions.append(int(first) if np.all(position == first) else position)
+        return positions
 
 
 def _distinct(samples: np.ndarray, count: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from ..gaussian import SampleSets
 from ..recursions import TENSORS, tensors_of_rank
 from ..recursions.symmetry import largest_on_own_samples, orbits_by_samples
 from .near_duplicates import any_nearly_parallel, cancelled
-from .statistics import KERNELS, natural_scales
+from .scales import KERNELS, natural_scales
 from .two_byte import TwoByteArray
 
 Errors = dict[str, Any]

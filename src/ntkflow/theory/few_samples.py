@@ -86,8 +86,8 @@ def layers_above(
         first = jax.tree.map(
             lambda x: np.stack([x, x]), (_with_others(G, samples), _with_others(H, samples), tensors)
         )
-        states = list(through_layers(mlp, _State(first, None), step))
-    layers = [state.layer for state in states if state.layer is not None]
+        states = through_layers(mlp, _State(first, None), step)
+        layers = [state.layer for state in states if state.layer is not None]
     activation = mlp.layers[1].activation
     assert activation is not None
     return layers if _trusted(activation, layers) else None

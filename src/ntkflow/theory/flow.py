@@ -7,13 +7,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
+from jax.core import Tracer
 
-from ..errors import ComponentError, DataError, warn
+from ..errors import ComponentError, DataError, SpecError, warn
 from ..gaussian import SampleSets
 from ..inputs import checked_inputs
 from ..memory import check_memory, give_back
-from ..network import as_network
+from ..network import as_mlp, as_network
 from ..network.mlp import MLP
 from ..progress import Report, shows_progress, silent
 from ..recursions import TENSORS, requested_moments
@@ -23,7 +25,8 @@ from .error_estimates import poor_tensor, warning_of_errors
 from .mean_kernels import block_of, has_tiles, mean_flow, write_kernels
 from .near_duplicates import NearDuplicates
 from .result import Flow
-from .statistics import LayerStatistics, natural_scales
+from .scales import natural_scales
+from .statistics import LayerStatistics
 from .tiles.run import tiled_flow
 from .truncation import warning_of_width
 from .two_byte import TwoByteArray
@@ -41,7 +44,7 @@ def flow(
     """The RG flow of the statistics of preactivations and NTK, PDLT chapter 8.
 
     Args:
-        network: an MLP, or a torch, Equinox or Flax model, as `as_mlp` takes it.
+        network: an MLP, or a torch, Equinox or Flax model, as `as_mlp` takes it; or an `ntkflow.network.Network`, without a store.
         X: (N, n_0) finite inputs, in any of the forms that people have them in: see `ntkflow.inputs.checked_inputs`.
         components: "all" (every component; time and memory grow as N⁴), "pairs" (those on at most two distinct
             samples, N²), "mean" (G and H alone) or a list of sample sets, each a few sample indices.
@@ -64,7 +67,7 @@ def flow(
         DataError, ComponentError, MemoryRequestError, NonFiniteError: see their descriptions; and as of `as_mlp`.
         FileError: the store exists and `resume` is not set, is of another job, damaged, in use or can't be written.
     """
-    mlp = as_network(network)
+    mlp = _untraced(as_network(network))
     X = checked_inputs(mlp, X)
     if isinstance(rtol, bool) or not isinstance(rtol, int | float) or not 0 < rtol < 1:
         raise DataError(f"rtol must be a number between 0 and 1, not {rtol!r}")
@@ -77,6 +80,8 @@ def flow(
     _warn_of_zeros(mlp, X, X2)
     report = progress or silent
     if store is not None:
+        if not isinstance(mlp, MLP):
+            raise SpecError(f"a store holds the flow of an MLP, not of {mlp!r}")
         if components != "all":
             raise ComponentError(f'a store holds components="all", not {components!r}')
         result, poor = tiled_flow(mlp, X, rtol, store, memory, resume, report)
@@ -123,11 +128,19 @@ def store_kernels(
     Raises:
         DataError, ComponentError, ActivationError, NonFiniteError, FileError: see their descriptions.
     """
-    mlp = as_network(network)
+    mlp = _untraced(as_mlp(network))
     X = checked_inputs(mlp, X)
     X2 = None if X2 is None else checked_inputs(mlp, X2, "X2")
     _warn_of_zeros(mlp, X, X2)
     return write_kernels(mlp, X, path, X2, tile, layers, overwrite, progress or silent)
+
+
+def _untraced(mlp: MLP) -> MLP:
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(mlp)):
+        raise DataError(
+            "the network's hyperparameters are traced by JAX; inside of jit, vmap and grad use ntkflow.traced_flow or ntkflow.kernels"
+        )
+    return mlp
 
 
 def _warn_of_zeros(mlp: MLP, *inputs: np.ndarray | None) -> None:

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from ..activations import Activation
+from ..errors import ComponentError
 from ..gaussian import FINE, Expectations
 from ..network.dense import Dense
 from ..network.mlp import MLP
@@ -70,11 +71,13 @@ class _Source:
 
     def __init__(self, mlp: MLP, below: Kernels, above: Kernels, m: int):
         step = above.step
-        assert step is not None and step.e is not None and isinstance(step.layer, Dense)
+        assert step is not None
+        if step.e is None or not isinstance(step.layer, Dense) or step.layer.activation is None:
+            raise ComponentError('eigenvalue_std of pairs needs dense layers: flow with components="all"')
         self.h: Dense = step.layer
         self.e: Expectations = step.e
         self.H = step.H
-        self.activation: Activation = mlp.activation[below.layer - 1]
+        self.activation: Activation = step.layer.activation
         self.n = mlp.widths[below.layer]
         self.root_G, self.root_H = _root(below.G), _root(self.H)
         N = len(self.H)

@@ -17,7 +17,8 @@ from ..saved_networks import network_of
 from ..version import __version__
 from .deferred import OnDisk, Tables
 from .layers import Layers
-from .statistics import KERNELS, SPLIT, ZH, LayerStatistics
+from .scales import KERNELS, SPLIT, ZH
+from .statistics import LayerStatistics
 
 if TYPE_CHECKING:
     from os import PathLike

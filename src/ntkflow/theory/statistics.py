@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,27 +16,11 @@ from ..recursions import TENSORS
 from ..spelling import did_you_mean
 from .deferred import Tables
 from .named_arrays import NamedArrays
+from .scales import KERNELS, SPLIT, natural_scales
 from .truncation import Expansion, estimate, estimated, expanded, fluctuations
 
-KERNELS = ("G", "H")
-"""The infinite-width means; the other statistics of a layer are the declared tensors."""
-ZH = ("alpha1", "alpha3", "alpha4")
-"""The axes of zH, which ensembles measure besides."""
 _PAIRWISE = ("ntk_mean", "mean_correction", "ntk_variance", "ntk_std", "ntk_preactivation_correlation")
-SPLIT = ("bias_contributions", "weight_contributions")
-
-
 _ROUNDOFF = 1e-11
-
-
-def natural_scales(values: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The size of the products of G and H that each tensor is made of."""
-    largest = {kernel: float(np.abs(values[kernel]).max()) for kernel in KERNELS}
-    made_of = {name: declared.made_of for name, declared in TENSORS.items()}
-    made_of |= {"G": "GG", "H": "HH", "zH": "GHH"} | dict.fromkeys(SPLIT, "HH")
-    return {
-        name: math.prod(largest[kernel] ** 0.5 for kernel in kernels) for name, kernels in made_of.items()
-    }
 
 
 @dataclass(frozen=True, eq=False)

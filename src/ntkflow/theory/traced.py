@@ -16,11 +16,13 @@ from ..gaussian.traced import traced_expectations
 from ..network import as_network
 from ..network.dense import OfInputs
 from ..network.layer import Layer, packed_tensors, through_layers
+from ..network.mlp import MLP
 from ..recursions import Tensors, first_layer, requested_moments
 from .components import Layout, sample_sets
 from .layers import Layers
 from .mean_kernels import kernels
 from .named_arrays import NamedArrays
+from .scales import KERNELS
 
 
 @jax.tree_util.register_dataclass
@@ -74,6 +76,9 @@ def traced_flow(
         raise DataError(f"X must have shape (N, {mlp.widths[0]}), not {X.shape}")
     N = len(X)
     asked = sample_sets(components, N)
+    if asked is None and not isinstance(mlp, MLP):
+        layers = traced_flow(mlp, X, "pairs")
+        return TracedFlow([TracedLayer({name: layer[name] for name in KERNELS}) for layer in layers])
     if asked is None:
         G, H = kernels(mlp, X)
         return TracedFlow([TracedLayer({"G": g, "H": h}) for g, h in zip(G, H, strict=True)])

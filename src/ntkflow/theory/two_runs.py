@@ -163,7 +163,7 @@ def _tensors(
     step = held.pop()
     S = sets.sets.shape[1]
     size = at_once or sets_at_once(sets.k, S)
-    found = out or tensors.map(lambda _, packed: np.empty_like(packed))
+    above = out or tensors.map(lambda _, packed: np.empty_like(packed))
     e = step.e
     if e is not None and step.integrals is not None:
         e = e._replace(moments=step.integrals.moments(sets.quadruples, placements(sets.moments)))
@@ -187,9 +187,9 @@ def _tensors(
             yield some, new
 
     for some, new in ahead(steps()):
-        for whole, part in zip(found.values(), new.values(), strict=True):
+        for whole, part in zip(above.values(), new.values(), strict=True):
             whole[:, some] = np.asarray(part)[:, : some.stop - some.start]
-    return found
+    return above
 
 
 def _columns(arrays, some: slice, size: int):
@@ -215,8 +215,8 @@ def all_layers(
     mlp: MLP, X: np.ndarray, sets: SampleSets | None, rtol: float
 ) -> Iterator[tuple[Kernels, dict[str, np.ndarray], Errors]]:
     """`estimated` for these inputs, distinct: by one compiled program a layer if they are few and that will do."""
-    if sets is not None and few_samples.serves(mlp, sets) and (found := _few_samples(mlp, X, sets)):
-        return found
+    if sets is not None and few_samples.serves(mlp, sets) and (layers := _few_samples(mlp, X, sets)):
+        return layers
     return estimated(both_runs(mlp, X, *((sets.k, sets.moments) if sets else (0, ())), rtol), sets)
 
 

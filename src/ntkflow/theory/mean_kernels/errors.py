@@ -87,11 +87,11 @@ def relative_errors(mlp: MLP, blocks: Sequence[Block], tails: Sequence[float]) -
             along = dPhi
             twice, thrice = np.sqrt(squares[2]), np.sqrt(squares[3])
             bent = twice * np.sqrt(Phi) * v
-        h_b, h_W = mlp.C_b[layer + 1], mlp.C_W[layer + 1]
-        next_v = h_b + h_W * Phi
+        above = mlp.layers[layer + 1]
+        next_v = above.C_b + above.C_W * Phi
         change = epsilon[-1] * (along * v + bent)
         slope = epsilon[-1] * (twice**2 * v + thrice * np.sqrt(dPhi) * v)
-        epsilon.append(float(np.max(_ratio(h_W * (change + integral * Phi), next_v))) + 4 * _EPS)
+        epsilon.append(float(np.max(_ratio(above.C_W * (change + integral * Phi), next_v))) + 4 * _EPS)
         of_Phi = float(np.max(_ratio(change, Phi))) + integral
         of_dPhi = float(np.max(_ratio(slope, dPhi))) + integral
         eta.append(max(of_Phi, of_dPhi + eta[-1]) + 4 * _EPS)
@@ -102,8 +102,8 @@ def relative_errors(mlp: MLP, blocks: Sequence[Block], tails: Sequence[float]) -
 def _squares(activation: Activation, v: np.ndarray, nodes: int, order: int) -> np.ndarray:
     step = 1024
     parts = [v[start : start + step] for start in range(0, len(v), step)]
-    found = [np.asarray(_mean_squares(activation, part, LINE[0], nodes, order)) for part in parts]
-    return np.concatenate(found, axis=1)
+    squares = [np.asarray(_mean_squares(activation, part, LINE[0], nodes, order)) for part in parts]
+    return np.concatenate(squares, axis=1)
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:

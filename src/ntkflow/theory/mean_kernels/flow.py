@@ -117,14 +117,14 @@ class _Kernels:
 
     def _eta(self, ell: int) -> np.ndarray:
         """(N, N2)."""
-        found = np.full(self.shape, self._relative.eta[ell])
+        eta = np.full(self.shape, self._relative.eta[ell])
         rows, cols = self._own_G
         for layer in range(ell):
             if self._relative.kinks[layer] > 0:
                 variance = rows[layer], cols[layer]
                 parallel = np.equal.outer(*(side[layer] for side in self.tiles.labels))
-                found += self._relative.of_kinks(layer, self.G(layer), variance, parallel)
-        return found
+                eta += self._relative.of_kinks(layer, self.G(layer), variance, parallel)
+        return eta
 
     @functools.cached_property
     def _own_expectations(self) -> list[list[Expectations]]:

@@ -78,12 +78,12 @@ def open_kernels(path) -> xr.Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = xr.open_zarr(path, consolidated=False, chunks=None)
+            dataset = xr.open_zarr(path, consolidated=False, chunks=None)
     except Exception as error:  # what a damaged store raises is up to the libraries that parse it
         raise FileError(f"cannot read {path}: it is missing, damaged, or not Zarr") from error
-    if found.attrs.get("kind") != "infinite-width kernels":
+    if dataset.attrs.get("kind") != "infinite-width kernels":
         raise FileError(f"{path} holds no kernels of ntkflow.store_kernels")
-    return found
+    return dataset
 
 
 def _write(mlp: MLP, X, X2, path: Path, tile: int, layers: str, report) -> None:

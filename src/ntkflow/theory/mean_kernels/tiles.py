@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from ...activations import Activation
+from ...batches import batches
 from ...cores import cores
 from ...errors import NonFiniteError
 from ...gaussian import COARSE, FINE, Rule, expectations
@@ -132,8 +133,7 @@ class Tiles:
     def _blocks(self, X: np.ndarray, by_layer) -> list[Block]:
         N = len(X)
         side = -(-N // -(-N // SIDE))
-        starts = range(0, N, side)
-        index = [np.minimum(np.arange(start, start + side), N - 1) for start in starts]
+        blocks, index = zip(*batches(N, side), strict=True)
 
         def step(layer: Layer, r: float, below: _Own) -> _Own:
             activation, (label, sign) = layer.activation, by_layer[below.layer - 1]
@@ -155,10 +155,10 @@ class Tiles:
         _, *above = through_layers(self.mlp, first, step)
         return [
             Block(
-                start, min(start + side, N), X[i], [own.samples[b] for own in above],
+                block.start, block.stop, X[i], [own.samples[b] for own in above],
                 [own.expectations[b] for own in above],
             )
-            for b, (start, i) in enumerate(zip(starts, index, strict=True))
+            for b, (block, i) in enumerate(zip(blocks, index, strict=True))
         ]  # fmt: skip
 
     @property
@@ -283,8 +283,8 @@ def _by_cubature(activation: Activation, G11: np.ndarray, G22: np.ndarray, G12: 
         metric[one, one], metric[two, two] = G11[some], G22[some]
         metric[one, two] = metric[two, one] = G12[some]
         np.fill_diagonal(ratio, 1.0)
-        found = expectations(activation, metric, ratio, None, rule)
-        Phi[some], dPhi[some] = found.Phi[one, two], found.dPhi[one, two]
+        e = expectations(activation, metric, ratio, None, rule)
+        Phi[some], dPhi[some] = e.Phi[one, two], e.dPhi[one, two]
     return Phi, dPhi
 
 

@@ -22,7 +22,8 @@ from ..duplicates import distinct_rows, kernel_tables
 from ..error_estimates import errors_of, poor_tensor
 from ..near_duplicates import NearDuplicates
 from ..result import Flow
-from ..statistics import KERNELS, LayerStatistics, natural_scales
+from ..scales import KERNELS, natural_scales
+from ..statistics import LayerStatistics
 from ..two_runs import Kernels, both_runs, estimated, of_pairs, sets_at_once
 from .plan import Plan, Tile, block_for, too_little, working_set
 from .store import TileStore
@@ -34,37 +35,37 @@ def tiled_flow(
 ) -> tuple[Flow, list[str]]:  # fmt: skip
     """`flow` with a store, for checked inputs: the Flow, and the tensors whose errors are poor."""
     path, memory = Path(store), whole_number(memory, "memory", 1, 2**63 - 1, DataError)
-    with ExitStack() as held, np.errstate(all="ignore"):
-        found = _found(path, resume, held)
+    with ExitStack() as stack, np.errstate(all="ignore"):
+        tile_store = _opened(path, resume, stack)
         job = Flow(mlp, X, "all", []).attributes | {
             "X_sha256": digest(X), "rtol": rtol, "tensors": list(TENSORS)
         }  # fmt: skip
-        block = _block(mlp, X, job, found, memory)
+        block = _block(mlp, X, job, tile_store, memory)
         run = _Run(mlp, X, rtol, Plan(len(X), block), memory, report)
-        if found is None:
-            found = run.create(path, job)
-            held.callback(found.lock().release)
-        run.work(found)
-        poor = run.poor(found)
+        if tile_store is None:
+            tile_store = run.create(path, job)
+            stack.callback(tile_store.lock().release)
+        run.work(tile_store)
+        poor = run.poor(tile_store)
     callables = [a.name for a in mlp.activation if not a.registered]
     return Flow.load(path, list(mlp.activation) if callables else None), poor
 
 
-def _found(path: Path, resume: bool, held: ExitStack) -> TileStore | None:
+def _opened(path: Path, resume: bool, stack: ExitStack) -> TileStore | None:
     """The store to go on with, locked."""
     if not exists_to_resume(TileStore, path, resume):
         return None
-    found = TileStore(path)
-    held.callback(found.lock().release)
-    return found
+    tile_store = TileStore(path)
+    stack.callback(tile_store.lock().release)
+    return tile_store
 
 
-def _block(mlp: MLP, X: np.ndarray, job: dict, found: TileStore | None, memory: int) -> int:
+def _block(mlp: MLP, X: np.ndarray, job: dict, tile_store: TileStore | None, memory: int) -> int:
     """How many samples to a block: what suits the memory, or what a store was begun with."""
-    if found is None:
+    if tile_store is None:
         return block_for(mlp.depth, len(X), memory)
-    found.check_same(job, X)
-    block = found.block
+    tile_store.check_same(job, X)
+    block = tile_store.block
     if working_set(mlp.depth, len(X), block) > memory:
         raise too_little(mlp.depth, len(X), block, memory)
     return block
@@ -165,15 +166,15 @@ class _Run:
         """The chunks of tensors of a rank that a tile writes: (first samples, shape, [(slots, place of their components)])."""
         if rank == 2 and (tile[0] != tile[1] or tile[2] != tile[3]):
             return
-        held = self.plan.blocks
+        samples_of = self.plan.blocks
         for blocks in sorted(set(itertools.permutations(tile if rank == 4 else (tile[0], tile[2])))):
-            corner = [held[block].start for block in blocks]
+            corner = [samples_of[block].start for block in blocks]
             columns = [[slot for slot, one in enumerate(owner) if one == block] for block in blocks]
             pieces = [
                 (slots, tuple(asked[:, slot] - first for slot, first in zip(slots, corner, strict=True)))
                 for slots in itertools.product(*columns)
             ]
-            yield corner, tuple(len(held[block]) for block in blocks), pieces
+            yield corner, tuple(len(samples_of[block]) for block in blocks), pieces
 
     def poor(self, store: TileStore) -> list[str]:
         """The tensors whose errors are poor, over all tiles."""
