@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
-from .requests import Placement, Placements, halves, reordered
+from .requests import Placement, Placements, halves, highest, multiplied, reordered
 from .rules import folded, trapezoid_basis
 
 PAIRINGS = np.array([(0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)])
@@ -119,9 +119,8 @@ def in_own_order(moments, pairing, asked: Placements):
 
 def pair_products(activation: Activation, products: Placements, z1, z2):
     """σ^(p)(z1) σ^(q)(z2) for each (p, q), stacked."""
-    first, second = np.array(products).T
-    derivatives = jnp.stack(activation.derivatives(jnp.stack([z1, z2]), max(map(max, products))))
-    return derivatives[first, 0] * derivatives[second, 1]
+    derivatives = jnp.stack(activation.derivatives(jnp.stack([z1, z2]), highest(products)))
+    return multiplied(products, derivatives[:, 0], derivatives[:, 1])
 
 
 def pair_coefficients(activation: Activation, products: Placements, root, grid: Grid):

@@ -22,7 +22,7 @@ import numpy as np
 from ..activations import Activation
 from .four_samples import Canonical, one_by_one
 from .graded import Parts, graded_parts, graded_rule
-from .requests import Placements, halves, highest
+from .requests import Placements, halves, highest, multiplied
 from .rules import legendre
 
 _REACH, _SPREAD = 12.0, 8.5
@@ -70,7 +70,7 @@ def kinked_plane(activation: Activation, root, count, asked: Placements, nodes: 
     def one(root):
         x, weights = graded_rule(*_breaks(root, kinks), _REACH, nodes)
         (z1, z2, z3, z4), _, across = _across(activation, root, x, highest(asked), inner)
-        first, second = (_products(products, *pair) for pair in ((z1, z2), (z3, z4)))
+        first, second = (multiplied(products, *pair) for pair in ((z1, z2), (z3, z4)))
         return jnp.einsum("pin,qin,in->pq", first, second, across * weights)[left, right]
 
     return one_by_one(one, root, count)
@@ -146,15 +146,9 @@ def _across(activation: Activation, root, x, order: int, inner: int):
     return jnp.swapaxes(jnp.stack(activation.derivatives(z, order)), 0, 1), u, weights
 
 
-def _products(products: Placements, first, second):
-    """σ^(p)(z1) σ^(q)(z2) for each (p, q), from the derivatives of σ at two samples."""
-    p, q = np.array(products).T
-    return first[p] * second[q]
-
-
 def _coefficients(activation: Activation, products: Placements, root, x, inner: int, terms: int):
     """f_l(x1) of a pair's products: (points, products, terms)."""
-    order = max(map(max, products))
+    order = highest(products)
 
     def at(x):
         values, u, weights = _across(activation, root, x[None], order, inner)
@@ -165,7 +159,7 @@ def _coefficients(activation: Activation, products: Placements, root, x, inner: 
 
         start = jnp.ones_like(u), jnp.zeros_like(u)
         hermite = jax.lax.scan(following, start, jnp.arange(1.0, terms + 1))[1]
-        return (_products(products, *values) * weights)[..., 0] @ hermite[..., 0].T
+        return (multiplied(products, *values) * weights)[..., 0] @ hermite[..., 0].T
 
     return _some_at_a_time(at, x)
 

@@ -19,7 +19,7 @@ from ..cores import cores
 from .four_samples import Canonical, Grid, batch, canonical, in_own_order
 from .kinked_samples import kinked_batch, kinked_plane
 from .pairs_of_pairs import PairSeries
-from .requests import Placements, halves, highest
+from .requests import Placements, halves, highest, multiplied
 from .rules import Rule, evaluate, wedges
 from .shared_variables import SHARED, shared_moments
 
@@ -104,14 +104,12 @@ def _plane_moments(activation: Activation, root: np.ndarray, asked: Placements, 
 
         _filled(out, np.arange(len(root)), _KINKED_AT_ONCE, some)
         return out
+    products, left, right = halves(asked)
     for moments, one in zip(out, root, strict=True):
         u, weights = wedges(one[None], rule.reach, *rule.wedge)
         values = evaluate(activation, one @ u[0], highest(asked))  # (orders, samples, points)
-        products = [
-            (values[p, 0] * values[q, 1], values[p, 2] * values[q, 3]) for p, q in halves(asked).products
-        ]
-        first, second = (np.stack(side) for side in zip(*products, strict=True))
-        moments[:] = (first * weights[0] @ second.T)[halves(asked).first, halves(asked).second]
+        first, second = (multiplied(products, values[:, i], values[:, i + 1]) for i in (0, 2))
+        moments[:] = (first * weights[0] @ second.T)[left, right]
     return out
 
 

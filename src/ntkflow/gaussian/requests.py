@@ -54,6 +54,12 @@ def halves(asked: Placements) -> Halves:
     return Halves(tuple(products), first, second)
 
 
+def multiplied(products: tuple[Placement, ...], first, second):
+    """σ^(p)(z1) σ^(q)(z2) for each (p, q), from all derivatives of σ at z1 and at z2, orders first."""
+    p, q = np.array(products).T
+    return first[p] * second[q]
+
+
 @functools.cache
 def reordered(asked: Placements, order: tuple[int, ...]) -> np.ndarray:
     """Where each placement stands among those of the slots taken in another order: (placements,)."""

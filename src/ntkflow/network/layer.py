@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import jax
 
@@ -106,28 +106,20 @@ def packed_tensors(layer: Layer, *arguments: Any, moments: tuple[str, ...]) -> T
     return compiled_tensors(layer.without_activation, *arguments, moments=moments)
 
 
-class State(Protocol):
-    """What is known of one layer."""
-
-    @property
-    def carried(self) -> Self:
-        """What of it the next layer's step needs."""
-        ...
-
-
-SomeState = TypeVar("SomeState", bound=State)
+State = TypeVar("State")
 
 
 def through_layers(
-    network: Any, first: SomeState, step: Callable[[Layer, float, SomeState], SomeState]
-) -> Iterator[SomeState]:
+    network: Any, first: State, step: Callable[[Layer, float, State], State],
+    carried: Callable[[State], State] = lambda state: state,
+) -> Iterator[State]:  # fmt: skip
     """The state of each layer, from that of layer 1: `step(layer, r, state below)`.
 
-    A state may be large: it is let go of before the next is asked for, but for what is carried on.
+    A state may be large: it is let go of before the next is asked for, but for what of it is `carried` on to the next step.
     """
-    below = first.carried
+    below = carried(first)
     yield first
     for number, layer in enumerate(network.layers[1:], start=2):
         states = [step(layer, network.widths[number - 1] / network.widths[number - 2], below)]
-        below = states[0].carried
+        below = carried(states[0])
         yield states.pop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ class MLP:
         """L, the number of layers of weights."""
         return len(self.widths) - 1
 
-    @property
+    @functools.cached_property
     def layers(self) -> tuple[Dense, ...]:
         """What leads from the inputs to layer 1, and from each layer to the next."""
         hyperparameters = zip(self.C_b, self.C_W, self.lambda_b, self.lambda_W, strict=True)

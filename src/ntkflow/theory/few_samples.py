@@ -47,10 +47,6 @@ class _State(NamedTuple):
     filled: tuple[Any, Any, Tensors]
     layer: BothRuns | None
 
-    @property
-    def carried(self) -> _State:
-        return self._replace(layer=None)
-
 
 def serves(mlp: MLP, sets: SampleSets) -> bool:
     """Whether this is worth a program of its own: a smooth activation, the same in all layers, and pairs of few samples."""
@@ -86,7 +82,7 @@ def layers_above(
         first = jax.tree.map(
             lambda x: np.stack([x, x]), (_with_others(G, samples), _with_others(H, samples), tensors)
         )
-        states = through_layers(mlp, _State(first, None), step)
+        states = through_layers(mlp, _State(first, None), step, lambda state: state._replace(layer=None))
         layers = [state.layer for state in states if state.layer is not None]
     activation = mlp.layers[1].activation
     assert activation is not None

@@ -103,10 +103,6 @@ class _State(NamedTuple):
     tensors: Tensors
     """Packed."""
 
-    @property
-    def carried(self) -> _State:
-        return self
-
 
 def _expanded(state: _State, layout: Layout) -> TracedLayer:
     expanded = {}

@@ -54,10 +54,6 @@ class Kernels(NamedTuple):
     """The least `sines` in the layers below, and in those of them where tensors do not vanish, (2, N, N)."""
     step: Step | None
 
-    @property
-    def carried(self) -> Kernels:
-        return self._replace(step=None)
-
 
 def both_runs(
     mlp: MLP, X: np.ndarray, k: int, moments: tuple[str, ...], rtol: float, wanted: np.ndarray | None = None
@@ -106,7 +102,8 @@ def kernels(
         )  # fmt: skip
 
     first = _first_kernels(mlp, X)
-    return through_layers(mlp, first._replace(contributions=None) if nudge else first, step)
+    first = first._replace(contributions=None) if nudge else first
+    return through_layers(mlp, first, step, lambda kernels: kernels._replace(step=None))
 
 
 def _first_kernels(mlp: MLP, X: np.ndarray) -> Kernels:

@@ -93,10 +93,6 @@ class _Own(NamedTuple):
     samples: list[Samples]
     expectations: list[Expectations]
 
-    @property
-    def carried(self) -> _Own:
-        return self
-
 
 class _OnTile(NamedTuple):
     """One layer of a tile, with the expectations on the layer below and their error."""
@@ -106,10 +102,6 @@ class _OnTile(NamedTuple):
     H: Any
     tail: float
     expectations: Expectations | None
-
-    @property
-    def carried(self) -> _OnTile:
-        return self
 
 
 class Tiles:

@@ -65,7 +65,3 @@ class _State(NamedTuple):
     H: jax.Array
     variances: list
     """G_αα of the rows' and of the columns' samples."""
-
-    @property
-    def carried(self) -> _State:
-        return self
