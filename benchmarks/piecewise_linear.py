@@ -10,11 +10,11 @@ import time
 import numpy as np
 import records
 
+from ntkflow._gaussian import FINE
+from ntkflow._gaussian.piecewise_linear import PiecewiseLinear
+from ntkflow._gaussian.requests import placements
+from ntkflow._recursions import requested_moments
 from ntkflow.activations import activation
-from ntkflow.gaussian import FINE
-from ntkflow.gaussian.piecewise_linear import PiecewiseLinear
-from ntkflow.gaussian.requests import placements
-from ntkflow.recursions import requested_moments
 
 
 def integrals(N: int) -> PiecewiseLinear:

@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parent / "results"
 
 def machine() -> dict:
     """What a figure depends on besides the code: processor, cores, system, versions."""
-    from ntkflow.cores import cores  # not installed where peers run
+    from ntkflow._machine.cores import cores  # not installed where peers run
 
     return {
         "processor": _processor(),

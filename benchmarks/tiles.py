@@ -25,7 +25,7 @@ def measure(activation: str, N: int, memory: int | None) -> dict:
     from flow_times import digits
 
     from ntkflow import MLP, flow
-    from ntkflow.theory.tiles import plan
+    from ntkflow._theory.tiles import plan
 
     mlp = MLP((64, *[128] * (DEPTH - 1), 10), activation, C_W=2.0 if activation == "relu" else 1.0)
     with tempfile.TemporaryDirectory() as folder:

@@ -7,9 +7,9 @@ from rich.console import Console
 from sklearn.datasets import load_digits
 
 from ntkflow import MLP, flow
-from ntkflow.plot import plot_flow
-from ntkflow.progress import progress_bar
-from ntkflow.table import flow_table
+from ntkflow._report.plot import plot_flow
+from ntkflow._report.progress import progress_bar
+from ntkflow._report.table import flow_table
 
 SAMPLES = 8
 WIDTHS = (64, 128, 128, 128, 128, 128, 10)

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 
 from ntkflow import MLP
+from ntkflow._report.progress import progress_bar
 from ntkflow.finite import cross_entropy, init, plain, train
-from ntkflow.progress import progress_bar
 
 WIDTHS = (64, 256, 1024, 4096)
 SAMPLES, STEPS, BATCH = 512, 60, 128

@@ -6,7 +6,7 @@ import sys
 
 from typer.testing import CliRunner
 
-from ntkflow.cli import app
+from ntkflow._report.cli import app
 
 
 def within(folder, *arguments):

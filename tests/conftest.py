@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from ntkflow.program_cache import keep_programs, programs_folder
+from ntkflow._machine.program_cache import keep_programs, programs_folder
 
 # Before JAX is imported, which reads the variables. Tests pass without too: JAX_ENABLE_COMPILATION_CACHE=0 make test
 keep_programs("test-programs", most=-1)

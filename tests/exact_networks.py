@@ -1,6 +1,6 @@
 """The tensors of up to four samples through piecewise-linear networks, in 200 digits.
 
-By the recursions on expectations that share nothing with `ntkflow.gaussian`: moments by Stein's identity with one z after the other
+By the recursions on expectations that share nothing with `ntkflow._gaussian`: moments by Stein's identity with one z after the other
 conditioned to 0, derivatives from ⟨σ'σ'⟩'s arcsine. Nothing cancels short of the digits, and the separate J's may be as large as
 they like. Samples that are multiples of each other, to the last bit, are one variable; zero ones are none.
 """
@@ -15,10 +15,10 @@ from gmpy2 import gmpy2
 from mpmath import mp
 from mpmath.calculus.quadrature import GaussLegendre
 
-from ntkflow.gaussian.piecewise_linear import at_zero
-from ntkflow.gaussian.requests import orders_of
-from ntkflow.gaussian.sample_sets import OnSets
-from ntkflow.recursions import TENSORS, Hyperparameters, Tensors, requested_moments, step
+from ntkflow._gaussian.piecewise_linear import at_zero
+from ntkflow._gaussian.requests import orders_of
+from ntkflow._gaussian.sample_sets import OnSets
+from ntkflow._recursions import TENSORS, Hyperparameters, Tensors, requested_moments, step
 
 mpfr = gmpy2.mpfr
 DIGITS = 200

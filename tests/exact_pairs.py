@@ -6,10 +6,10 @@ import numpy as np
 from exact_networks import flow_of_samples
 from numpy.polynomial.hermite_e import hermeval
 
-from ntkflow.gaussian.requests import orders_of
-from ntkflow.gaussian.rules import evaluate
-from ntkflow.gaussian.sample_sets import OnSets
-from ntkflow.recursions import requested_moments
+from ntkflow._gaussian.requests import orders_of
+from ntkflow._gaussian.rules import evaluate
+from ntkflow._gaussian.sample_sets import OnSets
+from ntkflow._recursions import requested_moments
 
 _AT_ONCE = 2**14
 

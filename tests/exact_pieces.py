@@ -13,12 +13,12 @@ import numpy as np
 from exact_networks import flow_of_samples
 from mpmath.calculus.quadrature import GaussLegendre
 
+from ntkflow._gaussian.requests import orders_of
+from ntkflow._gaussian.rules import evaluate
+from ntkflow._gaussian.sample_sets import OnSets, factors
+from ntkflow._gaussian.series_integrals import DERIVATIVES
+from ntkflow._recursions import requested_moments
 from ntkflow.activations import beside
-from ntkflow.gaussian.requests import orders_of
-from ntkflow.gaussian.rules import evaluate
-from ntkflow.gaussian.sample_sets import OnSets, factors
-from ntkflow.gaussian.series_integrals import DERIVATIVES
-from ntkflow.recursions import requested_moments
 
 mp: Any = mpmath.mp  # its functions are attached at run time
 mpf: Any = mpmath.mpf

@@ -12,9 +12,9 @@ from unittest import mock
 import numpy as np
 
 import ntkflow
-from ntkflow.gaussian.rules import FINE
-from ntkflow.recursions import TENSORS
-from ntkflow.theory import two_runs as runs
+from ntkflow._gaussian.rules import FINE
+from ntkflow._recursions import TENSORS
+from ntkflow._theory import two_runs as runs
 
 FILE = Path(__file__).with_suffix(".json")
 FINER = dataclasses.replace(

@@ -8,8 +8,8 @@ import mpmath
 import numpy as np
 import pytest
 
+from ntkflow._gaussian.rules import evaluate
 from ntkflow.activations import activation
-from ntkflow.gaussian.rules import evaluate
 
 mp: Any = mpmath.mp  # its functions are attached at run time
 EXACT = {

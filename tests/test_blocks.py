@@ -6,9 +6,9 @@ import pytest
 from sklearn.datasets import load_digits
 
 import ntkflow
-from ntkflow.ahead import ahead
-from ntkflow.gaussian.series import pair_tables
-from ntkflow.memory import aligned_empty
+from ntkflow._gaussian.series import pair_tables
+from ntkflow._machine.ahead import ahead
+from ntkflow._machine.memory import aligned_empty
 
 
 def test_the_next_is_asked_for_before_one_is_read():

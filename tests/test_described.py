@@ -6,8 +6,8 @@ from command_line import process, within
 from printed import text
 
 import ntkflow
-from ntkflow import progress
-from ntkflow.comparison import on_sets
+from ntkflow._comparison.comparison import on_sets
+from ntkflow._report import progress
 
 X = np.random.default_rng(3).normal(size=(3, 4))
 MLP = ntkflow.MLP((4, 8, 8, 2), "tanh", 0.1, 1.25, 0.5)

@@ -12,10 +12,10 @@ from command_line import within
 from printed import text
 
 import ntkflow
-from ntkflow import describe, progress
-from ntkflow.digits import measured
+from ntkflow._report import describe, progress
+from ntkflow._report.digits import measured
+from ntkflow._report.picture import new_picture
 from ntkflow.observables import NTK
-from ntkflow.picture import new_picture
 
 X = np.random.default_rng(3).normal(size=(3, 4))
 Y = np.zeros((3, 2))

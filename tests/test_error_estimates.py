@@ -10,10 +10,10 @@ from exact_pairs import random_pair
 from finer_flows import KINKED, SMOOTH, USUAL, WIDE_RANGE, network_and_inputs, reference
 
 import ntkflow
+from ntkflow._gaussian import COARSE, FINE
+from ntkflow._theory.scales import natural_scales
+from ntkflow._theory.two_byte import TwoByteArray
 from ntkflow.activations import activation as activation_of
-from ntkflow.gaussian import COARSE, FINE
-from ntkflow.theory.scales import natural_scales
-from ntkflow.theory.two_byte import TwoByteArray
 
 
 def errors_and_estimates(activation, seed, C_W):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ntkflow
-from ntkflow.theory.scales import natural_scales
+from ntkflow._theory.scales import natural_scales
 
 
 def make(activation: str | dict = "tanh", widths=(5, 12, 20, 16, 2), **keys):

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from placements import EVERY as PLACEMENTS
 from placements import WORDS, by_order
 
+from ntkflow._gaussian import COARSE, FINE, SampleSets, expectations, sample_sets
+from ntkflow._gaussian.quadruples import four_sample_moments
+from ntkflow._gaussian.rules import legendre
 from ntkflow.activations import _REGISTRY, activation, kinked
-from ntkflow.gaussian import COARSE, FINE, SampleSets, expectations, sample_sets
-from ntkflow.gaussian.quadruples import four_sample_moments
-from ntkflow.gaussian.rules import legendre
 
 METRIC = np.array([[1.3, 0.7, -0.4], [0.7, 0.8, 0.2], [-0.4, 0.2, 0.6]])
 PARAMETERS = {

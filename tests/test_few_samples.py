@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from ntkflow import MLP, flow
-from ntkflow.theory import few_samples
-from ntkflow.theory.scales import natural_scales
+from ntkflow._theory import few_samples
+from ntkflow._theory.scales import natural_scales
 
 NAMES = ("G", "H", "G1", "H1", "V", "D", "F", "A", "B")
 

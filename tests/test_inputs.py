@@ -15,7 +15,7 @@ import scipy.sparse
 from command_line import process, within
 
 import ntkflow
-from ntkflow.inputs import checked_inputs
+from ntkflow._checks.inputs import checked_inputs
 
 MLP = ntkflow.MLP((4, 8, 2), "tanh", 0.1, 1.1)
 # Of few bits, which half precision holds.
@@ -232,7 +232,7 @@ def test_a_missing_extra(monkeypatch, library):
 def test_no_library_is_imported_to_look_at_inputs():
     """pandas and torch take longer to import than small jobs to do."""
     code = (
-        "import sys, numpy as np, ntkflow; from ntkflow.inputs import checked_inputs; "
+        "import sys, numpy as np, ntkflow; from ntkflow._checks.inputs import checked_inputs; "
         "checked_inputs(ntkflow.MLP((4, 8, 2)), np.ones((3, 4))); print({'pandas', 'torch'} & set(sys.modules))"
     )
     assert (
@@ -288,7 +288,9 @@ def folder(tmp_path_factory):
 
 
 def read(folder, name):
-    return checked_inputs(MLP, importlib.import_module("ntkflow.input_files").read_inputs(folder / name))
+    return checked_inputs(
+        MLP, importlib.import_module("ntkflow._disk.input_files").read_inputs(folder / name)
+    )
 
 
 @pytest.mark.parametrize(

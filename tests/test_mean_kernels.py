@@ -12,8 +12,8 @@ import pytest
 from xarray.core.indexing import ExplicitlyIndexed
 
 import ntkflow
+from ntkflow._theory.mean_kernels import tiles as tiles_module
 from ntkflow.network.parallel import parallel_inputs
-from ntkflow.theory.mean_kernels import tiles as tiles_module
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 rng = np.random.default_rng(5)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import ntkflow
+from ntkflow._gaussian import FINE, SampleSets, expectations
+from ntkflow._gaussian.functions import Integration, expectation, whiten
+from ntkflow._gaussian.requests import placements
+from ntkflow._recursions import TENSORS
 from ntkflow.activations import activation
-from ntkflow.gaussian import FINE, SampleSets, expectations
-from ntkflow.gaussian.functions import Integration, expectation, whiten
-from ntkflow.gaussian.requests import placements
-from ntkflow.recursions import TENSORS
 
 GOLDEN = sorted((Path(__file__).parent / "golden_training").glob("*.json"))
 

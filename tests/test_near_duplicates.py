@@ -12,8 +12,8 @@ from exact_pieces import exact_flow_of_pieces
 
 import ntkflow
 from ntkflow import kinked
-from ntkflow.theory.near_duplicates import _fit, _nodes
-from ntkflow.theory.scales import natural_scales
+from ntkflow._theory.near_duplicates import _fit, _nodes
+from ntkflow._theory.scales import natural_scales
 
 LEAKY = {"name": "leaky_relu", "slope": 0.2}
 WIDTHS = (6, 20, 30, 25, 2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ntkflow
-from ntkflow import program_cache
+from ntkflow._machine import program_cache
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ntkflow
-from ntkflow.theory.quadratic_forms import ACCURACY, variances
+from ntkflow._theory.quadratic_forms import ACCURACY, variances
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "linear"])

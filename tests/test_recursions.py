@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 import ntkflow
-from ntkflow.gaussian import FINE, SampleSets, expectations
+from ntkflow._gaussian import FINE, SampleSets, expectations
+from ntkflow._recursions import TENSORS, Tensors, first_layer, requested_moments
 from ntkflow.network.dense import Dense
 from ntkflow.network.layer import packed_tensors
-from ntkflow.recursions import TENSORS, Tensors, first_layer, requested_moments
 
 # THEORY: V with V; D with V, D; F with F; B with B; A with V, D, A; and the means' corrections with all they read.
 FEEDS = {

@@ -7,9 +7,9 @@ import pytest
 from printed import text
 
 import ntkflow
-from ntkflow.table import ensemble_table
-from ntkflow.theory.deferred import Tables
-from ntkflow.verification import extrapolate, scaled
+from ntkflow._comparison.verification import extrapolate, scaled
+from ntkflow._report.table import ensemble_table
+from ntkflow._theory.deferred import Tables
 
 X = np.random.default_rng(5).normal(size=(3, 4))
 MLP, *STRANGE = (

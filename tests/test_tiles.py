@@ -16,10 +16,10 @@ import zarr
 from typer.testing import CliRunner
 
 import ntkflow
-from ntkflow.cli import app
-from ntkflow.theory import few_samples
-from ntkflow.theory.tiles import plan
-from ntkflow.theory.tiles.store import TileStore
+from ntkflow._report.cli import app
+from ntkflow._theory import few_samples
+from ntkflow._theory.tiles import plan
+from ntkflow._theory.tiles.store import TileStore
 
 rng = np.random.default_rng(7)
 X = rng.normal(size=(12, 5))

@@ -7,8 +7,8 @@ from toy_layer import Scale
 
 import ntkflow
 from ntkflow import finite
+from ntkflow._recursions import TENSORS
 from ntkflow.network import Dense, Network
-from ntkflow.recursions import TENSORS
 
 GAMMA = 0.7
 WIDTHS = (4, 24, 24, 3)

@@ -10,7 +10,7 @@ import pytest
 from printed import text
 
 import ntkflow
-from ntkflow.recursions import TENSORS
+from ntkflow._recursions import TENSORS
 
 WIDTHS = (4, 24, 24, 3)
 
@@ -107,7 +107,7 @@ def test_it_is_verified(X):
 
 
 def test_a_name_is_declared_once(toy):
-    from ntkflow.recursions.tensors import tensor
+    from ntkflow._recursions.tensors import tensor
 
     with pytest.raises(ValueError, match="S is declared already"):
         tensor("12", equal=("21",), made_of="GG")(toy.S)

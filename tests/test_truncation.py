@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ntkflow
-from ntkflow.digits import uncertain
-from ntkflow.theory.truncation import estimated
+from ntkflow._report.digits import uncertain
+from ntkflow._theory.truncation import estimated
 
 SLOPES = {"relu": (0.0, 1.0), "abs": (-1.0, 1.0), "linear": (1.0, 1.0)}
 

@@ -3,9 +3,9 @@
 S_(12)(34) = n E[Ĥ_{ij;(12)} Ĥ_{ij;(34)}] = (B_1324 + B_1423) / 2 for i ≠ j, where Ĥ_{ij;(12)} is the mean of Ĥ_{ij;12} and Ĥ_{ij;21}.
 """
 
-from ntkflow.recursions.measured import MEASURED_B, pair_index
-from ntkflow.recursions.tensors import Expectation, Truncation, tensor
-from ntkflow.recursions.variance import B
+from ntkflow._recursions.measured import MEASURED_B, pair_index
+from ntkflow._recursions.tensors import Expectation, Truncation, tensor
+from ntkflow._recursions.variance import B
 
 
 def _both_orders(products):

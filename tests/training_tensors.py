@@ -5,7 +5,7 @@ Of a smooth σ. Subscripts and axes are in the order in which the tensors' names
 
 import numpy as np
 
-from ntkflow.recursions.tensors import tensor
+from ntkflow._recursions.tensors import tensor
 
 NAMES = ("P", "Q", "R", "S", "T", "U")
 

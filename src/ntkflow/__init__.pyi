@@ -2,23 +2,25 @@
 from . import errors as errors
 from . import finite as finite
 from . import interop as interop
+from . import network as network
 from . import observables as observables
 from . import sampling as sampling
+from . import tuning as tuning
+from ._comparison.comparison import Comparison, compare
+from ._comparison.verification import Verification, verify
+from ._diagnosis import Diagnosis, diagnose
+from ._theory.flow import flow, store_kernels
+from ._theory.mean_kernels import kernels, open_kernels
+from ._theory.result import Flow
+from ._theory.statistics import LayerStatistics
+from ._theory.traced import TracedFlow, TracedLayer, traced_flow
 from .activations import Activation, kinked
-from .comparison import Comparison, compare
-from .diagnosis import Diagnosis, diagnose
 from .finite import cross_entropy, mse
 from .network import as_mlp, read_initialisation
 from .network.mlp import MLP
 from .observables import FirstStep, JointDistribution, joint, predict_first_step
 from .sampling import Ensemble, LayerEstimates, OutputNTK, ensemble, output_ntk
-from .theory.flow import flow, store_kernels
-from .theory.mean_kernels import kernels, open_kernels
-from .theory.result import Flow
-from .theory.statistics import LayerStatistics
-from .theory.traced import TracedFlow, TracedLayer, traced_flow
 from .tuning import Criticality, critical
-from .verification import Verification, verify
 from .version import __version__
 
 __all__ = [

@@ -1,5 +1,5 @@
 """`python -m ntkflow` is the command line."""
 
-from .cli import main
+from ._report.cli import main
 
 main()

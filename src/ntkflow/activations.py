@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import elementwise
+from . import _elementwise as elementwise
+from ._checks.spelling import did_you_mean
 from .errors import ActivationError
-from .spelling import did_you_mean
 
 # A preactivation so small that derivatives there are those at 0, on one side of a kink.
 NEXT_TO_ZERO = 1e-200

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from ntkflow.cores import cores
+from ntkflow._machine.cores import cores
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

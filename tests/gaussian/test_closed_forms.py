@@ -8,8 +8,8 @@ import mpmath as mp
 import numpy as np
 import pytest
 
+from ntkflow._gaussian.closed_forms import closed_form
 from ntkflow.activations import activation
-from ntkflow.gaussian.closed_forms import closed_form
 
 VARIANCES = (1e-6, 0.3, 1.0, 40.0, 1e3)
 CORRELATIONS = (-1.0, -0.999999, -0.6, 0.0, 1e-9, 0.3, 0.95, 1 - 1e-10, 1.0)

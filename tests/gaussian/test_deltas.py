@@ -7,14 +7,14 @@ import jax
 import numpy as np
 import pytest
 
+from ntkflow._gaussian import FINE
+from ntkflow._gaussian.four_signs import quadrature
+from ntkflow._gaussian.linear_pieces import pair_moment, slot_moments
+from ntkflow._gaussian.piecewise_linear import PiecewiseLinear
+from ntkflow._gaussian.requests import placements
+from ntkflow._gaussian.series_integrals import SeriesIntegrals
 from ntkflow.activations import activation, kinked
 from ntkflow.errors import ActivationError
-from ntkflow.gaussian import FINE
-from ntkflow.gaussian.four_signs import quadrature
-from ntkflow.gaussian.linear_pieces import pair_moment, slot_moments
-from ntkflow.gaussian.piecewise_linear import PiecewiseLinear
-from ntkflow.gaussian.requests import placements
-from ntkflow.gaussian.series_integrals import SeriesIntegrals
 
 SLOPES = (-0.3, 1.2)
 EDDS = placements(("edds",))

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from placements import EVERY, WORDS, by_order
 
+from ntkflow._gaussian import COARSE, FINE, SampleSets
+from ntkflow._gaussian.quadruples import four_sample_moments, moments_on_samples
+from ntkflow._gaussian.rules import evaluate
+from ntkflow._gaussian.series_integrals import SeriesIntegrals
+from ntkflow._theory.two_runs import _NUDGE, _symmetric
 from ntkflow.activations import activation
-from ntkflow.gaussian import COARSE, FINE, SampleSets
-from ntkflow.gaussian.quadruples import four_sample_moments, moments_on_samples
-from ntkflow.gaussian.rules import evaluate
-from ntkflow.gaussian.series_integrals import SeriesIntegrals
-from ntkflow.theory.two_runs import _NUDGE, _symmetric
 
 SMOOTH = ["tanh", "erf", "sigmoid", "softplus", "gelu", "silu"]
 KINDS = {

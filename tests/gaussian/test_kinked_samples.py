@@ -10,11 +10,11 @@ import pytest
 from placements import EVERY, by_order
 
 from ntkflow import kinked
+from ntkflow._gaussian import COARSE, FINE
+from ntkflow._gaussian.piecewise_linear import PiecewiseLinear
+from ntkflow._gaussian.quadruples import four_sample_moments
+from ntkflow._gaussian.series_integrals import SeriesIntegrals
 from ntkflow.activations import activation
-from ntkflow.gaussian import COARSE, FINE
-from ntkflow.gaussian.piecewise_linear import PiecewiseLinear
-from ntkflow.gaussian.quadruples import four_sample_moments
-from ntkflow.gaussian.series_integrals import SeriesIntegrals
 
 RELU = activation("relu")
 # The same function for the general method: with its kink declared, and with others that are none.

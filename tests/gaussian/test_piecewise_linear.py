@@ -12,13 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from placements import EVERY, by_order
 
+from ntkflow._gaussian import FINE
+from ntkflow._gaussian.four_signs import quadrature
+from ntkflow._gaussian.linear_pieces import pair_moment, pair_tables, slot_moments
+from ntkflow._gaussian.nested import Nested
+from ntkflow._gaussian.piecewise_linear import PiecewiseLinear
+from ntkflow._gaussian.rules import legendre
 from ntkflow.activations import activation
-from ntkflow.gaussian import FINE
-from ntkflow.gaussian.four_signs import quadrature
-from ntkflow.gaussian.linear_pieces import pair_moment, pair_tables, slot_moments
-from ntkflow.gaussian.nested import Nested
-from ntkflow.gaussian.piecewise_linear import PiecewiseLinear
-from ntkflow.gaussian.rules import legendre
 
 SLOPES = (-0.3, 1.0)
 DISTINCT = (0, 1, 2, 3)

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ntkflow
+from ntkflow._gaussian import COARSE, FINE
+from ntkflow._gaussian.rules import evaluate, product
+from ntkflow._gaussian.series_integrals import SeriesIntegrals
+from ntkflow._theory.scales import natural_scales
 from ntkflow.activations import activation
-from ntkflow.gaussian import COARSE, FINE
-from ntkflow.gaussian.rules import evaluate, product
-from ntkflow.gaussian.series_integrals import SeriesIntegrals
-from ntkflow.theory.scales import natural_scales
 
 SIGMOIDS = ["tanh", "erf", "sigmoid", "softplus", "gelu", "silu"]
 WAVES = ["exp", "sin", "cos"]

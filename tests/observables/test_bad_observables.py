@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 import ntkflow
 from ntkflow import joint
-from ntkflow.cli import app
+from ntkflow._report.cli import app
 from ntkflow.errors import ComponentError, DataError, MemoryRequestError, ObservableError, ParameterError
 from ntkflow.observables import NTK, ZZ, Z, interlayer, predict_first_step
 from ntkflow.observables.expressions import parse

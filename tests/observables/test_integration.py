@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
+from ntkflow._gaussian.functions import Integration, expectation, whiten
 from ntkflow.errors import ObservableError
-from ntkflow.gaussian.functions import Integration, expectation, whiten
 
 
 def mean(f, G, labels=None, tolerance=1e-10, kinks=(0.0,)):

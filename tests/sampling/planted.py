@@ -8,8 +8,8 @@ import importlib
 import inspect
 from typing import Any, cast
 
+from ntkflow._recursions import TENSORS
 from ntkflow.network.layer import compiled_tensors
-from ntkflow.recursions import TENSORS
 
 FILES = ("means", "vertex", "cross", "omega", "variance", "subleading", "contract")
 
@@ -49,7 +49,7 @@ class _Doubled(ast.NodeTransformer):
 
 def _functions():
     for file in FILES:
-        module = importlib.import_module(f"ntkflow.recursions.{file}")
+        module = importlib.import_module(f"ntkflow._recursions.{file}")
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__:
                 tree = ast.parse(inspect.getsource(function))
@@ -72,7 +72,7 @@ def errors():
 def _planted(module, name, tree):
     namespace = dict(vars(module))
     exec(compile(ast.fix_missing_locations(tree), f"<{name} with a factor 2>", "exec"), namespace)  # noqa: S102
-    users = [module, *(importlib.import_module(f"ntkflow.recursions.{file}") for file in FILES)]
+    users = [module, *(importlib.import_module(f"ntkflow._recursions.{file}") for file in FILES)]
     original = getattr(module, name)
     replaced = {user for user in users if getattr(user, name, None) is original}
     for user in replaced:

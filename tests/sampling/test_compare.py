@@ -6,7 +6,7 @@ import pytest
 from command_line import process, within
 
 import ntkflow
-from ntkflow.comparison import joint_threshold
+from ntkflow._comparison.comparison import joint_threshold
 
 X = np.random.default_rng(1).normal(size=(3, 6))
 SPEC = 'widths = [6, 32, 32, 32, 2]\nactivation = "tanh"\nC_b = 0.1\nC_W = 1.3\nlambda_b = 0.5\n'

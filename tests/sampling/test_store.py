@@ -264,7 +264,7 @@ def test_full_disk(folder):
     """A limit on a file's size fails the write as a full disk does; with room again the run goes on."""
     limited = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0})); from ntkflow.cli import main; main()"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0})); from ntkflow._report.cli import main; main()"
     )
     sizes = {"store": 100, "records": 20_000}
     for what, size in sizes.items():

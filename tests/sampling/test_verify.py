@@ -8,8 +8,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 import ntkflow
-from ntkflow.theory.deferred import Tables
-from ntkflow.verification import extrapolate, scaled
+from ntkflow._comparison.verification import extrapolate, scaled
+from ntkflow._theory.deferred import Tables
 
 DIGITS = load_digits(return_X_y=True)[0][:4]
 DIGITS = (DIGITS - DIGITS.mean()) / DIGITS.std()

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from .._machine.memory import check_memory
 from ..errors import ParameterError
-from ..memory import check_memory
 from ..network.mlp import MLP
 from .learning_rates import LearningRates, checked_rates
 from .parameters import Parameters, checked, in_their_precision, inputs, layer_number

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from .._checks.inputs import checked_inputs
 from ..errors import ComponentError, DataError, NtkflowError, ParameterError
-from ..inputs import checked_inputs
 from ..network.mlp import MLP
 
 
@@ -155,7 +155,7 @@ def checked(mlp: MLP, params) -> Parameters:
 
 
 def inputs(mlp: MLP, params: Parameters, X, name: str = "X") -> jax.Array:
-    """X (N, n_0) in the parameters' precision; DataError as of `ntkflow.inputs.checked_inputs`."""
+    """X (N, n_0) in the parameters' precision; DataError as of `ntkflow._checks.inputs.checked_inputs`."""
     if not isinstance(X, Tracer):
         X = checked_inputs(mlp, X, name)
     X = jnp.asarray(X, params[0].W.dtype)

@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks.inputs import as_array
+from .._machine.memory import check_memory
 from ..errors import ComponentError
-from ..inputs import as_array
-from ..memory import check_memory
 from ..network.mlp import MLP
 from .learning_rates import LearningRates, checked_rates
 from .parameters import Parameters, checked, in_their_precision, inputs, layer_number

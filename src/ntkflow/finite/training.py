@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import describe
-from ..describe import InNotebooks
+from .._report import describe
+from .._report.describe import InNotebooks
+from .._report.progress import Report, shows_progress
 from ..errors import DataError
 from ..network.mlp import MLP
-from ..progress import Report, shows_progress
 from .descent import Loss, checked_eta, checked_function, stacked, stepped
 from .learning_rates import LearningRates, checked_rates
 from .parameters import Parameters, checked, in_their_precision, inputs, whole_number
@@ -50,7 +50,7 @@ class History(InNotebooks):
 
     def table(self) -> Table:
         """Loss and metrics at some of the steps that were recorded."""
-        from ..table import history_table
+        from .._report.table import history_table
 
         return history_table(self)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import numpy as np
 
+from .._checks.extras import needs
 from ..errors import InteropError
-from ..extras import needs
 from ..finite.parameters import LayerParameters, Parameters, checked
 from ..network.mlp import MLP
 from .jax_sequence import known, layer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from .._checks.extras import needs
 from ..errors import InteropError
-from ..extras import needs
 
 with needs("optax", "ntkflow.interop.optax"):
     import optax

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._checks.extras import needs
 from ..errors import InteropError
-from ..extras import needs
 from ..finite.parameters import Parameters, checked
 from ..network.mlp import MLP
 from .initialisation import Initialisation, LayerWeights

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from .._gaussian.sample_sets import OnSets
+from .._recursions import means
+from .._recursions.step import Hyperparameters, step
+from .._recursions.tensors import Tensors
 from ..activations import Activation
-from ..gaussian.sample_sets import OnSets
-from ..recursions import means
-from ..recursions.step import Hyperparameters, step
-from ..recursions.tensors import Tensors
 from .parallel import Parallel
 
 

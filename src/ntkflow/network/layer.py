@@ -7,10 +7,10 @@ from typing import Any, Protocol, TypeVar
 
 import jax
 
+from .._gaussian import Expectations
+from .._gaussian.sample_sets import OnSets, on_sets
+from .._recursions.tensors import Tensors
 from ..activations import Activation
-from ..gaussian import Expectations
-from ..gaussian.sample_sets import OnSets, on_sets
-from ..recursions.tensors import Tensors
 from .parallel import Parallel
 
 

@@ -13,10 +13,10 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from .._checks.spelling import did_you_mean
+from .._report.describe import mlp_call
 from ..activations import Activation, activation
-from ..describe import mlp_call
 from ..errors import FileError, NtkflowError, SpecError
-from ..spelling import did_you_mean
 from .dense import Dense
 
 ActivationSpec = str | Mapping | Callable | Activation

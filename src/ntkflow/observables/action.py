@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import describe
-from ..describe import InNotebooks
+from .._report import describe
+from .._report.describe import InNotebooks
+from .._theory.statistics import LayerStatistics
 from ..errors import ComponentError, DataError
-from ..theory.statistics import LayerStatistics
 from .entries import components
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._theory.statistics import LayerStatistics
 from ..errors import ComponentError
-from ..theory.statistics import LayerStatistics
 from .entries import NTK, ZZ, Z, components
 
 

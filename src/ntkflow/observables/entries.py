@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from .._theory.statistics import LayerStatistics
 from ..errors import ComponentError
 from ..finite.parameters import as_int
-from ..theory.statistics import LayerStatistics
 
 
 class Z(NamedTuple):

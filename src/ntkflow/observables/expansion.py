@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..gaussian.functions import Estimate, Integration, Variables, expectation, whiten
-from ..theory.result import Flow
-from ..theory.statistics import LayerStatistics
+from .._gaussian.functions import Estimate, Integration, Variables, expectation, whiten
+from .._theory.result import Flow
+from .._theory.statistics import LayerStatistics
 from . import cumulants
 from .entries import NTK, Z
 

@@ -18,16 +18,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import describe
-from ..describe import InNotebooks
-from ..digits import measured
+from .._checks.inputs import as_array
+from .._report import describe
+from .._report.describe import InNotebooks
+from .._report.digits import measured
+from .._report.progress import Report, shows_progress, silent
+from .._theory.result import Flow
 from ..errors import DataError, MemoryRequestError, ObservableError
 from ..finite.descent import checked_eta
 from ..finite.losses import about_mse_targets, mse
 from ..finite.parameters import key_of, whole_number
-from ..inputs import as_array
-from ..progress import Report, shows_progress, silent
-from ..theory.result import Flow
 from .joint import JointDistribution, joint, warn_of_width
 from .mse_step import mse_moments
 from .sampler import draw, metric_spread
@@ -35,7 +35,7 @@ from .sampler import draw, metric_spread
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ..theory.statistics import LayerStatistics
+    from .._theory.statistics import LayerStatistics
 
 _AT_ONCE = 2**23  # numbers of Ĥ under way
 

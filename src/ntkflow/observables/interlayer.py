@@ -21,13 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._gaussian.functions import TOLERANCE, Estimate, Integration, Variables, expectation
+from .._report.progress import shows_bar
+from .._theory.result import Flow
+from .._theory.statistics import LayerStatistics
 from ..errors import ComponentError
 from ..finite.parameters import as_int, layer_number
-from ..gaussian.functions import TOLERANCE, Estimate, Integration, Variables, expectation
 from ..network.mlp import MLP
-from ..progress import shows_bar
-from ..theory.result import Flow
-from ..theory.statistics import LayerStatistics
 from . import cumulants
 from .entries import NTK, At, Z, ntk_at, preactivations_at
 from .expansion import curvature, edgeworth, given_z, kinks_of, variables

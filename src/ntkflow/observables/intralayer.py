@@ -7,8 +7,8 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
-from ..gaussian.functions import Integration, expectation
-from ..theory.statistics import LayerStatistics
+from .._gaussian.functions import Integration, expectation
+from .._theory.statistics import LayerStatistics
 from . import cumulants
 from .entries import Z
 from .expansion import Expanded, curvature, edgeworth, variables

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from .. import describe
-from ..describe import InNotebooks
+from .._gaussian.functions import TOLERANCE, Integration
+from .._machine.memory import check_memory
+from .._report import describe
+from .._report.describe import InNotebooks
+from .._report.progress import shows_bar
+from .._theory.result import Flow
+from .._theory.statistics import LayerStatistics
 from ..errors import ComponentError, DataError, warn
 from ..finite.parameters import key_of, layer_number, whole_number
-from ..gaussian.functions import TOLERANCE, Integration
-from ..memory import check_memory
-from ..progress import shows_bar
-from ..theory.result import Flow
-from ..theory.statistics import LayerStatistics
 from . import cumulants, expansion, intralayer
 from .action import QuarticAction, quartic_action
 from .entries import NTK, ZZ, At, Z, checked_entry, ntk_at, preactivations_at

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..theory.statistics import LayerStatistics
+from .._theory.statistics import LayerStatistics
 from .entries import components
 
 _NEURON, _SAMPLE = "abcdefgh", "ABCDEFGH"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from rich.table import Table
 
-from ..describe import counted, evenly, network
-from ..digits import number
-from ..table import MOST_ROWS, of_many, titled_table
-from ..theory.result import Flow
+from .._report.describe import counted, evenly, network
+from .._report.digits import number
+from .._report.table import MOST_ROWS, of_many, titled_table
+from .._theory.result import Flow
 from .action import QuarticAction
 from .expansion import Expanded
 from .expressions import parse

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..gaussian.functions import whiten
-from ..theory.statistics import LayerStatistics
+from .._gaussian.functions import whiten
+from .._theory.statistics import LayerStatistics
 from .entries import components
 
 

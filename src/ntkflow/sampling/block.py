@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from .._machine.memory import check_memory
 from ..finite.parameters import init
-from ..memory import check_memory
 from ..network.mlp import MLP
 from .draws import draw_key
 from .estimators import Sums, measured_expectations, terms

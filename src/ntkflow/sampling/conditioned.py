@@ -19,15 +19,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import describe
-from ..describe import InNotebooks
-from ..digits import measured, number
+from .._checks.inputs import checked_inputs
+from .._report import describe
+from .._report.describe import InNotebooks
+from .._report.digits import measured, number
+from .._report.progress import Report, shows_progress, silent
 from ..errors import DataError
 from ..finite.parameters import whole_number
-from ..inputs import checked_inputs
 from ..network import as_mlp
 from ..network.mlp import MLP
-from ..progress import Report, shows_progress, silent
 from .draws import draw_key
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class OutputNTK(InNotebooks):
 
     def table(self) -> Table:
         """Mean and standard deviation over seeds of one neuron's NTK, for some of the samples."""
-        from ..table import output_ntk_table
+        from .._report.table import output_ntk_table
 
         return output_ntk_table(self)
 

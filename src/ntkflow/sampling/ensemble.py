@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .. import describe
+from .._report import describe
+from .._theory.deferred import Tables
+from .._theory.result import Layered
+from .._theory.scales import KERNELS
+from .._theory.statistics import LayerStatistics
 from ..errors import ComponentError
 from ..network.dense import OfInputs
 from ..network.mlp import MLP
-from ..theory.deferred import Tables
-from ..theory.result import Layered
-from ..theory.scales import KERNELS
-from ..theory.statistics import LayerStatistics
 from .estimators import Sums, estimates, measured_tensors
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from ..picture import Picture
+    from .._report.picture import Picture
 
 
 class LayerEstimates(LayerStatistics):
@@ -81,13 +81,13 @@ class Ensemble(Layered[LayerEstimates]):
 
     def table(self) -> Table:
         """The table that `ntkflow show` prints."""
-        from ..table import ensemble_table
+        from .._report.table import ensemble_table
 
         return ensemble_table(self)
 
     def plot(self, path: str | PathLike | None = None) -> Picture:
         """Mean and spread of the NTK by layer, which notebooks show; written to `path` if there is one, replacing what is there."""
-        from ..plot import plot_ensemble
+        from .._report.plot import plot_ensemble
 
         return plot_ensemble(self, path)
 

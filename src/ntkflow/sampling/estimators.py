@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..recursions import TENSORS
-from ..recursions.measured import pair_index
-from ..recursions.tensors import Covariance, Expectation
+from .._recursions import TENSORS
+from .._recursions.measured import pair_index
+from .._recursions.tensors import Covariance, Expectation
 from .networks import Measured
 
 LEAST_FOR_ERRORS = 3

@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._recursions.tensors import Expectation
 from ..finite.learning_rates import tensorial
 from ..finite.parameters import Parameters
 from ..finite.preactivations import preactivations
 from ..finite.tangent_kernel import layer_kernels, pull_back
 from ..network.dense import Dense
 from ..network.mlp import MLP
-from ..recursions.tensors import Expectation
 
 
 class Measured(NamedTuple):

@@ -11,16 +11,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._checks.inputs import checked_inputs
+from .._disk.saved_networks import network_of
+from .._disk.store import digest, exists_to_resume
+from .._report.progress import Report, shows_progress
+from .._theory.components import sample_sets
+from .._theory.scales import KERNELS
 from ..errors import ComponentError, DataError, FileError, NonFiniteError
 from ..finite.parameters import whole_number
-from ..inputs import checked_inputs
 from ..network import as_network
 from ..network.mlp import MLP
-from ..progress import Report, shows_progress
-from ..saved_networks import network_of
-from ..store import digest, exists_to_resume
-from ..theory.components import sample_sets
-from ..theory.scales import KERNELS
 from ..version import __version__
 from . import networks
 from .block import Batch, batch_for, block_sums, sums_shapes

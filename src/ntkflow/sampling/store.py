@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import store
-from ..store import checked, not_written
+from .._disk import store
+from .._disk.store import checked, not_written
 
 if TYPE_CHECKING:
     import zarr

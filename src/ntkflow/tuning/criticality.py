@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._report.describe import InNotebooks
 from ..activations import Activation
 from ..activations import activation as activation_of
-from ..describe import InNotebooks
 from ..errors import ActivationError
 from .critical_point import CriticalPoint, Kind, Side, critical_point, straight_point
 from .exponents import Exponents, constant_exponents, measured_exponents
@@ -127,7 +127,7 @@ class Criticality(InNotebooks):
 
     def table(self) -> Table:
         """Susceptibilities about K*; ActivationError for "none"."""
-        from ..table import criticality_table
+        from .._report.table import criticality_table
 
         return criticality_table(self)
 

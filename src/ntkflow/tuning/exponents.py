@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..describe import InNotebooks
+from .._report.describe import InNotebooks
 from .single_input import SingleInput
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Exponents(InNotebooks):
 
     def table(self) -> Table:
         """How the exponents drift with depth."""
-        from ..table import exponents_table
+        from .._report.table import exponents_table
 
         return exponents_table(self)
 

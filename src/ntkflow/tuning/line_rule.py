@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._gaussian.rules import evaluate, legendre
 from ..activations import NEXT_TO_ZERO, Activation
 from ..errors import ActivationError
-from ..gaussian.rules import evaluate, legendre
 
 _NODES = 24  # on each panel
 _CHUNK = 4096  # values of σ at a time: one size, so that it is compiled once

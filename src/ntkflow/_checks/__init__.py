@@ -1,0 +1,1 @@
+"""Bad input is refused where it enters, in words that say what was probably meant."""

@@ -1,0 +1,1 @@
+"""The theory against sampled networks."""

@@ -1,0 +1,1 @@
+"""Files: inputs, networks and results, written whole or not at all."""

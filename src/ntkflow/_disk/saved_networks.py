@@ -1,0 +1,52 @@
+"""The network of a file, also where its activation was a callable, which a file can't hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from ..activations import Activation, is_registered
+from ..errors import ActivationError, FileError
+from ..network.mlp import MLP, ActivationSpec
+
+
+@dataclass(frozen=True)
+class _MissingCallable:
+    """In the place of a callable that was not passed again."""
+
+    name: str
+
+    def __call__(self, z) -> NoReturn:
+        del z
+        raise ActivationError(
+            f"the activation {self.name} was a callable, which the file doesn't hold; pass it again: load(path, activation=…)"
+        )
+
+
+def network_of(
+    spec: Mapping,
+    callables: Sequence[str],
+    activation: ActivationSpec | Sequence[ActivationSpec] | None = None,
+) -> MLP:
+    """The MLP of a specification in a file.
+
+    Args:
+        spec: as of `MLP.to_spec`.
+        callables: the names of activations that were callables.
+        activation: those again; without it the network can be looked at, and its activation can't be evaluated.
+    """
+    if "layers" in spec:
+        raise FileError(
+            "the file is of a Network, and networks of other layers are not read from files yet: an MLP is"
+        )
+    if activation is None:
+        activation = [_or_placeholder(name, callables) for name in spec["activation"]]
+    return MLP.from_spec({**spec, "activation": activation})
+
+
+def _or_placeholder(spec: ActivationSpec, callables: Sequence[str]) -> ActivationSpec:
+    if isinstance(spec, str) and (spec in callables or not is_registered(spec)):
+        function: Callable = _MissingCallable(spec)
+        return Activation(spec, function, registered=False)
+    return spec

@@ -1,0 +1,149 @@
+"""Every expectation of one step for a piecewise-linear σ(z) = z (p + q sgn z): `linear_pieces` on all samples."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._machine.ahead import ahead
+from .._machine.batches import batches
+from .._machine.memory import aligned_empty
+from ..activations import Activation
+from .four_signs import quadrature
+from .linear_pieces import pair_moment, pair_tables, slot_moments
+from .requests import Factors, Placements, reordered
+from .rules import Rule, evaluate
+from .sign_moments import LEAST_VARIANCE
+
+# How many pairs and quadruples at a time; fewer are filled up to a power of two, so that kernels are compiled for few sizes.
+_PAIRS, _QUADRUPLES = 2**15, 2**10
+# Of a rule's `rounding`, over the root of a metric's least eigenvalue: what moments were seen to lose.
+_SINGULAR = 1 / 2**17
+
+_slot_moments = jax.jit(slot_moments, static_argnums=(0, 1))
+
+
+@jax.jit
+def _stacked_tables(*arguments):
+    tables = pair_tables(*arguments)
+    return {name: jnp.stack(x) if isinstance(x, list) else x for name, x in tables.items()}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _pair_moments(requests: tuple[tuple[Factors, Factors], ...], *arguments):
+    return [pair_moment(f, g, *arguments) for f, g in requests]
+
+
+class PiecewiseLinear:
+    """σ(z) = z (p + q sgn z): closed forms, but for one smooth integral on four samples."""
+
+    def __init__(self, activation: Activation, G: np.ndarray, ratio: np.ndarray, rule: Rule):
+        assert activation.slopes is not None
+        self.slopes = activation.slopes
+        self.G, self.ratio, self.nodes = G, ratio, quadrature(rule.sign_nodes)
+        self.least_variance = rule.least_variance
+        # Without a kink nothing is divided by small variances.
+        self.rounding = rule.rounding if self.slopes[0] != self.slopes[1] else 0.0
+        self.at_zero = at_zero(activation)
+        # Each sample stands for the first of those parallel to it.
+        self.representative = np.argmax(~np.isnan(ratio), axis=0)
+        self.scale = ratio[self.representative, np.arange(len(G))]
+
+    def tables(self) -> dict[str, np.ndarray]:
+        """Those of `Expectations`, by name."""
+        return self._on_pairs(_stacked_tables)
+
+    def pairs(self, requests: list[tuple[Factors, Factors]]) -> dict[tuple[Factors, Factors], np.ndarray]:
+        """`pair` for each (f, g)."""
+        kernel = functools.partial(_pair_moments, tuple(requests))
+        return dict(zip(requests, self._on_pairs(kernel), strict=True))
+
+    def pair(self, f: Factors, g: Factors) -> np.ndarray:
+        """⟨Π_{i∈f} σ^(i)(z_a) Π_{i∈g} σ^(i)(z_b)⟩, as of `pair_moment`: (N, N)."""
+        return self.pairs([(f, g)])[f, g]
+
+    def _on_pairs(self, kernel: Callable) -> Any:
+        """What kernel finds on the N² pairs, taken row after row: its arrays (…, pairs) as (…, N, N)."""
+        variance, covariance = np.diag(self.G), self.G.ravel()
+        parallel = np.sign(np.nan_to_num(self.ratio)).ravel()
+        N = len(variance)
+
+        def blocks() -> Iterator[tuple[slice, list, Any]]:
+            for rows, index in _blocks(N * N, _PAIRS):
+                first, other = np.divmod(index, N)
+                metric = variance[first], covariance[index], variance[other], parallel[index]
+                with jax.enable_x64(True):
+                    parts = jax.tree.flatten(kernel(self.slopes, self.at_zero, *metric))
+                yield rows, *parts
+
+        whole, tree = [], None
+        for rows, parts, tree in ahead(blocks()):
+            whole = whole or [aligned_empty((*part.shape[:-1], N * N)) for part in parts]
+            for one, part in zip(whole, parts, strict=True):
+                one[..., rows] = np.asarray(part)[..., : rows.stop - rows.start]
+        assert tree is not None
+        return tree.unflatten([one.reshape(*one.shape[:-1], N, N) for one in whole])
+
+    def moments(self, quadruples: np.ndarray, asked: Placements) -> np.ndarray:
+        """⟨Π_i σ^(p_i)(z_i)⟩ on quadruples (M, 4) for each placement p: (M, placements). Memory O(M)."""
+        out = np.empty((len(quadruples), len(asked)))
+        reps = self.representative[quadruples]
+        same = reps[:, :, None] == reps[:, None, :]
+        # The slots of samples that come often first: five patterns serve all.
+        order = np.lexsort((reps, -same.sum(axis=2)), axis=1)
+        ordered = np.take_along_axis(reps, order, axis=1)
+        starts = np.cumsum(np.diff(ordered, axis=1, prepend=ordered[:, :1]) != 0, axis=1)
+        code = starts @ (4 ** np.arange(4))
+        places = np.zeros((4**4, len(asked)), int)
+        for permutation in itertools.permutations(range(4)):
+            places[np.dot(permutation, 4 ** np.arange(4))] = reordered(asked, permutation)
+        for value in np.unique(code):
+            mine = np.flatnonzero(code == value)
+            pattern = tuple(starts[mine[0]].tolist())
+            heads = [pattern.index(a) for a in range(pattern[-1] + 1)]
+            for rows, block in _blocks(len(mine), _QUADRUPLES):
+                some = mine[block]
+                index, slots = (
+                    ordered[some][:, heads],
+                    np.take_along_axis(quadruples[some], order[some], axis=1),
+                )
+                metric = self.G[index[:, :, None], index[:, None, :]]
+                with jax.enable_x64(True):
+                    moments = _slot_moments(
+                        pattern, asked, self.slopes, self.at_zero, self.nodes if len(heads) == 4 else None,
+                        metric, self.scale[slots], self.least_variance,
+                    )  # fmt: skip
+                moments = np.asarray(moments)
+                if self.rounding and len(heads) > 2:
+                    moments = moments * (1 + _SINGULAR * self.rounding / _least_root(metric))[:, None]
+                # Where p stands once the slots are in order.
+                place = places[order[some] @ (4 ** np.arange(4))]
+                count = rows.stop - rows.start
+                out[some[:count]] = np.take_along_axis(moments, place, axis=1)[:count]
+        return out
+
+
+def _least_root(metric: np.ndarray) -> np.ndarray:
+    """The root of the least eigenvalue of metrics' correlations, (M,), that of LEAST_VARIANCE at least; samples that vanish don't count."""
+    variance = np.diagonal(metric, axis1=1, axis2=2)
+    s = np.sqrt(np.where(variance > 0, variance, 1.0))
+    correlations = metric / (s[:, :, None] * s[:, None]) + np.eye(s.shape[1]) * (variance == 0)[:, None]
+    return np.sqrt(np.maximum(np.linalg.eigvalsh(correlations)[:, 0], LEAST_VARIANCE))
+
+
+@functools.lru_cache(maxsize=64)
+def at_zero(activation: Activation) -> float:
+    """JAX's value of σ'(0), for samples whose preactivation vanishes identically."""
+    with jax.ensure_compile_time_eval():
+        return float(evaluate(activation, np.zeros(1), 1)[1, 0])
+
+
+def _blocks(count: int, most: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """`batches` of at most so many; fewer are filled up to a power of two."""
+    return batches(count, min(most, max(64, 1 << (count - 1).bit_length())))

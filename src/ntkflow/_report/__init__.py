@@ -1,0 +1,1 @@
+"""What a person reads: the command line, tables, pictures, descriptions and progress."""

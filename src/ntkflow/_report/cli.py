@@ -1,0 +1,442 @@
+"""The command line: `diagnose` judges a network, `flow` predicts, `ensemble` measures, `compare` and `verify` hold one against the other, `show` prints.
+
+`observe` and `first-step` ask more of a saved flow. What takes long to import is imported by the commands that need it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import ntkflow
+
+from .._machine.program_cache import keep_programs
+from ..errors import DataError, NtkflowError
+from .cli_arguments import (
+    ActivationName,
+    Data,
+    Picture,
+    ReplacePicture,
+    Spec,
+    activation,
+    check_output,
+    check_picture,
+    fraction,
+    load_inputs,
+    network,
+    number_of_bytes,
+    whole_numbers,
+)  # fmt: skip
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Finite-width statistics of the neural tangent kernel of a multilayer perceptron.",
+)
+
+
+class Components(str, Enum):
+    all = "all"
+    pairs = "pairs"
+    mean = "mean"
+
+
+class Estimators(str, Enum):
+    low_noise = "low-noise"
+    direct = "direct"
+
+
+class Neurons(str, Enum):
+    same = "same"
+    different = "different"
+
+
+class Losses(str, Enum):
+    mse = "mse"
+    cross_entropy = "cross_entropy"
+
+
+class Precision(str, Enum):
+    float64 = "float64"
+    float32 = "float32"
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ntkflow {ntkflow.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def before_any_command(
+    cache: Annotated[
+        bool,
+        typer.Option(
+            "--cache/--no-cache", envvar="NTKFLOW_CACHE", help="Keep compiled programs for later calls."
+        ),
+    ] = True,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+    if cache:
+        keep_programs()
+
+
+@app.command("flow")
+def flow_command(
+    spec: Spec,
+    data: Data,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FLOW.nc", help="Where to save (.nc or .zarr).")
+    ],
+    components: Annotated[
+        Components, typer.Option(help="Tensor components: all, those of pairs of samples, or none.")
+    ] = Components.all,
+    rtol: Annotated[float, typer.Option(help="The relative accuracy wanted of the tensors.")] = 1e-6,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="1GiB", help="Write to a .zarr tile by tile, working in so much memory."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a .zarr by tiles that was stopped.")
+    ] = False,
+    data2: Annotated[
+        Path | None,
+        typer.Option("--data2", metavar="X2", help="With mean: kernels between --data and these."),
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="1024",
+            help="With mean: write G and H to a .zarr by tiles, for any number of samples.",
+        ),
+    ] = None,
+    last: Annotated[bool, typer.Option("--last", help="With --tile: the last layer only.")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FLOW.png", help="Where to save a picture.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
+) -> None:
+    """Compute the statistics of every layer, save them and print a table."""
+    from .progress import progress_bar
+    from .saved_tables import saved_tables
+
+    by_tiles = resume or memory is not None
+    with _one_sentence_errors():
+        if not by_tiles:
+            check_output(output, force)
+        elif force:
+            raise DataError(
+                "--force replaces no .zarr by tiles: delete it, or give --resume to go on with it"
+            )
+        if plot is not None:
+            check_picture(plot, force)
+        if tile is None and last:
+            raise DataError("--last needs --tile")
+        if tile is not None and (components != Components.mean or plot is not None):
+            raise DataError("--tile needs --components mean, and no --plot")
+        mlp = network(spec)
+        X = load_inputs(data)
+        X2 = None if data2 is None else load_inputs(data2)
+        if tile is not None:
+            with progress_bar() as report:
+                layers = "last" if last else "all"
+                ntkflow.store_kernels(mlp, X, output, X2, tile, layers, overwrite=force, progress=report)
+            _print(*saved_tables(output), f"Saved to {output}.")
+            return
+        tiles = (
+            {"store": output, "memory": number_of_bytes(memory or "1GiB"), "resume": resume}
+            if by_tiles
+            else {}
+        )
+        with progress_bar() as report:
+            result = ntkflow.flow(
+                mlp, X, components=components.value, progress=report, X2=X2, rtol=rtol, **tiles
+            )
+        if not by_tiles:
+            result.save(output, overwrite=force)
+        if plot is not None:
+            from .plot import plot_flow
+
+            plot_flow(result, plot)
+        pictured = "" if plot is None else f", drawn in {plot}"
+        _print(*saved_tables(output), f"Saved to {output}{pictured}.")
+
+
+@app.command("ntk")
+def ntk_command(
+    spec: Spec,
+    data: Data,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="NTK.nc", help="Where to save (.nc or .zarr).")
+    ],
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the network's parameters.")] = 0,
+    layer: Annotated[int, typer.Option(help="Counted from 1, or from the last as -1.")] = -1,
+    force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
+) -> None:
+    """Draw one network and save the NTK of a layer, with all its neurons."""
+    from .._checks.inputs import checked_inputs
+    from .._disk.storage import write
+    from ..finite.labelled import ntk_dataset
+    from .saved_tables import saved_tables
+
+    with _one_sentence_errors():
+        check_output(output, force)
+        mlp = network(spec)
+        write(ntk_dataset(mlp, checked_inputs(mlp, load_inputs(data)), seed, layer), output, overwrite=force)
+        _print(*saved_tables(output), f"Saved to {output}.")
+
+
+@app.command("ensemble")
+def ensemble_command(
+    spec: Spec,
+    data: Data,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="RUN.zarr", help="Where to keep the sums (.zarr).")
+    ],
+    draws: Annotated[int, typer.Option(help="Networks to draw; with --until, at most.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the networks.")] = 0,
+    components: Annotated[
+        Components, typer.Option(help="Tensor components: all, those of pairs of samples, or none.")
+    ] = Components.all,
+    estimators: Annotated[
+        Estimators, typer.Option(help="With the last weights integrated out, or from the definitions.")
+    ] = Estimators.low_noise,
+    until: Annotated[
+        str | None, typer.Option(metavar="1%", help="Stop at this relative standard error.")
+    ] = None,
+    tensors: Annotated[str, typer.Option(metavar="V,A,…", help="The tensors that --until looks at.")] = "",
+    dtype: Annotated[Precision, typer.Option(help="Of the networks; sums are float64.")] = Precision.float64,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Networks at a time on each device; by default what suits memory."),
+    ] = None,
+    block: Annotated[
+        int | None, typer.Option(min=1, help="Draws between two saves; by default about 1/128 of all.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="One of many processes, as the cluster's scheduler says.")
+    ] = False,
+    coordinator: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Of process 0, where no scheduler says it.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="How many, with --coordinator.")] = None,
+    process: Annotated[int | None, typer.Option(min=0, help="Which one this is, with --coordinator.")] = None,
+) -> None:
+    """Measure the statistics of every layer on sampled networks."""
+    from ..sampling.processes import first_process
+    from .progress import progress_bar
+    from .table import ensemble_table
+
+    with _one_sentence_errors():
+        _join(distributed, coordinator, processes, process)
+        mlp = network(spec)
+        X = load_inputs(data)
+        with progress_bar() as report:
+            result = ntkflow.ensemble(
+                mlp, X, draws, seed, components=components.value, estimators=estimators.value,
+                until=None if until is None else fraction(until), tensors=[t for t in tensors.split(",") if t],
+                dtype=dtype.value, store=output, resume=resume, batch=batch, block=block, progress=report,
+            )  # fmt: skip
+        if first_process():
+            _print(ensemble_table(result))
+
+
+@app.command("compare")
+def compare_command(
+    flow: Annotated[Path, typer.Argument(metavar="FLOW.nc", help="A saved flow.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN.zarr", help="An ensemble of the same network and inputs.")
+    ],
+    plot: Picture = None,
+    force: ReplacePicture = False,
+) -> None:
+    """Compare a prediction with a measurement, tensor by tensor and layer by layer."""
+    from ..sampling.store import is_ensemble
+    from .table import comparison_table
+
+    with _one_sentence_errors():
+        if plot is not None:
+            check_picture(plot, force)
+        if is_ensemble(flow) and not is_ensemble(run):
+            raise DataError(f"the flow comes first, the ensemble second: ntkflow compare {run} {flow}")
+        comparison = ntkflow.compare(ntkflow.Flow.load(flow), ntkflow.Ensemble.load(run))
+        _print(comparison_table(comparison), comparison.words)
+        if plot is not None:
+            from .plot import plot_comparison
+
+            plot_comparison(comparison, plot)
+
+
+@app.command("verify")
+def verify_command(
+    spec: Spec,
+    data: Data,
+    widths: Annotated[
+        str, typer.Option(help="Of the first hidden layer; the others keep their ratio to it.")
+    ] = "32,64,128",
+    draws: Annotated[int, typer.Option(help="Networks at each width, at least 3.")] = 20_000,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Of the networks.")] = 0,
+    plot: Picture = None,
+    force: ReplacePicture = False,
+) -> None:
+    """Test the theory on sampled networks of several widths; exit status 1 if they disagree."""
+    from .progress import progress_bar
+    from .table import verification_table
+
+    with _one_sentence_errors():
+        if plot is not None:
+            check_picture(plot, force)
+        mlp = network(spec)
+        X = load_inputs(data)
+        with progress_bar() as report:
+            verification = ntkflow.verify(mlp, X, whole_numbers(widths), draws, seed, progress=report)
+        _print(verification_table(verification), verification.words)
+        if plot is not None:
+            from .plot import plot_verification
+
+            plot_verification(verification, plot)
+    if not verification.agrees:
+        raise typer.Exit(1)
+
+
+@app.command("observe")
+def observe_command(
+    flow: Annotated[Path, typer.Argument(metavar="FLOW.nc", help="A saved flow.")],
+    f: Annotated[
+        str, typer.Option("--f", metavar="EXPR", help='Such as "tanh(z[0])**2", z[a] being sample a.')
+    ],
+    g: Annotated[str | None, typer.Option("--g", metavar="EXPR", help="Another one.")] = None,
+    layer: Annotated[int, typer.Option(help="Counted from 1, or from the last as -1.")] = -1,
+    neurons: Annotated[Neurons, typer.Option(help="Whether f and g look at the same neuron.")] = Neurons.same,
+) -> None:
+    """Print mean, variance and covariance over seeds of functions of a neuron's preactivations."""
+    from ..observables.report import observe
+
+    with _one_sentence_errors():
+        _print(observe(ntkflow.Flow.load(flow), layer, f, g, neurons.value))
+
+
+@app.command("first-step")
+def first_step_command(
+    flow: Annotated[Path, typer.Argument(metavar="FLOW.nc", help="A saved flow of the training samples.")],
+    targets: Annotated[
+        Path,
+        typer.Option("--targets", metavar="Y", help="Class numbers (N,), or outputs (N, n_L) for mse."),
+    ],
+    eta: Annotated[float, typer.Option(help="The global learning rate.")],
+    loss: Annotated[Losses, typer.Option(help="Averaged over samples.")] = Losses.mse,
+    draws: Annotated[int, typer.Option(help="For losses other than mse.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the draws.")] = 0,
+) -> None:
+    """Predict the first step of gradient descent: mean and sd over seeds of the loss's and the outputs' change."""
+
+    with _one_sentence_errors():
+        y = load_inputs(targets, "targets")
+        if loss is Losses.cross_entropy:
+            y = _column(y)
+        step = ntkflow.predict_first_step(
+            ntkflow.Flow.load(flow), getattr(ntkflow, loss.value), y, eta, draws=draws, key=seed
+        )
+        _print(step.table())
+
+
+@app.command("diagnose")
+def diagnose_command(
+    spec: Spec,
+    data: Data,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**62, help="Of the inputs looked at, if they are many.")
+    ] = 0,
+    plot: Picture = None,
+    force: ReplacePicture = False,
+) -> None:
+    """Say whether a network will train on these inputs, and if not, why and what to do."""
+    with _one_sentence_errors():
+        if plot is not None:
+            check_picture(plot, force)
+        diagnosis = ntkflow.diagnose(network(spec), load_inputs(data), seed)
+        typer.echo(diagnosis.report())
+        if plot is not None:
+            diagnosis.plot(plot)
+
+
+@app.command("critical")
+def critical_command(name: ActivationName) -> None:
+    """Print the critical initialisation of an activation."""
+    with _one_sentence_errors():
+        typer.echo(ntkflow.critical(activation(name)))
+
+
+@app.command("show")
+def show_command(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="What flow, ensemble or ntk has written.")],
+    accuracy: Annotated[
+        bool, typer.Option("--accuracy", help="Digits of the integration in each tensor, too.")
+    ] = False,
+) -> None:
+    """Print what a file or store of ntkflow holds: a flow, an ensemble, kernels, the NTK of one network."""
+    from .saved_tables import saved_tables
+
+    with _one_sentence_errors():
+        _print(*saved_tables(path, accuracy))
+
+
+def main() -> None:
+    app(prog_name="ntkflow")
+
+
+def _print(*parts) -> None:
+    from rich.console import Console
+
+    console = Console()
+    for part in parts:
+        console.print(part, markup=False)
+
+
+@contextmanager
+def _one_sentence_errors() -> Iterator[None]:
+    """Turn an NtkflowError into one line on stderr and exit code 2, and a warning into one line."""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _one_line_warning
+            yield
+    except NtkflowError as error:
+        typer.echo("ntkflow: " + " ".join(str(error).split()), err=True)
+        raise typer.Exit(2) from error
+
+
+def _join(distributed: bool, coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Make this one of many processes, before anything else is asked of JAX."""
+    from ..sampling.processes import join
+
+    if coordinator is None:
+        if processes is not None or process is not None:
+            raise DataError("--processes and --process need --coordinator HOST:PORT")
+        if distributed:
+            join()
+    elif processes is None or process is None or process >= processes:
+        raise DataError("--coordinator needs --processes P and --process, one of 0 … P - 1")
+    else:
+        join(coordinator, processes, process)
+
+
+def _column(table):
+    """The only column of a table of class numbers, such as a CSV file."""
+    import numpy as np
+
+    if table.ndim != 2 or table.shape[1] != 1:
+        return table
+    return table[:, 0] if isinstance(table, np.ndarray) else table.iloc[:, 0]
+
+
+def _one_line_warning(message, *_) -> None:
+    typer.echo(f"ntkflow: warning: {message}", err=True)

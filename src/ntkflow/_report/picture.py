@@ -1,0 +1,59 @@
+"""The parts that all pictures share: the figure, its axis of layers, and saving it."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..errors import FileError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+_PER_INCH = 12  # characters of a title
+
+
+class Picture(Figure):
+    """A figure that notebooks show, whether or not pyplot is in use."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, dpi=100)
+        return buffer.getvalue()
+
+
+def new_picture(title: str, size: tuple[float, float]) -> Picture:
+    """An empty figure with a title, of as many lines as its width takes; `size` in inches."""
+    figure = Picture(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    lines = (textwrap.fill(line, int(_PER_INCH * size[0])) for line in title.splitlines())
+    figure.suptitle("\n".join(lines), fontsize="medium")
+    return figure
+
+
+def by_layer(axes: Axes, columns: int = 2, below: float = 0.15) -> None:
+    """Layers as the horizontal axis, and a legend below it, by a share of the axes' height, if there is something to name."""
+    axes.set_xlabel("layer")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -below), ncols=columns
+        )
+
+
+def saved(figure: Picture, path: str | PathLike | None) -> Picture:
+    """The figure, written to `path` if there is one; FileError if it can't be."""
+    if path is not None:
+        try:
+            figure.savefig(path, dpi=150)
+        except (OSError, ValueError) as error:
+            raise FileError(f"cannot write the picture {path}: {error}") from error
+    return figure

@@ -1,0 +1,115 @@
+"""The flow as a pure function that JAX can compile, batch and differentiate: for whoever optimises hyperparameters or inputs through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._gaussian import SampleSets
+from .._gaussian.traced import traced_expectations
+from .._recursions import Tensors, first_layer, requested_moments
+from ..errors import ComponentError, DataError
+from ..network import as_network
+from ..network.dense import OfInputs
+from ..network.layer import Layer, packed_tensors, through_layers
+from ..network.mlp import MLP
+from .components import Layout, sample_sets
+from .layers import Layers
+from .mean_kernels import kernels
+from .named_arrays import NamedArrays
+from .scales import KERNELS
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TracedLayer(NamedArrays[jax.Array]):
+    """One layer's statistics as JAX arrays, shapes as of `LayerStatistics`; a ComponentError for tensors of the means alone."""
+
+    values: dict[str, jax.Array]
+
+    def __getitem__(self, name: str) -> jax.Array:
+        if name not in self.values:
+            raise ComponentError(f"{name} is not held; held are {', '.join(self.values)}")
+        return self.values[name]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class TracedFlow(Layers[TracedLayer]):
+    """Every layer: `traced[1]` … `traced[L]`, `traced[-1]` the last."""
+
+    layers: list[TracedLayer]
+
+
+def traced_flow(
+    network: Any, X, components: str | Sequence[Sequence[int]] = "all"
+) -> TracedFlow:  # fmt: skip
+    """`flow` under `jax.jit`, `vmap` and `grad`: X and the network's hyperparameters may be traced.
+
+    The integrals' rules are fixed, not chosen by the metric, and there are no error estimates: compare with `flow` where it matters.
+    Inputs that coincide need not be told apart; kinked activations that are not piecewise linear are refused.
+
+    Args:
+        network: as of `flow`; an MLP may be an argument of the compiled function, or made in it, as by `mlp.replace(C_W=…)`.
+        X: (N, n_0).
+        components: as of `flow`; known beforehand.
+
+    Returns:
+        The layers, `traced[1]` … `traced[L]`: a tree of arrays, which a compiled function may return.
+
+    Raises:
+        DataError: JAX's x64 mode is off, or a shape does not fit.
+        ActivationError, ComponentError: see their descriptions.
+    """
+    if jnp.asarray(0.0).dtype != jnp.float64:
+        raise DataError(
+            'traced_flow needs float64: call jax.config.update("jax_enable_x64", True) first, or use `with jax.enable_x64(True):`'
+        )
+    mlp = as_network(network)
+    X = jnp.asarray(X, jnp.float64)
+    if X.ndim != 2 or X.shape[1] != mlp.widths[0]:
+        raise DataError(f"X must have shape (N, {mlp.widths[0]}), not {X.shape}")
+    N = len(X)
+    asked = sample_sets(components, N)
+    if asked is None and not isinstance(mlp, MLP):
+        layers = traced_flow(mlp, X, "pairs")
+        return TracedFlow([TracedLayer({name: layer[name] for name in KERNELS}) for layer in layers])
+    if asked is None:
+        G, H = kernels(mlp, X)
+        return TracedFlow([TracedLayer({"G": g, "H": h}) for g, h in zip(G, H, strict=True)])
+    layout = Layout(asked, np.arange(N), components == "all")
+    sets = SampleSets(layout.closed, N, requested_moments())
+
+    def step(layer: Layer, r: float, below: _State) -> _State:
+        e = None if layer.activation is None else traced_expectations(layer.activation, below.G, sets)
+        tensors = packed_tensors(
+            layer, r, e, below.H, sets.sets, sets.rows, below.tensors, moments=sets.moments
+        )
+        return _State(*layer.means(e, below.G, below.H), tensors)
+
+    e = OfInputs(X @ X.T / mlp.widths[0])
+    first = _State(*mlp.layers[0].means(e, 0.0, 0.0), first_layer(*sets.sets.shape))
+    return TracedFlow([_expanded(state, layout) for state in through_layers(mlp, first, step)])
+
+
+class _State(NamedTuple):
+    G: jax.Array
+    H: jax.Array
+    tensors: Tensors
+    """Packed."""
+
+
+def _expanded(state: _State, layout: Layout) -> TracedLayer:
+    expanded = {}
+    for name, packed in state.tensors.items():
+        # Where each component stands among the packed ones; NaN where it is not held.
+        place = layout.expand(name, np.arange(packed.size, dtype=float).reshape(packed.shape))
+        held = ~np.isnan(place)
+        value = jnp.ravel(packed)[np.where(held, place, 0).astype(int)]
+        expanded[name] = jnp.where(held, value, jnp.nan)
+    return TracedLayer({"G": state.G, "H": state.H, **expanded})
