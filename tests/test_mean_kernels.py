@@ -320,3 +320,14 @@ def test_parallel_inputs():
         11,
         11,
     ]
+
+
+def test_contributions_of_a_first_layer_without_weights():
+    """At C_W = 0 weights still learn: λ_W x·x'/n_0 has a rounding error, which G does not tell."""
+    mlp = ntkflow.MLP((5, 9, 2), "tanh", 1.0, (0.0, 1.0), 0.5, 0.7)
+    layer = ntkflow.flow(mlp, X, "mean")[2]
+    error = layer.error("weight_contributions")[0]
+    assert np.all(error > 0)
+    other = ntkflow.flow(mlp, X)[2]
+    change = np.abs(layer.weight_contributions[0] - other.weight_contributions[0])
+    assert np.all(change <= error + other.error("weight_contributions")[0])

@@ -7,6 +7,7 @@ from toy_layer import Scale
 
 import ntkflow
 from ntkflow import finite
+from ntkflow._gaussian.traced import traced_expectations
 from ntkflow._recursions import TENSORS
 from ntkflow.network import Dense, Network
 
@@ -49,6 +50,21 @@ def test_it_flows(X, activation, components):
     for part, other in ((flow[3].weight_contributions, same[2].weight_contributions), (flow[3].bias_contributions, same[2].bias_contributions)):  # fmt: skip
         assert np.allclose(part[[0, 2]], other, rtol=1e-13, atol=0) and not part[1].any()
     assert "Scale" in repr(flow) and flow.table() is not None
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+def test_traced_means_integrate_no_quadruple(X, activation, monkeypatch):
+    asked = []
+
+    def expectations(activation, G, sets):
+        asked.append((sets.moments, len(sets.quadruples)))
+        return traced_expectations(activation, G, sets)
+
+    monkeypatch.setattr("ntkflow._theory.traced.traced_expectations", expectations)
+    with jax.enable_x64(True):
+        means = ntkflow.traced_flow(network(activation), X, "mean")
+    assert asked == [((), 0)]
+    assert np.allclose(means[3].H, ntkflow.flow(network(activation), X, "mean")[3].H, rtol=1e-10, atol=0)
 
 
 def test_tensors_behind_another_layer(X):

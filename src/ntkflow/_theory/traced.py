@@ -22,7 +22,6 @@ from .components import Layout, sample_sets
 from .layers import Layers
 from .mean_kernels import kernels
 from .named_arrays import NamedArrays
-from .scales import KERNELS
 
 
 @jax.tree_util.register_dataclass
@@ -76,24 +75,28 @@ def traced_flow(
         raise DataError(f"X must have shape (N, {mlp.widths[0]}), not {X.shape}")
     N = len(X)
     asked = sample_sets(components, N)
-    if asked is None and not isinstance(mlp, MLP):
-        layers = traced_flow(mlp, X, "pairs")
-        return TracedFlow([TracedLayer({name: layer[name] for name in KERNELS}) for layer in layers])
-    if asked is None:
+    if asked is None and isinstance(mlp, MLP):
         G, H = kernels(mlp, X)
         return TracedFlow([TracedLayer({"G": g, "H": h}) for g, h in zip(G, H, strict=True)])
-    layout = Layout(asked, np.arange(N), components == "all")
-    sets = SampleSets(layout.closed, N, requested_moments())
+    layout = None if asked is None else Layout(asked, np.arange(N), components == "all")
+    if layout is None:
+        sets = SampleSets(np.empty((2, 0), int), N, moments=())
+    else:
+        sets = SampleSets(layout.closed, N, requested_moments())
 
     def step(layer: Layer, r: float, below: _State) -> _State:
         e = None if layer.activation is None else traced_expectations(layer.activation, below.G, sets)
+        G, H = layer.means(e, below.G, below.H)
+        if layout is None:
+            return _State(G, H, {})
         tensors = packed_tensors(
             layer, r, e, below.H, sets.sets, sets.rows, below.tensors, moments=sets.moments
         )
-        return _State(*layer.means(e, below.G, below.H), tensors)
+        return _State(G, H, tensors)
 
     e = OfInputs(X @ X.T / mlp.widths[0])
-    first = _State(*mlp.layers[0].means(e, 0.0, 0.0), first_layer(*sets.sets.shape))
+    tensors = {} if layout is None else first_layer(*sets.sets.shape)
+    first = _State(*mlp.layers[0].means(e, 0.0, 0.0), tensors)
     return TracedFlow([_expanded(state, layout) for state in through_layers(mlp, first, step)])
 
 
@@ -104,10 +107,11 @@ class _State(NamedTuple):
     """Packed."""
 
 
-def _expanded(state: _State, layout: Layout) -> TracedLayer:
+def _expanded(state: _State, layout: Layout | None) -> TracedLayer:
     expanded = {}
     for name, packed in state.tensors.items():
         # Where each component stands among the packed ones; NaN where it is not held.
+        assert layout is not None
         place = layout.expand(name, np.arange(packed.size, dtype=float).reshape(packed.shape))
         held = ~np.isnan(place)
         value = jnp.ravel(packed)[np.where(held, place, 0).astype(int)]

@@ -141,11 +141,10 @@ class _Kernels:
 
     @functools.cached_property
     def _own_contributions(self) -> list[list[tuple[np.ndarray, np.ndarray]]]:
-        layers = self.tiles.mlp.layers
-        C_b, C_W = layers[0].C_b, layers[0].C_W
+        squares = (np.einsum("an,an->a", X, X) / X.shape[1] for X in self._inputs)
         return [
-            _contributions(layers, (G[0] - C_b) / C_W if C_W else 0 * G[0], e)
-            for G, e in zip(self._own_G, self._own_expectations, strict=True)
+            _contributions(self.tiles.mlp.layers, square, e)
+            for square, e in zip(squares, self._own_expectations, strict=True)
         ]
 
     @functools.cached_property
@@ -161,8 +160,14 @@ class _Kernels:
                     place(out, tile, np.asarray(values), tiles.symmetric)
 
         tiles.all(keep, keep=True)
-        X, X2 = (np.concatenate([b.X[: b.stop - b.start] for b in side]) for side in (tiles.rows, tiles.cols))
+        X, X2 = self._inputs
         return _contributions(tiles.mlp.layers, X @ X2.T / X.shape[1], tables)
+
+    @property
+    def _inputs(self) -> list[np.ndarray]:
+        """X and X2."""
+        tiles = self.tiles
+        return [np.concatenate([b.X[: b.stop - b.start] for b in side]) for side in (tiles.rows, tiles.cols)]
 
 
 def _contributions(
