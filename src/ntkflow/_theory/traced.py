@@ -88,14 +88,14 @@ def traced_flow(
         e = None if layer.activation is None else traced_expectations(layer.activation, below.G, sets)
         G, H = layer.means(e, below.G, below.H)
         if layout is None:
-            return _State(G, H, {})
+            return _State(G, H, Tensors())
         tensors = packed_tensors(
             layer, r, e, below.H, sets.sets, sets.rows, below.tensors, moments=sets.moments
         )
         return _State(G, H, tensors)
 
     e = OfInputs(X @ X.T / mlp.widths[0])
-    tensors = {} if layout is None else first_layer(*sets.sets.shape)
+    tensors = Tensors() if layout is None else first_layer(*sets.sets.shape)
     first = _State(*mlp.layers[0].means(e, 0.0, 0.0), tensors)
     return TracedFlow([_expanded(state, layout) for state in through_layers(mlp, first, step)])
 
