@@ -26,7 +26,11 @@ def test_against_all_components(activation, layer):
     found = ntkflow.flow(mlp, X)[layer]
     expected = found.eigenvalue_std(order=1)
     v = np.linalg.eigh(found.ntk_mean())[1]
-    variance, error = variances(mlp, X, layer, v)
+    sampled = variances(mlp, X, layer, v)
+    variance, error = sampled.total, sampled.error
+    A, B = (np.einsum("abcd,ai,bi,ci,di->i", found[name], v, v, v, v) / found.fan_in for name in "AB")
+    assert np.all(np.abs(sampled.A - A) <= 5 * error + 1e-12 * expected.max() ** 2)
+    assert np.all(np.abs(sampled.B - B) <= 5 * error + 1e-12 * expected.max() ** 2)
     assert np.all(np.abs(variance - expected**2) <= 5 * error + 1e-12 * expected.max() ** 2)
     assert np.all(np.sqrt(variance) <= expected * (1 + 5 * ACCURACY) + 1e-6 * expected.max())
 
@@ -35,7 +39,7 @@ def test_a_repeated_input_counts_twice():
     X = np.random.default_rng(1).normal(size=(3, 3))
     mlp = ntkflow.MLP((3, 50, 50, 1), "relu", 0.0, 2.0)
     once, twice = (
-        variances(mlp, x, 3, v[:, None])[0][0]
+        variances(mlp, x, 3, v[:, None]).total[0]
         for x, v in ((X, np.array([1.0, 1.0, 2.0])), (X[[0, 1, 2, 2]], np.ones(4)))
     )
     assert once == pytest.approx(twice, rel=1e-9)

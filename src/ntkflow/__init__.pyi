@@ -20,7 +20,7 @@ from .network import as_mlp, read_initialisation
 from .network.mlp import MLP
 from .observables import FirstStep, JointDistribution, joint, predict_first_step
 from .sampling import Ensemble, LayerEstimates, OutputNTK, ensemble, output_ntk
-from .tuning import Criticality, critical
+from .tuning import Criticality, Recipe, critical, depth_for, tune, width_for
 from .version import __version__
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "LayerEstimates",
     "LayerStatistics",
     "OutputNTK",
+    "Recipe",
     "TracedFlow",
     "TracedLayer",
     "Verification",
@@ -44,6 +45,7 @@ __all__ = [
     "compare",
     "critical",
     "cross_entropy",
+    "depth_for",
     "diagnose",
     "ensemble",
     "flow",
@@ -57,5 +59,7 @@ __all__ = [
     "read_initialisation",
     "store_kernels",
     "traced_flow",
+    "tune",
     "verify",
+    "width_for",
 ]

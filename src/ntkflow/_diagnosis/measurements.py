@@ -186,7 +186,7 @@ def _seeds(means: list[LayerStatistics], tensors: list[LayerStatistics] | None, 
     eigenvalues, vectors = np.linalg.eigh(last.H)
     extreme, vectors = eigenvalues[[0, -1]], vectors[:, [0, -1]]
     shifts = np.einsum("ak,ab,bk->k", vectors, last.H1 / last.fan_in, vectors)
-    variance, _ = variances(last.mlp, last.X, last.layer, vectors, seed, _ACCURACY)
+    variance = variances(last.mlp, last.X, last.layer, vectors, seed, _ACCURACY).total
     scale = np.where(extreme > 1e-12 * extreme[1], extreme, np.nan)
     return {
         **dict(zip(names, np.array(rows).T, strict=True)),

@@ -159,7 +159,13 @@ def _as_file_error(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        elsewhere = ("<", str(Path(__file__).parent), contextlib.__file__, sys.prefix, sys.base_prefix)
+        elsewhere = (
+            "<",
+            str(Path(ntkflow.__file__).parent),
+            contextlib.__file__,
+            sys.prefix,
+            sys.base_prefix,
+        )
         user_frames = [
             f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(elsewhere)
         ]

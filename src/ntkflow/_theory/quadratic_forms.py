@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -31,10 +32,26 @@ ACCURACY = 0.01
 """The relative standard error at which the sampling of a standard deviation stops, by default."""
 
 
+class Variances(NamedTuple):
+    """Of m vectors v, (m,) each."""
+
+    A: np.ndarray
+    """A·vvvv / n: of what all neurons' vᵀĤ_{ii}v share."""
+    B: np.ndarray
+    """B·vvvv / n: of vᵀĤ_{ij}v for two neurons."""
+    error: np.ndarray
+    """The standard error of the sampling of A + 2B."""
+
+    @property
+    def total(self) -> np.ndarray:
+        """The variance of vᵀĤ_{ii}v, A + 2B."""
+        return self.A + 2 * self.B
+
+
 def variances(
     mlp: MLP, X: np.ndarray, layer: int, v: np.ndarray, seed: int = 0, accuracy: float = ACCURACY
-) -> tuple[np.ndarray, np.ndarray]:
-    """Variances of vᵀĤ_{ii}v in layer `layer`, (m,), and the standard errors of their sampling.
+) -> Variances:
+    """Variances of vᵀĤv in layer `layer` over networks, and the standard errors of their sampling.
 
     Args:
         X: (N, n_0) finite inputs.
@@ -53,17 +70,17 @@ def variances(
         M_G = np.zeros_like(M)
         for source in reversed(sources):
             M, M_G = source.set(k, M, M_G)
-    variance, squared_error = np.zeros((2, m))
+    A, B, squared_error = np.zeros((3, m))
     unfinished = np.arange(m)
     rng = np.random.default_rng(seed)
     while sources and len(unfinished):
         for source in sources:
             source.draw(rng, unfinished)
-        variance, squared_error = np.sum([source.estimates() for source in sources], axis=0)
-        unfinished = np.flatnonzero(squared_error > (2 * accuracy * variance) ** 2)
+        A, B, squared_error = np.sum([source.estimates() for source in sources], axis=0)
+        unfinished = np.flatnonzero(squared_error > (2 * accuracy * (A + 2 * B)) ** 2)
         if sources[0].draws.max() >= _MOST:
             break
-    return variance, np.sqrt(squared_error)
+    return Variances(A, B, np.sqrt(squared_error))
 
 
 class _Source:
@@ -113,14 +130,14 @@ class _Source:
             self.traces[:, k] += [np.sum(trace**power) for power in (1, 2)]
         self.draws[unfinished] += _DRAWS
 
-    def estimates(self) -> tuple[np.ndarray, np.ndarray]:
-        """A's part and twice B's, and the squares of their standard errors."""
+    def estimates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A's part and B's, and the squared standard error of A + 2B."""
         m1, m2, m3, m4 = self.sums / self.draws
         variance = m2 - m1**2
         fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
         t1, t2 = self.traces / self.draws
         of_variance, of_trace = (np.maximum(x, 0.0) / self.draws for x in (fourth - variance**2, t2 - t1**2))
-        return (variance + 2 * t1) / self.n, (of_variance + 4 * of_trace) / self.n**2
+        return variance / self.n, t1 / self.n, (of_variance + 4 * of_trace) / self.n**2
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -242,7 +242,7 @@ class LayerStatistics(NamedArrays[np.ndarray]):
     def _sampled_variances(self, v: np.ndarray) -> np.ndarray:
         from .quadratic_forms import variances
 
-        return variances(self.mlp, self.X, self.layer, v)[0]
+        return variances(self.mlp, self.X, self.layer, v).total
 
     @functools.cached_property
     def expansion(self) -> Expansion:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -13,32 +17,58 @@ with needs("optax", "ntkflow.interop.optax"):
 
 
 def scale_by_learning_rate_tensor(
-    lambda_b: float = 1.0, lambda_W: float = 1.0, fan_in_axis: int = 1
+    lambda_b: float | Sequence[float] = 1.0,
+    lambda_W: float | Sequence[float] = 1.0,
+    fan_in_axis: int = 1,
 ) -> optax.GradientTransformation:
     """Multiply gradients of biases (one axis) by λ_b and of weights (two) by λ_W / n_{ℓ-1}, PDLT (8.5).
 
     Chain it with the global step: `optax.chain(scale_by_learning_rate_tensor(…), optax.sgd(eta))`.
 
     Args:
+        lambda_b, lambda_W: one for all layers, or one for each. The layers of the tree of parameters are then its weights in their
+            natural order, `Dense_2` before `Dense_10`, and its biases.
         fan_in_axis: the weights' axis of inputs: 1 for (n_ℓ, n_{ℓ-1}), as of ntkflow, Equinox and torch; 0 for Flax.
 
     Raises:
-        InteropError: `fan_in_axis` is neither 0 nor 1; or, on `init`, a parameter has neither one nor two axes.
+        InteropError: `fan_in_axis` is neither 0 nor 1; or, on `init`, a parameter has neither one nor two axes, or the tree has another
+            number of layers.
     """
     if fan_in_axis not in (0, 1):
         raise InteropError(f"fan_in_axis must be 0 or 1, not {fan_in_axis!r}")
 
     def init(params):
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-            if jnp.ndim(leaf) not in (1, 2):
-                name = jax.tree_util.keystr(path)
-                raise InteropError(f"{name}: expected a bias or a weight matrix, not {jnp.ndim(leaf)} axes")
+        _rates(params, lambda_b, lambda_W)
         return optax.EmptyState()
 
     def update(updates, state, params=None):
         del params
+        rates = _rates(updates, lambda_b, lambda_W)
         return jax.tree.map(
-            lambda g: g * (lambda_b if g.ndim == 1 else lambda_W / g.shape[fan_in_axis]), updates
+            lambda g, rate: g * (rate if g.ndim == 1 else rate / g.shape[fan_in_axis]), updates, rates
         ), state
 
     return optax.GradientTransformation(init, update)
+
+
+def _rates(params: Any, lambda_b: float | Sequence[float], lambda_W: float | Sequence[float]) -> Any:
+    """The λ of each leaf, in the tree's form."""
+    leaves, form = jax.tree_util.tree_flatten_with_path(params)
+    named = {jax.tree_util.keystr(path): jnp.ndim(leaf) for path, leaf in leaves}
+    for name, axes in named.items():
+        if axes not in (1, 2):
+            raise InteropError(f"{name}: expected a bias or a weight matrix, not {axes} axes")
+    rates = {}
+    for axes, what, values in ((1, "biases", lambda_b), (2, "weights", lambda_W)):
+        names = sorted((name for name in named if named[name] == axes), key=_natural)
+        if isinstance(values, Sequence) and len(names) != len(values):
+            raise InteropError(
+                f"there are {len(names)} {what} in the tree, and learning rates for {len(values)} layers"
+            )
+        rates |= zip(names, values if isinstance(values, Sequence) else [values] * len(names), strict=True)
+    return jax.tree_util.tree_unflatten(form, [rates[name] for name in named])
+
+
+def _natural(name: str) -> list:
+    """A key that sorts numbers in a name by value."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

@@ -10,8 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from .._checks.extras import needs
+from .._report.describe import architecture, listed
 from ..errors import InteropError
 from ..finite.parameters import Parameters, checked
+from ..network.dense import Dense
 from ..network.mlp import MLP
 from .initialisation import Initialisation, LayerWeights
 from .lifted import Lifted
@@ -20,7 +22,7 @@ with needs("torch", "ntkflow.interop.torch"):
     import torch
     from torch import nn
 
-    from .torch_graph import chain_of, is_lazy, own_parameters
+    from .torch_graph import Linear, chain_of, is_lazy, own_parameters
     from .torch_rates import rates
 
 
@@ -118,6 +120,66 @@ def parameter_groups(
         if id(parameter) not in seen:
             raise InteropError(f"{name}: the learning-rate tensor is defined for Linear layers only")
     return groups
+
+
+def layer_groups(model: nn.Module, mlp: MLP, eta: float) -> list[dict]:
+    """`parameter_groups` with the λ_b and λ_W of each of the MLP's layers.
+
+    Raises:
+        InteropError: the model has other widths or activations, a bias is missing that the MLP trains, a parameter belongs to two layers or
+            to none; or as of `lifted`.
+    """
+    groups, seen = [], set()
+    for linear, layer in _layers_of(model, mlp):
+        groups.append({"params": [linear.weight], "lr": eta * layer.lambda_W / linear.weight.shape[1]})
+        if linear.bias is not None:
+            groups.append({"params": [linear.bias], "lr": eta * layer.lambda_b})
+        elif layer.lambda_b:
+            raise InteropError(
+                f"{linear.path}: it has no bias to train; tune the model itself, or set its lambda_b to 0"
+            )
+        seen |= {id(parameter) for group in groups for parameter in group["params"]}
+    for name, parameter in model.named_parameters():
+        if id(parameter) not in seen and parameter.requires_grad:
+            raise InteropError(f"{name}: learning rates are known of Linear layers only; freeze it first")
+    return groups
+
+
+@torch.no_grad()
+def draw_(model: nn.Module, mlp: MLP, generator: torch.Generator | None = None) -> nn.Module:
+    """`gaussian_init_` with the C_b and C_W of each of the MLP's layers.
+
+    Raises:
+        InteropError: as of `layer_groups`; or a layer has no bias whose C_b is not 0.
+    """
+    layers = _layers_of(model, mlp)
+    for linear, layer in layers:
+        if linear.bias is None and layer.C_b:
+            raise InteropError(
+                f"{linear.path}: it has no bias, and C_b = {layer.C_b:.4g} is to be drawn: give it one"
+            )
+    for linear, layer in layers:
+        linear.weight.normal_(0.0, (layer.C_W / linear.weight.shape[1]) ** 0.5, generator=generator)
+        if linear.bias is not None:
+            linear.bias.normal_(0.0, layer.C_b**0.5, generator=generator)
+    return model
+
+
+def _layers_of(model: nn.Module, mlp: MLP) -> list[tuple[Linear, Dense]]:
+    """The model's Linear layers in the order in which it calls them, each with the MLP's; InteropError if they don't fit."""
+    chain = chain_of(model)
+    widths = (chain.linears[0].weight.shape[1], *(linear.weight.shape[0] for linear in chain.linears))
+    if widths != mlp.widths or chain.activations != mlp.activation:
+        names = listed(list(dict.fromkeys(a.name for a in chain.activations)))
+        raise InteropError(
+            f"the model has widths {'-'.join(map(str, widths))} and the activations {names or 'none'}, the recipe is for {architecture(mlp)}"
+        )
+    owners: dict[int, str] = {}
+    for linear in chain.linears:
+        for parameter in (linear.weight, linear.bias):
+            if parameter is not None and owners.setdefault(id(parameter), linear.path) != linear.path:
+                raise InteropError(f"{linear.path} shares a parameter with {owners[id(parameter)]}")
+    return list(zip(chain.linears, mlp.layers, strict=True))
 
 
 @torch.no_grad()

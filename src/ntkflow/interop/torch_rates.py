@@ -36,6 +36,17 @@ def rates(
     return tuple(b for b, _ in layer_rates), tuple(rate_W for _, rate_W in layer_rates)
 
 
+def kind(optimizer: torch.optim.Optimizer) -> str:
+    """ "sgd" for plain gradient descent; otherwise what it is."""
+    if type(optimizer) is not torch.optim.SGD:
+        return type(optimizer).__name__
+    for group in optimizer.param_groups:
+        for option in _MUST_VANISH:
+            if group[option]:
+                return f"SGD with {option}={group[option]}"
+    return "sgd"
+
+
 def _relative_rates(optimizer: torch.optim.Optimizer) -> dict[int, float]:
     name = type(optimizer).__name__
     if not isinstance(optimizer, torch.optim.Optimizer):
@@ -45,13 +56,10 @@ def _relative_rates(optimizer: torch.optim.Optimizer) -> dict[int, float]:
             f"optimizer: {name} does not follow the gradient with fixed learning rates, so that no NTK describes it; plain"
             f" torch.optim.SGD is supported. {_WITHOUT}"
         )
-    for group in optimizer.param_groups:
-        for option in _MUST_VANISH:
-            if group[option]:
-                raise InteropError(
-                    f"optimizer: SGD with {option}={group[option]} does not follow the gradient of the loss alone; the NTK"
-                    f" describes SGD without it. {_WITHOUT}"
-                )
+    if kind(optimizer) != "sgd":
+        raise InteropError(
+            f"optimizer: {kind(optimizer)} does not follow the gradient of the loss alone; the NTK describes SGD without it. {_WITHOUT}"
+        )
     largest = max(float(group["lr"]) for group in optimizer.param_groups)
     if not largest > 0:
         raise InteropError(f"optimizer: its learning rates must be positive, not {largest:g}")

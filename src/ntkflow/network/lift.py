@@ -46,6 +46,15 @@ def as_mlp(network: Any, optimizer: Any = None) -> MLP:
     return _lifted(network, optimizer).mlp()
 
 
+def is_network(network: Any) -> bool:
+    """Whether it is an MLP or another library's model, rather than an activation, which may be a torch module too."""
+    if _is(network, "torch.nn", "Module"):
+        linear = sys.modules["torch.nn"].Linear
+        return any(isinstance(module, linear) for module in network.modules())
+    models = (("equinox.nn", "MLP"), ("flax.nnx", "Sequential"))
+    return isinstance(network, MLP | tuple) or any(_is(network, *model) for model in models)
+
+
 def as_network(network: Any) -> MLP:
     """`as_mlp`, but for a `Network`, which is returned as it is: what takes any layers."""
     return cast(MLP, network) if isinstance(network, Network) else as_mlp(network)

@@ -125,14 +125,16 @@ class MLP:
 
     @classmethod
     def from_toml(cls, path) -> MLP:
-        """An MLP from a TOML file; FileError if the file can't be read."""
+        """An MLP from a TOML file, also one of `Recipe.save`; FileError if the file can't be read."""
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise FileError(f"cannot read the specification {path}: {reason}") from error
         try:
-            return cls.from_spec(tomllib.loads(text))
+            spec = tomllib.loads(text)
+            spec.pop("recipe", None)
+            return cls.from_spec(spec)
         except tomllib.TOMLDecodeError as error:
             raise SpecError(f"{path} is not TOML: {error}") from error
         except NtkflowError as error:

@@ -1,7 +1,21 @@
-"""Hyperparameters from the theory: critical initialisation, and what it is made of, averages of one input."""
+"""Hyperparameters from the theory: critical initialisation, learning rates, width and depth."""
 
 from .criticality import Criticality, critical
 from .exponents import Exponents
+from .recipe import Recipe
 from .single_input import SingleInput, largest_variance, single_input
+from .spread import depth_for, width_for
+from .tune import tune
 
-__all__ = ["Criticality", "Exponents", "SingleInput", "critical", "largest_variance", "single_input"]
+__all__ = [
+    "Criticality",
+    "Exponents",
+    "Recipe",
+    "SingleInput",
+    "critical",
+    "depth_for",
+    "largest_variance",
+    "single_input",
+    "tune",
+    "width_for",
+]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from .._report.describe import InNotebooks
 from ..activations import Activation
 from ..activations import activation as activation_of
 from ..errors import ActivationError
+from ..network import as_mlp, is_network
+from ..network.mlp import MLP
 from .critical_point import CriticalPoint, Kind, Side, critical_point, straight_point
 from .exponents import Exponents, constant_exponents, measured_exponents
 from .line_rule import line_rule
@@ -181,21 +183,32 @@ class Criticality(InNotebooks):
         return "\n".join([*lines, textwrap.fill(self.words, 78, initial_indent="  ", subsequent_indent="  ")])
 
 
-def critical(activation: str | Mapping | Callable | Activation) -> Criticality:
+@overload
+def critical(activation: MLP) -> tuple[Criticality, ...]: ...
+@overload
+def critical(activation: str | Mapping | Callable | Activation) -> Criticality: ...
+
+
+def critical(
+    activation: str | Mapping | Callable | Activation | MLP,
+) -> Criticality | tuple[Criticality, ...]:
     """The critical initialisation of an activation, measured: `critical("gelu").C_W` is 1.983058257.
 
     Args:
         activation: a name, ``{"name": "leaky_relu", "slope": 0.1}``, an elementwise JAX callable, an `Activation` or a torch module.
-            It may have kinks anywhere, declared or not.
+            It may have kinks anywhere, declared or not. Or a network, as of `flow`.
 
     Returns:
         A `Criticality`. Its kind is "none" where no C_b ≥ 0 and C_W make both susceptibilities 1 at a fixed point that can be used.
+        Of a network, one for the activation of each hidden layer 1 … L-1.
 
     Raises:
         ActivationError: as of `Activation`; or σ jumps, its derivative is not finite or not that of its values, or it varies too fast
             to be integrated.
         InteropError: the torch module is not supported.
     """
+    if is_network(activation):
+        return critical_points(as_mlp(activation).activation)
     sigma = activation_of(_lifted(activation))
     if sigma.slopes is not None:
         return Criticality(sigma, straight_point(sigma.slopes))
@@ -205,6 +218,12 @@ def critical(activation: str | Mapping | Callable | Activation) -> Criticality:
         return Criticality(sigma, point)
     shifted = critical_point(rule.shifted())
     return Criticality(sigma, point, shifted if shifted.kind != "none" else None)
+
+
+def critical_points(activations: Sequence[Activation]) -> tuple[Criticality, ...]:
+    """The critical initialisation of each activation; of equal ones it is found once."""
+    points = {sigma: critical(sigma) for sigma in dict.fromkeys(activations)}
+    return tuple(points[sigma] for sigma in activations)
 
 
 def _lifted(activation: Any):

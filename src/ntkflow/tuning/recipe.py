@@ -1,0 +1,159 @@
+"""A recipe: a network's initialisation and learning rates, what to expect of them, and the way to the user's own model."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._disk.atomic import replaced
+from ..errors import SpecError
+from ..network.mlp import MLP
+from .recipe_report import report
+
+if TYPE_CHECKING:
+    import optax
+    import torch
+
+_TABLE = "recipe"
+
+
+@dataclass(frozen=True, repr=False)
+class Recipe:
+    """The result of `tune`; printed, it is a page of text.
+
+    Attributes:
+        mlp: the network with C_b, C_W, λ_b and λ_W of every layer.
+        eta: η of plain gradient descent on the loss's mean over a batch; None for an optimiser that is not plain gradient descent.
+        edge: the η up to which gradient descent is stable at initialisation on the mean kernel, 2 / λ_max for the mean squared error, 2C /
+            λ_max for the cross-entropy, λ_max(H)/N being 1.
+        loss, classes, optimizer, output_variance, sd: as of `tune`.
+        weight_shares, bias_shares: the parts of each layer in the mean diagonal of the output's NTK, (L,).
+        lambda_max, lambda_max_std, lambda_max_truncation: the largest eigenvalue of one network's NTK over N: mean and sd over seeds, and
+            their error of cutting the expansion at 1/n. The mean kernel's is 1.
+        ntk_std, ntk_std_truncation: sd of Ĥ_{ii;αα} of the output over seeds, relative to H_αα, resummed, and its truncation error.
+        largest_depth: layers of weights up to which that sd is at most `sd` at this width, tuned anew at each depth; 256 is where the search ends.
+        least_width: of all hidden layers, at which it is `sd` at this depth; 1 where any width will do.
+        inputs, samples: how many inputs there were, and on how many of them the kernel was found.
+        notes: what to know, in sentences.
+    """
+
+    mlp: MLP
+    eta: float | None
+    edge: float
+    loss: str
+    classes: int
+    optimizer: str
+    output_variance: float
+    sd: float
+    weight_shares: tuple[float, ...]
+    bias_shares: tuple[float, ...]
+    lambda_max: float
+    lambda_max_std: float
+    lambda_max_truncation: float
+    ntk_std: float
+    ntk_std_truncation: float
+    largest_depth: int
+    least_width: int
+    inputs: int
+    samples: int
+    notes: tuple[str, ...] = ()
+
+    def report(self) -> str:
+        """One page: the numbers to use, and what to expect over seeds."""
+        return report(self)
+
+    def __repr__(self) -> str:
+        return self.report()
+
+    def _repr_html_(self) -> str:
+        import html
+
+        return f"<pre>{html.escape(self.report())}</pre>"
+
+    def apply_(self, model: torch.nn.Module, generator: torch.Generator | None = None) -> torch.nn.Module:
+        """Draw a torch model's weights and biases anew, in place, from Gaussians of the recipe's variances. Returns the model.
+
+        Raises:
+            InteropError: it is not a model of the recipe's widths and activations, a layer lacks a bias that is drawn, or as of `as_mlp`.
+        """
+        from ..interop import torch
+
+        return torch.draw_(model, self.mlp, generator)
+
+    def param_groups(self, model: torch.nn.Module) -> list[dict]:
+        """Groups for `torch.optim.SGD` with learning rates η λ_b and η λ_W / n_{ℓ-1} of each layer, PDLT (8.5).
+
+        Raises:
+            SpecError: the recipe is for another optimiser than plain gradient descent.
+            InteropError: as of `apply_`.
+        """
+        from ..interop import torch
+
+        return torch.layer_groups(model, self.mlp, self._eta())
+
+    def optimizer_of(self, model: torch.nn.Module) -> torch.optim.SGD:
+        """`torch.optim.SGD` on `param_groups(model)`; raises as that does."""
+        import torch
+
+        return torch.optim.SGD(self.param_groups(model), lr=self._eta())
+
+    def optax(self, fan_in_axis: int = 1) -> optax.GradientTransformation:
+        """Optax's plain gradient descent with η λ_b and η λ_W / n_{ℓ-1} of each layer.
+
+        The parameters may be any tree with a weight and a bias for each layer, in the layers' order: those of `finite.init`, of an
+        `equinox.nn.MLP`, or a Flax model's.
+
+        Args:
+            fan_in_axis: the weights' axis of inputs: 1 for (n_ℓ, n_{ℓ-1}), 0 for Flax.
+
+        Raises:
+            SpecError: as of `param_groups`.
+            InteropError: as of `interop.optax.scale_by_learning_rate_tensor`.
+        """
+        import optax
+
+        from ..interop.optax import scale_by_learning_rate_tensor
+
+        rates = scale_by_learning_rate_tensor(self.mlp.lambda_b, self.mlp.lambda_W, fan_in_axis)
+        return optax.chain(rates, optax.sgd(self._eta()))
+
+    def _eta(self) -> float:
+        if self.eta is None:
+            raise SpecError(
+                f"no learning rates for {self.optimizer}: the NTK says nothing of them, but for plain gradient descent; "
+                "C_b, C_W, depth and spread of the recipe hold"
+            )
+        return self.eta
+
+    def save(self, path: str | PathLike) -> None:
+        """Write a TOML file: the network, as `ntkflow flow` and `MLP.from_toml` read it, and a table `recipe` with the rest.
+
+        Raises:
+            FileError: it cannot be written.
+            SpecError: an activation is a callable, which a file can't hold.
+        """
+        import tomli_w
+
+        callables = [a.name for a in self.mlp.activation if not a.registered]
+        if callables:
+            raise SpecError(f"a file can't hold the activation {callables[0]}, which is a callable")
+        numbers = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "mlp"}
+        spec = self.mlp.to_spec() | {_TABLE: {k: v for k, v in numbers.items() if v is not None}}
+        with replaced(Path(path)) as temporary:
+            temporary.write_text(tomli_w.dumps(spec), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | PathLike) -> Recipe:
+        """Read what `save` wrote; FileError, SpecError if it is no recipe."""
+        mlp = MLP.from_toml(path)
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8")).get(_TABLE)
+        names = [f.name for f in dataclasses.fields(cls) if f.name != "mlp"]
+        if not isinstance(table, dict) or not set(table) | {"eta"} == set(names) | {"eta"}:
+            raise SpecError(f"{path} holds a network, but no recipe")
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in table.items()}
+        values.setdefault("eta", None)
+        return cls(mlp, **values)

@@ -1,0 +1,121 @@
+"""A recipe as one page of text."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from .._report.describe import architecture, evenly
+from .._report.digits import number, uncertain
+from .spread import DEEPEST
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+_WIDTH = 96
+_MOST_ROWS = 9
+_TRAINED, _FAILED = (
+    0.5,
+    1.2,
+)  # relative sd of the NTK up to which networks trained well, and above which they did not
+
+
+def report(recipe: Recipe) -> str:
+    """The numbers to use, and what to expect over seeds."""
+    paragraphs = [
+        f"Recipe for {architecture(recipe.mlp)}",
+        _learning_rate(recipe),
+        "",
+        *_table(recipe),
+        "",
+        _largest_eigenvalue(recipe),
+        _spread(recipe),
+        _limits(recipe),
+        *(f"Note: {note}." for note in recipe.notes),
+        _footnote(recipe),
+    ]
+    return "\n".join(line for text in paragraphs for line in _wrapped(text))
+
+
+def _wrapped(text: str) -> list[str]:
+    if text.startswith(" ") or not text:
+        return [text]
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ")
+
+
+def _loss(recipe: Recipe) -> str:
+    if recipe.loss == "mse":
+        return "mean squared error, sum_i (z_i - y_i)^2 / 2"
+    return f"cross-entropy of {recipe.classes} classes"
+
+
+def _learning_rate(recipe: Recipe) -> str:
+    if recipe.eta is None:
+        return (
+            f"{recipe.optimizer}: no learning rates, for the NTK says nothing of them but for plain gradient descent. C_b, C_W, depth and "
+            "spread below hold."
+        )
+    return (
+        f"Plain gradient descent on the {_loss(recipe)}: eta = {recipe.eta:.4g}, {recipe.eta / recipe.edge:.2g} of the edge of "
+        f"stability {recipe.edge:.4g} on the mean kernel; each layer's rates are eta lambda_b for biases, eta lambda_W / fan-in for weights."
+    )
+
+
+def _table(recipe: Recipe) -> list[str]:
+    mlp, rates = recipe.mlp, recipe.eta is not None
+    header = ["layer", "fan-in", "C_b", "C_W"]
+    header += ["lambda_b", "lambda_W", "NTK share %", "of biases %"] if rates else []
+    rows = [header]
+    for ell in evenly(mlp.depth, _MOST_ROWS):
+        row = [
+            str(ell + 1), str(mlp.widths[ell]), number(mlp.C_b[ell], ".5g"), number(mlp.C_W[ell], ".6g"),
+        ]  # fmt: skip
+        if rates:
+            row += [
+                number(mlp.lambda_b[ell], ".4g"), number(mlp.lambda_W[ell], ".4g"),
+                number(100 * recipe.weight_shares[ell], ".3g"), number(100 * recipe.bias_shares[ell], ".2g"),
+            ]  # fmt: skip
+        rows.append(row)
+    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  " + "  ".join(cell.rjust(size) for cell, size in zip(row, sizes, strict=True)) for row in rows]
+
+
+def _largest_eigenvalue(recipe: Recipe) -> str:
+    if recipe.eta is None:
+        return ""
+    value = uncertain(recipe.lambda_max, recipe.lambda_max_truncation)
+    return (
+        f"Over seeds the largest eigenvalue of one network's NTK over N is {value}, with an sd of {recipe.lambda_max_std:.2g}; the mean "
+        f"kernel's is 1. The edge of a single network is near {recipe.edge / recipe.lambda_max:.3g}; training moves it, mostly up."
+    )
+
+
+def _spread(recipe: Recipe) -> str:
+    value = uncertain(100 * recipe.ntk_std, 100 * recipe.ntk_std_truncation)
+    if recipe.ntk_std <= _TRAINED:
+        words = "Networks with at most 50 % trained well on digits."
+    elif recipe.ntk_std <= _FAILED:
+        words = "That is much: seeds will differ, and the best learning rate with them. Make it wider or shallower."
+    else:
+        words = "Networks above 120 % failed to train well on digits: make it wider or shallower."
+    return f"The NTK of one input varies over seeds by {value} %. {words}"
+
+
+def _limits(recipe: Recipe) -> str:
+    widths = sorted(set(recipe.mlp.widths[1:-1]))
+    if not widths:
+        return "Without hidden layers nothing varies over seeds, whatever the width."
+    depth = (
+        f"at least {DEEPEST} layers of weights"
+        if recipe.largest_depth >= DEEPEST
+        else f"{recipe.largest_depth} layer{'s' if recipe.largest_depth > 1 else ''} of weights"
+    )
+    width = f"width {widths[0]}" if len(widths) == 1 else "these widths"
+    return f"It stays below {recipe.sd:.3g} up to {depth} at {width}, and at this depth from hidden width {recipe.least_width} on."
+
+
+def _footnote(recipe: Recipe) -> str:
+    inputs = "one input" if recipe.inputs == 1 else f"{recipe.inputs} inputs"
+    if recipe.samples < recipe.inputs:
+        inputs = f"a random {recipe.samples} of {inputs}"
+    return f"From {inputs}. The share 0.8 of the first layer, 0.05 of biases and eta's 0.4 are measured, not derived; 28(2) is 28 +- 2."
