@@ -1,4 +1,4 @@
-"""The command line: `diagnose` judges a network, `flow` predicts, `ensemble` measures, `compare` and `verify` hold one against the other, `show` prints.
+"""The command line: `diagnose` judges a network, `tune` gives a recipe for it, `flow` predicts, `ensemble` measures, `compare` and `verify` hold one against the other, `show` prints.
 
 `observe` and `first-step` ask more of a saved flow. What takes long to import is imported by the commands that need it.
 """
@@ -25,10 +25,12 @@ from .cli_arguments import (
     ReplacePicture,
     Spec,
     activation,
+    check_file,
     check_output,
     check_picture,
     fraction,
     load_inputs,
+    model,
     network,
     number_of_bytes,
     whole_numbers,
@@ -367,6 +369,43 @@ def diagnose_command(
         typer.echo(diagnosis.report())
         if plot is not None:
             diagnosis.plot(plot)
+
+
+@app.command("tune")
+def tune_command(
+    spec: Spec,
+    data: Data,
+    loss: Annotated[Losses, typer.Option(help="A mean over the batch.")] = Losses.cross_entropy,
+    classes: Annotated[
+        int | None, typer.Option(help="Of the cross-entropy; by default the network's outputs.")
+    ] = None,
+    bias_share: Annotated[
+        float, typer.Option(help="Of a layer's biases in the NTK, relative to a hidden layer's weights.")
+    ] = 0.05,
+    first_share: Annotated[float, typer.Option(help="Of the first layer's weights in those of all.")] = 0.8,
+    output_variance: Annotated[float, typer.Option(help="Of an output over seeds.")] = 1.0,
+    sd: Annotated[
+        float, typer.Option(help="Relative sd of the NTK over seeds, for the depth and width it allows.")
+    ] = 0.5,
+    optimizer: Annotated[
+        str, typer.Option(help="sgd, or another, for which there are no learning rates.")
+    ] = "sgd",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="RECIPE.toml", help="Where to save the recipe.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a recipe that exists.")] = False,
+) -> None:
+    """Print a recipe: critical initialisation, learning rates, and what to expect over seeds."""
+    with _one_sentence_errors():
+        if output is not None:
+            check_file(output, (".toml",), force)
+        recipe = ntkflow.tune(
+            model(spec), load_inputs(data), loss=loss.value, classes=classes, bias_share=bias_share,
+            first_share=first_share, output_variance=output_variance, sd=sd, optimizer=optimizer,
+        )  # fmt: skip
+        typer.echo(recipe.report())
+        if output is not None:
+            recipe.save(output)
 
 
 @app.command("critical")

@@ -85,8 +85,14 @@ def check_output(path: Path, force: bool) -> None:
 def check_picture(path: Path, force: bool) -> None:
     from .plot import picture_suffixes
 
-    if path.suffix not in picture_suffixes():
-        raise FileError(f"cannot write {path}: its name must end in one of {', '.join(picture_suffixes())}")
+    check_file(path, tuple(picture_suffixes()), force)
+
+
+def check_file(path: Path, suffixes: tuple[str, ...], force: bool) -> None:
+    if path.suffix not in suffixes:
+        raise FileError(
+            f"cannot write {path}: its name must end in {'one of ' if len(suffixes) > 1 else ''}{', '.join(suffixes)}"
+        )
     try:
         if not path.parent.is_dir():
             raise FileError(f"cannot write {path}: there is no directory {path.parent}")
@@ -100,6 +106,11 @@ def check_picture(path: Path, force: bool) -> None:
 
 def network(spec: Path) -> ntkflow.MLP:
     """The network of a TOML file, or that `module:name` makes or is."""
+    return ntkflow.as_mlp(model(spec))
+
+
+def model(spec: Path) -> Any:
+    """The network of a TOML file, or the model that `module:name` makes or is."""
     name = str(spec)
     if spec.suffix == ".toml" or not _is_imported(name):
         try:
@@ -108,10 +119,8 @@ def network(spec: Path) -> ntkflow.MLP:
             if spec.suffix == ".toml" or not all(map(str.isidentifier, name.removesuffix(":").split("."))):
                 raise
             raise FileError(f"{error}; a network of a module is written package.module:callable") from error
-    network = _imported(name)
-    if inspect.isroutine(network) or inspect.isclass(network):
-        network = _made(name, network)
-    return ntkflow.as_mlp(network)
+    imported = _imported(name)
+    return _made(name, imported) if inspect.isroutine(imported) or inspect.isclass(imported) else imported
 
 
 def activation(text: str) -> str | dict | Callable:
