@@ -37,8 +37,8 @@ def closed_form(activation: Activation) -> ClosedForm | None:
 def _determinant(G11, G12, G22):
     """G11 G22 - G12², 0 where it is round-off."""
     product = G11 * G22
-    left = product - G12 * G12
-    return jnp.where(left > _PARALLEL * product, left, 0.0)
+    difference = product - G12 * G12
+    return jnp.where(difference > _PARALLEL * product, difference, 0.0)
 
 
 def _root(x):

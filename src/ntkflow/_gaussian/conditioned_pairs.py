@@ -16,7 +16,7 @@ import numpy as np
 
 from .._machine.batches import batches
 from ..activations import Activation
-from .four_samples import one_by_one
+from .four_samples import row_by_row
 from .graded import graded_rule
 from .requests import Factors
 from .rules import Rule, product
@@ -29,21 +29,21 @@ _SMOOTH_INNER = 0.3
 
 def pair_moments(
     activation: Activation,
-    held: list[Factors],
+    functions: list[Factors],
     variances: np.ndarray,
     rho: np.ndarray,
     sine: np.ndarray,
     rule: Rule,
 ) -> np.ndarray:
-    """⟨h(z1) k(z2)⟩ for all products h, k of derivatives in `held`, ordinary parts alone.
+    """⟨h(z1) k(z2)⟩ for all products h, k of derivatives in `functions`, ordinary parts alone.
 
     Args:
         variances: (P, 2). rho, sine: (P,), correlations and √(1-ρ²).
 
     Returns:
-        (P, F, F) for F products held. With n nodes on a line, time P F n² + P F² n.
+        (P, F, F) for F functions. With n nodes on a line, time P F n² + P F² n.
     """
-    out = np.empty((len(rho), len(held), len(held)))
+    out = np.empty((len(rho), len(functions), len(functions)))
     s = np.sqrt(variances)
     # The inner integral is the easier the slower z2 varies.
     swapped = s[:, 1] > s[:, 0]
@@ -55,7 +55,7 @@ def pair_moments(
             pairs, filled = rows[batch], rows[index]
             with jax.enable_x64(True):
                 # What is filled in is not computed.
-                moments = _compiled(activation, tuple(held), rule, inner)(
+                moments = _compiled(activation, tuple(functions), rule, inner)(
                     s[filled], rho[filled], sine[filled], len(pairs)
                 )
             out[pairs] = np.asarray(moments)[: len(pairs)]
@@ -63,9 +63,9 @@ def pair_moments(
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(activation: Activation, held: tuple[Factors, ...], rule: Rule, inner: str):
+def _compiled(activation: Activation, functions: tuple[Factors, ...], rule: Rule, inner: str):
     centres = np.array(activation.kinks or (0.0,))[:, None]
-    order = max(itertools.chain.from_iterable(held))
+    order = max(itertools.chain.from_iterable(functions))
     outer_nodes, inner_nodes = rule.conditioned[:2]
     if activation.kinks:
         # Graded down to the width over which the inner integral smears a kink: √(1-ρ²).
@@ -75,9 +75,9 @@ def _compiled(activation: Activation, held: tuple[Factors, ...], rule: Rule, inn
 
     def products(z):
         values = activation.derivatives(z, order)
-        return [product(values, h) for h in held]
+        return [product(values, h) for h in functions]
 
-    def one(pair):
+    def moments_of_pair(pair):
         s, rho, delta = pair
         sign = jnp.where(rho < 0, -1.0, 1.0)
         slope = jnp.where(jnp.abs(rho) > 0.05, rho, 0.05 * sign)
@@ -101,4 +101,4 @@ def _compiled(activation: Activation, held: tuple[Factors, ...], rule: Rule, inn
         )
         return (jnp.stack(products(s[0] * u)) * weights) @ second.T
 
-    return jax.jit(lambda s, rho, delta, count: one_by_one(one, (s, rho, delta), count))
+    return jax.jit(lambda s, rho, delta, count: row_by_row(moments_of_pair, (s, rho, delta), count))

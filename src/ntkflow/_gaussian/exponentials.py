@@ -18,13 +18,13 @@ Terms = tuple[tuple[complex, complex], ...]
 
 def terms_of(terms: Terms, factors: Factors) -> tuple[np.ndarray, np.ndarray]:
     """(c, λ) of Π σ^(p), p in `factors`; equal λ are put together."""
-    found: dict[complex, complex] = {}
+    by_rate: dict[complex, complex] = {}
     for chosen in itertools.product(terms, repeat=len(factors)):
         total = complex(sum(rate for _, rate in chosen))
-        found[total] = found.get(total, 0) + math.prod(
+        by_rate[total] = by_rate.get(total, 0) + math.prod(
             c * rate**p for (c, rate), p in zip(chosen, factors, strict=True)
         )
-    return np.array(list(found.values()), complex), np.array(list(found.keys()), complex)
+    return np.array(list(by_rate.values()), complex), np.array(list(by_rate.keys()), complex)
 
 
 def pair_moment(terms: Terms, f: Factors, g: Factors, G11, G12, G22) -> np.ndarray:

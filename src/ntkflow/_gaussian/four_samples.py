@@ -59,9 +59,9 @@ def root_of_pair(block):
     s1 = jnp.sqrt(a)
     inverse1 = _quotient(1.0, s1)
     along = b * inverse1
-    left = c - along**2
+    conditional = c - along**2
     # What rounding leaves of a parallel pair is not a second direction.
-    across = jnp.sqrt(jnp.where(left > 4e-16 * c, left, 0.0))
+    across = jnp.sqrt(jnp.where(conditional > 4e-16 * c, conditional, 0.0))
     inverse2 = _quotient(1.0, across)
     zero = jnp.zeros_like(s1)
     root = jnp.stack([jnp.stack([s1, zero], -1), jnp.stack([along, across], -1)], -2)
@@ -111,8 +111,8 @@ def canonical(G, smallest: int = 0) -> Canonical:
     return Canonical(of_best(first), of_best(kappa), of_best(second), best)
 
 
-def in_own_order(moments, pairing, asked: Placements):
-    """Moments (…, placements) of samples in the order of their pairing, in their own order."""
+def in_sample_order(moments, pairing, asked: Placements):
+    """Moments (…, placements) as the samples stand, from those with samples in the order of their pairing."""
     place = np.stack([reordered(asked, tuple(order.tolist())) for order in PAIRINGS])
     return jnp.take_along_axis(moments, jnp.asarray(place)[pairing], axis=-1)
 
@@ -182,7 +182,7 @@ def series(activation: Activation, where: Canonical, asked: Placements, grid: Gr
         ]
     )
     return (
-        in_own_order(whole, where.pairing, asked),
+        in_sample_order(whole, where.pairing, asked),
         jnp.abs(last).max() / jnp.where(size > 0, size, 1.0),
         halved.max(),
     )
@@ -196,15 +196,15 @@ def batch(activation: Activation, where: Canonical, count, asked: Placements, gr
     )
 
 
-def on_first(compute, given, count, size: int):
-    """`compute(given)`, of B rows, `size` at a time; of which the first `count` are wanted, and others may be zero."""
-    B = len(jax.tree.leaves(given)[0])
+def on_first(compute, arrays, count, size: int):
+    """`compute` of arrays of B rows, `size` rows at a time. The first `count` rows are computed; others may be zero."""
+    B = len(jax.tree.leaves(arrays)[0])
     size = min(size, B)
 
     def rows(start):
-        return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), given)
+        return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), arrays)
 
-    def some(number, out):
+    def put_rows(number, out):
         start = jnp.minimum(number * size, B - size)
         return jax.tree.map(
             lambda x, y: jax.lax.dynamic_update_slice_in_dim(x, y, start, 0), out, compute(rows(start))
@@ -212,14 +212,14 @@ def on_first(compute, given, count, size: int):
 
     shapes = jax.eval_shape(lambda: compute(rows(0)))
     out = jax.tree.map(lambda x: jnp.zeros((B, *x.shape[1:]), x.dtype), shapes)
-    return jax.lax.fori_loop(0, (count + size - 1) // size, some, out)
+    return jax.lax.fori_loop(0, (count + size - 1) // size, put_rows, out)
 
 
-def one_by_one(one, rows, count):
-    """`one` of each of the first `count` rows, zeros for the others."""
+def row_by_row(function, rows, count):
+    """`function` of each of the first `count` rows, zeros for the others."""
 
-    def compute(some):
-        return jax.tree.map(lambda x: x[None], one(jax.tree.map(lambda x: x[0], some)))
+    def compute(row):
+        return jax.tree.map(lambda x: x[None], function(jax.tree.map(lambda x: x[0], row)))
 
     return on_first(compute, rows, count, 1)
 

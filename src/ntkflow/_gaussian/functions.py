@@ -83,10 +83,10 @@ def whiten(G: np.ndarray, labels: np.ndarray) -> Variables:
     roots, inverses, blocks, start = [np.zeros((d, 0))], [np.zeros((0, d))], [], 0
     for label in dict.fromkeys(labels.tolist()):
         rows = np.flatnonzero(labels == label)
-        own = G[np.ix_(rows, rows)]
-        scale = np.sqrt(np.maximum(np.diag(own), 0.0))
+        block = G[np.ix_(rows, rows)]
+        scale = np.sqrt(np.maximum(np.diag(block), 0.0))
         safe = np.where(scale > 0, scale, 1.0)
-        values, vectors = np.linalg.eigh(own / np.outer(safe, safe))
+        values, vectors = np.linalg.eigh(block / np.outer(safe, safe))
         kept = values > _SINGULAR * len(rows)
         values, vectors = np.sqrt(values[kept]), vectors[:, kept]
         root, inverse = np.zeros((d, len(values))), np.zeros((len(values), d))
@@ -114,14 +114,14 @@ def expectation(function: Callable, variables: Variables, how: Integration) -> E
         # Of smooth functions it takes the fewest points; of others it does not converge, and is left soon.
         ladders.insert(0, functools.partial(_ball, r))
     for ladder in ladders:
-        found = _refined(run, ladder, how.tolerance, patient=ladder is ladders[-1])
-        if found is not None:
-            tried.append(found)
-            if _worst(*found) <= how.tolerance:
-                return found[0]
-    if r > 2 and min((_worst(*found) for found in tried), default=np.inf) > _SOBOL_HELPS:
+        refined = _refined(run, ladder, how.tolerance, patient=ladder is ladders[-1])
+        if refined is not None:
+            tried.append(refined)
+            if _worst(*refined) <= how.tolerance:
+                return refined[0]
+    if r > 2 and min((_worst(*trial) for trial in tried), default=np.inf) > _SOBOL_HELPS:
         tried.append(_by_sobol(run, r))
-    best, scale = min(tried, key=lambda found: _worst(*found))
+    best, scale = min(tried, key=lambda trial: _worst(*trial))
     if _worst(best, scale) > _POOR:
         warn(
             "errors above 0.1 % are estimated for a function's expectation: it varies fast, or has kinks or jumps away from 0"
@@ -129,9 +129,9 @@ def expectation(function: Callable, variables: Variables, how: Integration) -> E
     return best
 
 
-def _worst(found: Estimate, scale: np.ndarray) -> float:
+def _worst(estimate: Estimate, scale: np.ndarray) -> float:
     """The largest error relative to √⟨h²⟩."""
-    return float(np.max(found.error / np.where(scale > 0, scale, 1.0), initial=0.0))
+    return float(np.max(estimate.error / np.where(scale > 0, scale, 1.0), initial=0.0))
 
 
 def _narrow(root: np.ndarray) -> bool:
@@ -149,7 +149,7 @@ def _refined(
     Where a difference is not much smaller than those before, as for kinks that are not cut, all are erratic: the error is then three times
     the larger one of the last two, and a ladder that is not to be patient with ends.
     """
-    found, before, changes = None, None, [np.inf] * 3
+    refined, before, changes = None, None, [np.inf] * 3
     for level in range(_LEVELS):
         points = ladder(level)
         if points is None:
@@ -161,11 +161,11 @@ def _refined(
             slow = np.any([_GAIN**m * change > changes[-m] for m in (1, 2, 3)], axis=0)
             error = np.where(slow, 3 * np.maximum(change, changes[-1]), change) + _ROUNDOFF * scale
             changes.append(change)
-            found = Estimate(now, error), scale
-            if _worst(*found) <= tolerance or not patient and np.any(slow & (error > tolerance * scale)):
+            refined = Estimate(now, error), scale
+            if _worst(*refined) <= tolerance or not patient and np.any(slow & (error > tolerance * scale)):
                 break
         before = now
-    return found
+    return refined
 
 
 class _Points(NamedTuple):
@@ -192,8 +192,8 @@ def _compiled(function: Callable, variables: Variables):
                 short = -len(u) % _AT_ONCE
                 u, weights = np.pad(u, ((0, short), (0, 0))), np.pad(weights, (0, short))
                 for start in range(0, len(u), _AT_ONCE):
-                    some = slice(start, start + _AT_ONCE)
-                    value, square, bad, where = sums(variables.root, u[some], weights[some])
+                    rows = slice(start, start + _AT_ONCE)
+                    value, square, bad, where = sums(variables.root, u[rows], weights[rows])
                     if bad:
                         at = ", ".join(f"{x:.6g}" for x in np.asarray(where))
                         raise ObservableError(f"the function is not finite at z = ({at})")

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
-from .four_samples import Canonical, one_by_one
+from .four_samples import Canonical, row_by_row
 from .graded import Parts, graded_parts, graded_rule
 from .requests import Placements, halves, highest, multiplied
 from .rules import legendre
@@ -50,7 +50,7 @@ def kinked_batch(
     if any(activation.kinks):
         nodes //= 2  # on each of several parts
 
-    def one(where):
+    def of_quadruple(where):
         products, left, right = halves(asked)
         by_term, resolved = _by_term(activation, where, products, nodes, inner, terms)
         by_term = by_term[left, right]
@@ -59,7 +59,7 @@ def kinked_batch(
         last = jnp.abs(by_term[:, 3 * terms // 4 :].sum(axis=-1)).max()
         return whole, jnp.where(resolved, last / jnp.where(size > 0, size, 1.0), jnp.inf)
 
-    return one_by_one(one, where, count)
+    return row_by_row(of_quadruple, where, count)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4, 5))
@@ -67,13 +67,13 @@ def kinked_plane(activation: Activation, root, count, asked: Placements, nodes: 
     """The same on quadruples z = root @ u that lie in a plane, root (B, 4, 2): (B, placements)."""
     kinks, (products, left, right) = activation.kinks, halves(asked)
 
-    def one(root):
+    def of_quadruple(root):
         x, weights = graded_rule(*_breaks(root, kinks), _REACH, nodes)
         (z1, z2, z3, z4), _, across = _across(activation, root, x, highest(asked), inner)
         first, second = (multiplied(products, *pair) for pair in ((z1, z2), (z3, z4)))
         return jnp.einsum("pin,qin,in->pq", first, second, across * weights)[left, right]
 
-    return one_by_one(one, root, count)
+    return row_by_row(of_quadruple, root, count)
 
 
 def _by_term(
@@ -82,16 +82,16 @@ def _by_term(
     """The terms of the series, (products, products, terms), and whether the nodes resolve what varies fast."""
     kinks, (kappa1, kappa2) = activation.kinks, where.kappa
     narrow = jnp.maximum(jnp.sqrt((1 - kappa1) * (1 + kappa1)), 0.1 * _JUMP)
-    own, others = (_breaks(root, kinks) for root in (where.first, where.second))
-    together = _together(own, others, kappa1, narrow, kinks)
+    first, second = (_breaks(root, kinks) for root in (where.first, where.second))
+    together = _together(first, second, kappa1, narrow, kinks)
     x, weights = graded_rule(*together, _REACH, nodes)
     f = _coefficients(activation, products, where.first, x, inner, terms)
-    parts = graded_parts(*others, _REACH)
+    parts = graded_parts(*second, _REACH)
     t, _ = legendre(nodes, 1.0)
     points = parts.at(jnp.asarray(t)[:, None])[0].ravel()
     k = _coefficients(activation, products, where.second, points, inner, terms)
     k = jnp.einsum("nj,npfl->pjfl", _to_polynomials(nodes), k.reshape(nodes, -1, *k.shape[1:]))
-    given_x = _some_at_a_time(lambda x: _polynomials_given(x, kappa1, narrow, parts, nodes), x)
+    given_x = _in_blocks(lambda x: _polynomials_given(x, kappa1, narrow, parts, nodes), x)
     k = jnp.tensordot(given_x, k, 2)
     by_term = jnp.einsum("nfl,ngl,n->fgl", f, k, weights) * kappa2 ** jnp.arange(terms)
     deepest = jnp.maximum(parts.T.max(), graded_parts(*together, _REACH).T.max())
@@ -117,11 +117,11 @@ def _breaks(root, kinks: tuple[float, ...]) -> tuple[Any, Any]:
     return jnp.concatenate([jnp.ravel(x) for x in at]), jnp.concatenate([jnp.ravel(x) for x in widths])
 
 
-def _together(own, others, kappa1, narrow, kinks: tuple[float, ...]) -> tuple[Any, Any]:
-    """`_breaks` in x1 of one pair's functions, and of the other's averaged over y1 given x1, which `narrow` smooths."""
+def _together(first, second, kappa1, narrow, kinks: tuple[float, ...]) -> tuple[Any, Any]:
+    """`_breaks` in x1 of the first pair's functions, and of the second pair's averaged over y1 given x1, which `narrow` smooths."""
     slope = jnp.maximum(kappa1, 0.05)
     finest = _resolved(narrow / slope)
-    at, width = jnp.concatenate([own[0], others[0] / slope]), jnp.concatenate([own[1], others[1] / slope])
+    at, width = jnp.concatenate([first[0], second[0] / slope]), jnp.concatenate([first[1], second[1] / slope])
     width = jnp.minimum(width, finest)
     return (at[:1], width.min()[None]) if not any(kinks) else (at, width)
 
@@ -154,20 +154,20 @@ def _coefficients(activation: Activation, products: Placements, root, x, inner: 
         values, u, weights = _across(activation, root, x[None], order, inner)
 
         def following(last, k):
-            one, before = last
-            return ((u * one - jnp.sqrt(k - 1) * before) / jnp.sqrt(k), one), one
+            current, previous = last
+            return ((u * current - jnp.sqrt(k - 1) * previous) / jnp.sqrt(k), current), current
 
         start = jnp.ones_like(u), jnp.zeros_like(u)
         hermite = jax.lax.scan(following, start, jnp.arange(1.0, terms + 1))[1]
         return (multiplied(products, *values) * weights)[..., 0] @ hermite[..., 0].T
 
-    return _some_at_a_time(at, x)
+    return _in_blocks(at, x)
 
 
-def _some_at_a_time(function, x):
-    """`function` of each x (points,): (points, …). Some at a time, whose polynomials stay in the cache.
+def _in_blocks(function, x):
+    """`function` of each x (points,): (points, …), in blocks whose polynomials stay in the cache.
 
-    Not by `lax.map` with a batch size, which compiles `function` again for the points that are left.
+    `lax.map` with a batch size would compile `function` a second time, for the last and shorter batch.
     """
     spare = -len(x) % _AT_ONCE
     blocks = jnp.pad(x, (0, spare), mode="edge").reshape(-1, _AT_ONCE)
@@ -181,7 +181,7 @@ def _polynomials_given(x, kappa1, narrow, parts: Parts, count: int):
     T = jnp.maximum(parts.T, 1e-300)
     ends = (jnp.clip(away + side * _SPREAD * narrow, 0.0, parts.length) for side in (-1, 1))
     low, high = (jnp.arcsinh(end / parts.width) / T for end in ends)
-    s, w = (one[:, None] for one in legendre(count + _MORE_NODES, 1.0))
+    s, w = (values[:, None] for values in legendre(count + _MORE_NODES, 1.0))
     t = low + (high - low) * s
     deviation = (parts.width * jnp.sinh(T * t) - away) / narrow
     density = jnp.exp(-(deviation**2) / 2) / (narrow * np.sqrt(2 * np.pi))
@@ -193,8 +193,8 @@ def _legendre_polynomials(x, count: int):
     """P_j(x), j < count: (*x.shape, count)."""
 
     def following(last, j):
-        one, before = last
-        return (((2 * j + 1) * x * one - j * before) / (j + 1), one), one
+        current, previous = last
+        return (((2 * j + 1) * x * current - j * previous) / (j + 1), current), current
 
     start = jnp.ones_like(x), jnp.zeros_like(x)
     return jnp.moveaxis(jax.lax.scan(following, start, jnp.arange(float(count)))[1], 0, -1)

@@ -20,15 +20,15 @@ ROUNDOFF = 1e-15  # of 1 - ρ²
 _MISSING = 1e-10
 
 
-def sine_squared(own, other, cross):
-    """1 - ρ² of covariances [[own, cross], [cross, other]], arrays of one shape; 0 where it is round-off or a variance vanishes.
+def sine_squared(variance1, variance2, covariance):
+    """1 - ρ² of two variables, from arrays of one shape; 0 where it is round-off or a variance vanishes.
 
     Next to ρ = ±1 it has few digits. Statistics in which derivatives cancel are then those of another angle, if every
     expectation takes the angle from here, and meaningless if not.
     """
-    product = own * other
-    left = np.divide(product - cross**2, product, out=np.zeros_like(product), where=product > 0)
-    return np.where(left > ROUNDOFF, left, 0.0)
+    product = variance1 * variance2
+    share = np.divide(product - covariance**2, product, out=np.zeros_like(product), where=product > 0)
+    return np.where(share > ROUNDOFF, share, 0.0)
 
 
 class DeltaTerms:
@@ -51,12 +51,12 @@ class DeltaTerms:
         self.kinks, self.jumps = kinks, jumps
         self.variance = np.diag(G)[:, None] * np.ones_like(G)
         self.slope = np.divide(G, self.variance, out=np.zeros_like(G), where=self.variance > 0)
-        self.left = self.variance.T * sine_squared(self.variance, self.variance.T, G)
-        self.means = [ordinary_means(self.slope * kink, self.left) for kink in kinks]
+        self.conditional_variance = self.variance.T * sine_squared(self.variance, self.variance.T, G)
+        self.means = [ordinary_means(self.slope * kink, self.conditional_variance) for kink in kinks]
 
     def terms(self, a: int, b: int) -> np.ndarray:
         """(N, N), z1 along the rows."""
-        total = np.zeros_like(self.left)
+        total = np.zeros_like(self.conditional_variance)
         for number, jumps in enumerate(self.jumps):
             for m in np.flatnonzero(jumps[:a]).tolist():
                 total += jumps[m] * self._against_delta(number, a - 1 - m, b, 0)
@@ -83,7 +83,7 @@ class DeltaTerms:
             for m in range(lowest, n):
                 if jumps[m]:
                     total = total + jumps[m] * (-1) ** (n - 1 - m) * _density(
-                        kink - away, self.left, n - 1 - m
+                        kink - away, self.conditional_variance, n - 1 - m
                     )
         return total
 

@@ -32,9 +32,9 @@ def _determinant(a, b, c):
     """a b - c² to the last digits of what these floats give: near ρ = ±1 the products cancel."""
     plain = a * b - c * c
     (a1, a2), (b1, b2), (c1, c2) = (_halves(x) for x in (a, b, c))
-    middle, lost = _sum_and_rest(a1 * b2, a2 * b1)
-    middle, rest = _sum_and_rest(middle, -2 * (c1 * c2))
-    exact = ((a1 * b1 - c1 * c1) + middle) + ((a2 * b2 - c2 * c2) + (lost + rest))
+    middle, rounding1 = _sum_and_rounding(a1 * b2, a2 * b1)
+    middle, rounding2 = _sum_and_rounding(middle, -2 * (c1 * c2))
+    exact = ((a1 * b1 - c1 * c1) + middle) + ((a2 * b2 - c2 * c2) + (rounding1 + rounding2))
     return plain + jax.lax.stop_gradient(exact - plain)
 
 
@@ -44,7 +44,7 @@ def _halves(x):
     return high, x - high
 
 
-def _sum_and_rest(x, y):
+def _sum_and_rounding(x, y):
     """x + y, and what rounding took from it."""
     total = x + y
     added = total - x

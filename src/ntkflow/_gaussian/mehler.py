@@ -44,8 +44,8 @@ def coefficients(
     values = jnp.stack(activation.derivatives(s[:, None] * u, 1))
     coefficients = jnp.einsum("fiu,uk->kfi", values, psi)
     mean_squares = jnp.einsum("fiu,u->fi", values**2, psi[:, 0])
-    left = jnp.sqrt(jnp.cumsum(coefficients[::-1] ** 2, axis=0)[::-1])
-    share = left / jnp.where(left[0] > 0, left[0], 1.0)
+    norms = jnp.sqrt(jnp.cumsum(coefficients[::-1] ** 2, axis=0)[::-1])
+    share = norms / jnp.where(norms[0] > 0, norms[0], 1.0)
     return Coefficients(
         coefficients.reshape(terms // CHUNK, CHUNK, *coefficients.shape[1:]),
         mean_squares,

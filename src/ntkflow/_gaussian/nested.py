@@ -58,18 +58,18 @@ class Nested:
             yield v @ self.basis.T, weights
             return
         affine, widths = self.lines[j]
-        some = max(_AT_ONCE // (2 * nodes * len(widths)), 1)
-        for start in range(0, len(v), some):
-            before, weight = v[start : start + some], weights[start : start + some]
+        at_once = max(_AT_ONCE // (2 * nodes * len(widths)), 1)
+        for start in range(0, len(v), at_once):
+            before, weight = v[start : start + at_once], weights[start : start + at_once]
             breaks = affine[:, :1] + affine[:, 1:] @ before.T
             # A part that is twice as long gets twice the nodes: cuts are often far from the middle.
-            given = np.broadcast_to(widths[:, None], breaks.shape)
-            lengths = graded_parts(breaks, given, self.reach).length
+            grading = np.broadcast_to(widths[:, None], breaks.shape)
+            lengths = graded_parts(breaks, grading, self.reach).length
             shares = np.maximum(np.ceil(_SHARES * lengths / self.reach - 0.5), 1).astype(int)
             for share, which in _grouped(shares):
-                own = breaks[:, which]
+                cuts = breaks[:, which]
                 counts = [math.ceil(nodes * part / _SHARES) for part in share]
-                line, w = graded_rule(own, given[:, which], self.reach, counts)
+                line, w = graded_rule(cuts, grading[:, which], self.reach, counts)
                 w = w * weight[which]
                 kept = w > _NEGLIGIBLE
                 first = before[which[np.nonzero(kept)[1]]]
@@ -91,11 +91,11 @@ def _cuts(L: np.ndarray, at: np.ndarray, j: int) -> tuple[np.ndarray, np.ndarray
     """
     affine, widths = [], []
     for row, kinks in zip(L, at.T, strict=True):
-        rest = np.linalg.norm(row[j + 1 :])
-        if abs(row[j]) < _SAME or _STEEP * abs(row[j]) < rest:
+        later = np.linalg.norm(row[j + 1 :])
+        if abs(row[j]) < _SAME or _STEEP * abs(row[j]) < later:
             continue
         affine += [np.array([kink, *-row[:j]]) / row[j] for kink in kinks]
-        widths += [rest / abs(row[j]) if rest > _SAME else np.inf] * len(kinks)
+        widths += [later / abs(row[j]) if later > _SAME else np.inf] * len(kinks)
     if not affine:
         return np.zeros((1, 1 + j)), np.array([_WIDTH])
     # Kinks that coincide are one cut, as steep as the steepest.

@@ -21,7 +21,7 @@ import numpy as np
 
 from .._machine.batches import batches
 from ..activations import Activation
-from .four_samples import PAIRINGS, Grid, in_own_order, on_first, pair_coefficients, root_of_pair
+from .four_samples import PAIRINGS, Grid, in_sample_order, on_first, pair_coefficients, root_of_pair
 from .requests import Placements, halves
 
 _PAIRS_AT_ONCE, _FEWEST = 4, 64
@@ -60,7 +60,7 @@ class PairSeries:
         pairing = np.argmin(kappa[..., 0], axis=0)
         rows, phi, kappa, theta = (x[pairing, np.arange(len(samples))] for x in (rows, phi, kappa, theta))
         used, rows = np.unique(rows, return_inverse=True)
-        self._given = rows.reshape(-1, 2), phi, np.clip(kappa, -1.0, 1.0), theta, pairing
+        self._geometry = rows.reshape(-1, 2), phi, np.clip(kappa, -1.0, 1.0), theta, pairing
         self._blocks = 1 if len(samples) <= _FEW else _BLOCKS
         self._bases = _bases(grid.terms)
         self._asked = asked
@@ -73,9 +73,11 @@ class PairSeries:
         Namely what the last quarter of the degrees adds, relative to the largest moment, (B,); and how much mean squares of the
         pairs' products change, relatively, with half the nodes, (B,).
         """
-        given = tuple(x[quadruples] for x in self._given)
-        moments, last = _contracted(self._coefficients, given, count, self._bases, self._blocks, self._asked)
-        return np.asarray(moments), np.asarray(last), self._halved[given[0]].max(axis=1)
+        geometry = tuple(x[quadruples] for x in self._geometry)
+        moments, last = _contracted(
+            self._coefficients, geometry, count, self._bases, self._blocks, self._asked
+        )
+        return np.asarray(moments), np.asarray(last), self._halved[geometry[0]].max(axis=1)
 
 
 def _pairs_of(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -90,8 +92,8 @@ def _rotations(M: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """φ, (κ1, κ2) and θ of M = R(φ) diag(κ1, κ2) R(θ), (…, 2, 2)."""
     a, b, c, d = M[..., 0, 0], M[..., 0, 1], M[..., 1, 0], M[..., 1, 1]
     q, r = np.hypot(a + d, c - b) / 2, np.hypot(a - d, c + b) / 2
-    one, two = np.arctan2(c + b, a - d), np.arctan2(c - b, a + d)
-    return (two + one) / 2, np.stack([q + r, q - r], axis=-1), (two - one) / 2
+    difference, total = np.arctan2(c + b, a - d), np.arctan2(c - b, a + d)
+    return (total + difference) / 2, np.stack([q + r, q - r], axis=-1), (total - difference) / 2
 
 
 class Bases(NamedTuple):
@@ -153,7 +155,7 @@ def _of_pairs(activation: Activation, products: Placements, root, bases: Bases, 
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5))
-def _contracted(c: Rotatable, given, count, bases: Bases, blocks: int, asked: Placements):
+def _contracted(c: Rotatable, geometry, count, bases: Bases, blocks: int, asked: Placements):
     terms, _, products = c.real.shape[:3]
     _, left, right = halves(asked)
     edges = np.linspace(0, terms, blocks + 1).astype(int).tolist()
@@ -168,16 +170,16 @@ def _contracted(c: Rotatable, given, count, bases: Bases, blocks: int, asked: Pl
         back = jnp.concatenate([x[low:high, :half, :high] for x in bases.back], axis=1)
         return (turned.reshape(high - low, -1, 2 * half) @ back).reshape(high - low, -1, products, high)
 
-    def some(given):
-        rows, phi, kappa, theta, pairing = given
+    def contracted(geometry):
+        rows, phi, kappa, theta, pairing = geometry
         first, second = (
             [f(np.arange(terms + 2) * angle[:, None]) for f in (jnp.cos, jnp.sin)] for angle in (phi, -theta)
         )
-        one, two = (kappa[:, i, None] ** np.arange(terms) for i in range(2))
+        powers1, powers2 = (kappa[:, i, None] ** np.arange(terms) for i in range(2))
 
         def of_degrees(low: int, high: int):
             n, k = np.mgrid[low:high, :high]
-            powers = jnp.where(k <= n, one[:, k] * two[:, np.maximum(n - k, 0)], 0.0)
+            powers = jnp.where(k <= n, powers1[:, k] * powers2[:, np.maximum(n - k, 0)], 0.0)
             powers = jnp.swapaxes(powers, 0, 1)[:, :, None]
             sides = turned(rows[:, 0], first, low, high) * powers, turned(rows[:, 1], second, low, high)
             return jnp.einsum("nbfk,nbgk->nbfg", *sides)
@@ -188,6 +190,6 @@ def _contracted(c: Rotatable, given, count, bases: Bases, blocks: int, asked: Pl
         )
         size = jnp.abs(whole).max(axis=1)
         last = jnp.abs(last).max(axis=1) / jnp.where(size > 0, size, 1.0)
-        return in_own_order(whole, pairing, asked), last
+        return in_sample_order(whole, pairing, asked), last
 
-    return on_first(some, given, count, _AT_ONCE)
+    return on_first(contracted, geometry, count, _AT_ONCE)

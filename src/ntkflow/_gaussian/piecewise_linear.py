@@ -85,10 +85,10 @@ class PiecewiseLinear:
         whole, tree = [], None
         for rows, parts, tree in ahead(blocks()):
             whole = whole or [aligned_empty((*part.shape[:-1], N * N)) for part in parts]
-            for one, part in zip(whole, parts, strict=True):
-                one[..., rows] = np.asarray(part)[..., : rows.stop - rows.start]
+            for table, part in zip(whole, parts, strict=True):
+                table[..., rows] = np.asarray(part)[..., : rows.stop - rows.start]
         assert tree is not None
-        return tree.unflatten([one.reshape(*one.shape[:-1], N, N) for one in whole])
+        return tree.unflatten([table.reshape(*table.shape[:-1], N, N) for table in whole])
 
     def moments(self, quadruples: np.ndarray, asked: Placements) -> np.ndarray:
         """⟨Π_i σ^(p_i)(z_i)⟩ on quadruples (M, 4) for each placement p: (M, placements). Memory O(M)."""
@@ -108,10 +108,10 @@ class PiecewiseLinear:
             pattern = tuple(starts[mine[0]].tolist())
             heads = [pattern.index(a) for a in range(pattern[-1] + 1)]
             for rows, block in _blocks(len(mine), _QUADRUPLES):
-                some = mine[block]
+                batch = mine[block]
                 index, slots = (
-                    ordered[some][:, heads],
-                    np.take_along_axis(quadruples[some], order[some], axis=1),
+                    ordered[batch][:, heads],
+                    np.take_along_axis(quadruples[batch], order[batch], axis=1),
                 )
                 metric = self.G[index[:, :, None], index[:, None, :]]
                 with jax.enable_x64(True):
@@ -123,9 +123,9 @@ class PiecewiseLinear:
                 if self.rounding and len(heads) > 2:
                     moments = moments * (1 + _SINGULAR * self.rounding / _least_root(metric))[:, None]
                 # Where p stands once the slots are in order.
-                place = places[order[some] @ (4 ** np.arange(4))]
+                place = places[order[batch] @ (4 ** np.arange(4))]
                 count = rows.stop - rows.start
-                out[some[:count]] = np.take_along_axis(moments, place, axis=1)[:count]
+                out[batch[:count]] = np.take_along_axis(moments, place, axis=1)[:count]
         return out
 
 

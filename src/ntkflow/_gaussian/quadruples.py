@@ -16,7 +16,7 @@ import numpy as np
 from .._machine.batches import batches
 from .._machine.cores import cores
 from ..activations import Activation
-from .four_samples import Canonical, Grid, batch, canonical, in_own_order
+from .four_samples import Canonical, Grid, batch, canonical, in_sample_order
 from .kinked_samples import kinked_batch, kinked_plane
 from .pairs_of_pairs import PairSeries
 from .requests import Placements, halves, highest, multiplied
@@ -30,7 +30,7 @@ _QUARTER = 0.85  # what the last quarter of a series may add, as a power of what
 _FLAT = 5e-15  # an eigenvalue of correlations that rounding may have made
 
 _canonical = jax.jit(canonical, static_argnums=1)
-_in_own_order = jax.jit(in_own_order, static_argnums=2)
+_in_sample_order = jax.jit(in_sample_order, static_argnums=2)
 
 
 def moments_on_samples(
@@ -43,20 +43,20 @@ def moments_on_samples(
     todo = np.arange(len(samples))
     if not activation.kinks:
         for nodes, degrees in rule.pair_series:
-            left = []
+            unconverged = []
             size = _group(len(np.unique(samples[todo])), degrees, len(halves(asked).products))
             for start in range(0, len(todo), size):
                 mine = todo[start : start + size]
                 with jax.enable_x64(True):
                     series = PairSeries(activation, G, samples[mine], asked, Grid(rule.reach, nodes, degrees))
 
-                def some(rows: np.ndarray, count: int, series=series, mine=mine):
+                def by_pairs(rows: np.ndarray, count: int, series=series, mine=mine):
                     moments, last, halved = series.moments(np.searchsorted(mine, rows), count)
                     converged = last <= rule.converged**_QUARTER
                     return moments, converged & (halved <= math.sqrt(rule.converged))
 
-                left.append(_filled(out, mine, _BY_PAIRS_AT_ONCE, some))
-            todo = np.concatenate([*left, todo[:0]])
+                unconverged.append(_filled(out, mine, _BY_PAIRS_AT_ONCE, by_pairs))
+            todo = np.concatenate([*unconverged, todo[:0]])
     slots = samples[todo]
     out[todo] = four_sample_moments(activation, G[slots[:, :, None], slots[:, None, :]], asked, rule)
     return out
@@ -98,16 +98,16 @@ def _plane_moments(activation: Activation, root: np.ndarray, asked: Placements, 
     out = np.empty((len(root), len(asked)))
     if activation.kinks:
 
-        def some(rows: np.ndarray, count: int):
+        def in_plane(rows: np.ndarray, count: int):
             moments = kinked_plane(activation, root[rows], count, asked, *rule.kinked_plane)
             return moments, np.ones(len(rows), bool)
 
-        _filled(out, np.arange(len(root)), _KINKED_AT_ONCE, some)
+        _filled(out, np.arange(len(root)), _KINKED_AT_ONCE, in_plane)
         return out
     products, left, right = halves(asked)
-    for moments, one in zip(out, root, strict=True):
-        u, weights = wedges(one[None], rule.reach, *rule.wedge)
-        values = evaluate(activation, one @ u[0], highest(asked))  # (orders, samples, points)
+    for moments, quadruple in zip(out, root, strict=True):
+        u, weights = wedges(quadruple[None], rule.reach, *rule.wedge)
+        values = evaluate(activation, quadruple @ u[0], highest(asked))  # (orders, samples, points)
         first, second = (multiplied(products, values[:, i], values[:, i + 1]) for i in (0, 2))
         moments[:] = (first * weights[0] @ second.T)[left, right]
     return out
@@ -120,24 +120,24 @@ def _smooth_moments(activation: Activation, G: np.ndarray, asked: Placements, ru
     for nodes, terms in rule.series:
         grid = Grid(rule.reach, nodes, terms)
 
-        def some(rows: np.ndarray, count: int, grid: Grid = grid):
-            moments, left, halved = batch(activation, _rows(where, rows), count, asked, grid)
-            return moments, (left <= rule.converged) & (halved <= math.sqrt(rule.converged))
+        def by_series(rows: np.ndarray, count: int, grid: Grid = grid):
+            moments, last, halved = batch(activation, _rows(where, rows), count, asked, grid)
+            return moments, (last <= rule.converged) & (halved <= math.sqrt(rule.converged))
 
         # Where hardly any has converged it is not worth while.
         probe = todo[:: max(1, len(todo) // _PROBE)][:_PROBE]
         if (
             grid.terms < rule.series[-1][1]
             and len(todo) > _PROBE
-            and len(_filled(out, probe, _AT_ONCE, some)) > _PROBE // 2
+            and len(_filled(out, probe, _AT_ONCE, by_series)) > _PROBE // 2
         ):
             continue
-        todo = _filled(out, todo, _AT_ONCE, some)
+        todo = _filled(out, todo, _AT_ONCE, by_series)
     shared = todo[where.kappa[todo, 0] > SHARED]
     if len(shared):
         mine = _rows(where, shared)
         moments = shared_moments(activation, mine.first, mine.kappa, mine.second, asked, rule)
-        out[shared] = _in_own_order(moments, mine.pairing, asked)
+        out[shared] = _in_sample_order(moments, mine.pairing, asked)
     return out
 
 
@@ -148,12 +148,12 @@ def _kinked_moments(activation: Activation, G: np.ndarray, asked: Placements, ru
     where = _canonical_of(G, 1)
     for level in rule.kinked_series:
 
-        def some(rows: np.ndarray, count: int, level=level):
-            moments, left = kinked_batch(activation, _rows(where, rows), count, asked, *level)
-            return moments, left <= rule.kinked_converged
+        def by_series(rows: np.ndarray, count: int, level=level):
+            moments, last = kinked_batch(activation, _rows(where, rows), count, asked, *level)
+            return moments, last <= rule.kinked_converged
 
-        todo = _filled(out, todo, _KINKED_AT_ONCE, some)
-    return np.asarray(_in_own_order(out, where.pairing, asked))
+        todo = _filled(out, todo, _KINKED_AT_ONCE, by_series)
+    return np.asarray(_in_sample_order(out, where.pairing, asked))
 
 
 def _canonical_of(G: np.ndarray, smallest: int) -> Canonical:
@@ -164,16 +164,16 @@ def _rows(where: Canonical, rows: np.ndarray) -> Canonical:
     return Canonical(*(x[rows] for x in where))
 
 
-def _filled(out: np.ndarray, todo: np.ndarray, size: int, some) -> np.ndarray:
-    """Put the moments of the rows `todo` into `out`, `size` of them at a time; those that have not converged.
+def _filled(out: np.ndarray, todo: np.ndarray, size: int, method) -> np.ndarray:
+    """Put the moments of the rows `todo` into `out`, `size` of them at a time. Returns the rows that have not converged.
 
-    `some(rows, count)`: moments and whether they have converged, of which the first `count` are used.
+    `method(rows, count)` returns moments and whether they have converged; the first `count` of them are used.
     """
 
     def batch(where: tuple[slice, np.ndarray]) -> np.ndarray:
         rows, filled = todo[where[0]], todo[where[1]]
         with jax.enable_x64(True):
-            moments, converged = some(filled, len(rows))
+            moments, converged = method(filled, len(rows))
             out[rows] = np.asarray(moments)[: len(rows)]
             return rows[~np.asarray(converged)[: len(rows)]]
 

@@ -33,7 +33,7 @@ def orders_of(word: str) -> Factors:
 def placements(words: tuple[str, ...]) -> Placements:
     """All ways to put the letters of the words of four on four slots: the columns of moments (M, placements)."""
     orders = (orders_of(word) for word in words if len(word) == 4)
-    return tuple(sorted({placement for some in orders for placement in itertools.permutations(some)}))
+    return tuple(sorted({placement for factors in orders for placement in itertools.permutations(factors)}))
 
 
 class Halves(NamedTuple):

@@ -237,10 +237,10 @@ def evaluate(activation: Activation, z: np.ndarray, order: int) -> np.ndarray:
     # Filled up to a power of two, so that σ is compiled for few sizes.
     size = min(_VALUES, 1 << max(flat.size - 1, 511).bit_length())
     for start in range(0, flat.size, size):
-        some = flat[start : start + size]
+        part = flat[start : start + size]
         with jax.enable_x64(True):
-            values = _compiled(activation, order)(np.pad(some, (0, size - len(some)), mode="edge"))
-        out[:, start : start + size] = np.asarray(values)[:, : len(some)]
+            values = _compiled(activation, order)(np.pad(part, (0, size - len(part)), mode="edge"))
+        out[:, start : start + size] = np.asarray(values)[:, : len(part)]
     return out.reshape(order + 1, *np.shape(z))
 
 

@@ -36,13 +36,13 @@ def pair_tables(coefficients: np.ndarray, f: list[int], g: list[int], correlatio
     converged = np.stack(
         [power * np.multiply.outer(*sides) <= small for sides in zip(left, right, strict=True)]
     )
-    # Apart from each other: who needs some of them need not keep all.
+    # Separate arrays: the caller can free each table when it is done with it.
     tables = [aligned_empty(correlation.shape) for _ in f]
     terms = int(np.count_nonzero(worst > _BELOW_ROUNDOFF))
     for rows, columns, block in ahead(_blocks(coefficients, f, g, correlation, terms)):
         for table, part in zip(tables, np.asarray(block), strict=True):
-            here = table[rows, columns]
-            here[:] = part[: here.shape[0], : here.shape[1]]
+            view = table[rows, columns]
+            view[:] = part[: view.shape[0], : view.shape[1]]
     return tables, converged
 
 
@@ -94,5 +94,5 @@ def series_block(left, right, rho):
 
 def _share_from(c: np.ndarray) -> np.ndarray:
     """Which part of the norm of coefficients (T, N, K) the k-th and later ones have: (T, N, K)."""
-    left = np.sqrt(np.cumsum(c[..., ::-1] ** 2, axis=-1)[..., ::-1])
-    return np.divide(left, left[..., :1], out=np.zeros_like(left), where=left[..., :1] > 0)
+    norms = np.sqrt(np.cumsum(c[..., ::-1] ** 2, axis=-1)[..., ::-1])
+    return np.divide(norms, norms[..., :1], out=np.zeros_like(norms), where=norms[..., :1] > 0)

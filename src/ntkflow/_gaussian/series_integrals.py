@@ -102,12 +102,12 @@ class SeriesIntegrals:
         """
         c = np.where(self.rho[i, j] < 0, -1.0, 1.0) * self.s[j] / self.s[i]
         derivatives = np.empty(len(i))
-        for some, first, second, u, weights in self._lines(i, j):
+        for batch, first, second, u, weights in self._lines(i, j):
             least = np.full(len(first[0]), np.inf)
             # Past a kink derivatives hold δ's.
             for k in range(1 if self.activation.kinks else order + 1):
                 P = sum(
-                    math.comb(k, m) * c[some, None] ** m * first[a + k - m] * second[b + m]
+                    math.comb(k, m) * c[batch, None] ** m * first[a + k - m] * second[b + m]
                     for m in range(k + 1)
                 )
                 with np.errstate(all="ignore"):
@@ -115,11 +115,11 @@ class SeriesIntegrals:
                         P
                         * weights
                         * hermeval(u, [0] * (order - k) + [1])
-                        / self.s[i[some], None] ** (order - k)
+                        / self.s[i[batch], None] ** (order - k)
                     )
                 size = np.nan_to_num(np.sum(np.abs(terms), axis=1), nan=np.inf)
                 better = size <= least
-                derivatives[some] = np.where(better, np.sum(terms, axis=1), derivatives[some])
+                derivatives[batch] = np.where(better, np.sum(terms, axis=1), derivatives[batch])
                 least = np.where(better, size, least)
         if self.rule.suspicious:
             for m in range(order + 1):
@@ -131,16 +131,16 @@ class SeriesIntegrals:
     def _ordinary_means(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
         """⟨{σ^(n)}(mean + w)⟩, w ~ N(0, variance): (6, *mean.shape)."""
         out = np.empty((ORDER + 1, mean.size))
-        left, centre = np.sqrt(variance.ravel()), mean.ravel()
+        deviation, centre = np.sqrt(variance.ravel()), mean.ravel()
         kinks = np.array(self.activation.kinks)[:, None]
         for start in range(0, mean.size, _LINE_BATCH):
-            some = slice(start, start + _LINE_BATCH)
-            width = 1 / np.maximum(left[some], 1e-150)
+            batch = slice(start, start + _LINE_BATCH)
+            width = 1 / np.maximum(deviation[batch], 1e-150)
             u, weights = self._cut_line(
-                (kinks - centre[some]) * width, np.broadcast_to(width, (len(kinks), len(width)))
+                (kinks - centre[batch]) * width, np.broadcast_to(width, (len(kinks), len(width)))
             )
-            values = evaluate(self.activation, centre[some] + left[some] * u, ORDER)
-            out[:, some] = np.sum(values * weights, axis=1)
+            values = evaluate(self.activation, centre[batch] + deviation[batch] * u, ORDER)
+            out[:, batch] = np.sum(values * weights, axis=1)
         return out.reshape(-1, *mean.shape)
 
     def _cut_line(self, breaks: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -154,14 +154,14 @@ class SeriesIntegrals:
         kinks = np.array(self.activation.kinks)[:, None]
         scales = np.maximum(self.s, 1e-150)
         for start in range(0, len(i), _LINE_BATCH):
-            some = slice(start, start + _LINE_BATCH)
-            a, b = i[some], j[some]
+            batch = slice(start, start + _LINE_BATCH)
+            a, b = i[batch], j[batch]
             sign = np.where(self.rho[a, b] < 0, -1.0, 1.0)
             if self.has_series:
                 first, second = (_rows(self.values, x) for x in (a, b))
                 if np.any(sign < 0):
                     second = np.where(sign[:, None] < 0, second[..., ::-1], second)
-                yield some, first, second, self.u, self.psi[:, 0]
+                yield batch, first, second, self.u, self.psi[:, 0]
             else:
                 width = np.stack([1 / scales[a], 1 / scales[b]])
                 breaks = kinks[None] * np.stack([np.ones(len(a)), sign])[:, None] * width[:, None]
@@ -170,15 +170,15 @@ class SeriesIntegrals:
                 first, second = (
                     evaluate(self.activation, x[:, None] * u, ORDER) for x in (self.s[a], sign * self.s[b])
                 )
-                yield some, first, second, u, weights
+                yield batch, first, second, u, weights
 
     def _along_lines(self, i, j, requests: list[tuple[Factors, Factors]], order: int = 0) -> np.ndarray:
         """⟨f(z1) g(z2) He_order(z1/s1)⟩ on parallel pairs, ordinary parts: (T, M)."""
         out = np.empty((len(requests), len(i)))
-        for some, first, second, u, weights in self._lines(i, j):
+        for batch, first, second, u, weights in self._lines(i, j):
             weights = weights * hermeval(u, [0] * order + [1])
             for t, (f, g) in enumerate(requests):
-                out[t, some] = np.einsum("...p,...p->...", product(first, f) * product(second, g), weights)
+                out[t, batch] = np.einsum("...p,...p->...", product(first, f) * product(second, g), weights)
         return out
 
     def pairs(self, requests: list[tuple[Factors, Factors]]) -> dict[tuple[Factors, Factors], np.ndarray]:
@@ -252,16 +252,16 @@ class SeriesIntegrals:
 
     def _series(self, new: list[tuple[Factors, Factors]]) -> tuple[list[np.ndarray], np.ndarray]:
         """The T tables (N, N) by their Hermite series, and where these have not converged."""
-        held = sorted({h for request in new for h in request})
-        coefficients = line_coefficients(np.stack([product(self.values, h) for h in held]), self.psi)
+        functions = sorted({h for request in new for h in request})
+        coefficients = line_coefficients(np.stack([product(self.values, h) for h in functions]), self.psi)
         if self.activation.exponentials:
             # Their waves soon are too short for the nodes.
             large = np.flatnonzero(self.s > 1)
-            for one, h in zip(coefficients, held, strict=True):
-                one[large] = exponentials.coefficients(
-                    self.activation.exponentials, h, self.s[large], one.shape[1]
+            for series, h in zip(coefficients, functions, strict=True):
+                series[large] = exponentials.coefficients(
+                    self.activation.exponentials, h, self.s[large], series.shape[1]
                 )
-        first, second = ([held.index(request[side]) for request in new] for side in (0, 1))
+        first, second = ([functions.index(request[side]) for request in new] for side in (0, 1))
         rho = np.where(self.parallel, 0.0, self.rho)
         tables, converged = pair_tables(coefficients, first, second, rho, PAIR_CONVERGED)
         return tables, ~converged
@@ -281,14 +281,14 @@ class SeriesIntegrals:
     ) -> None:
         anywhere = np.any(slow | slow.swapaxes(1, 2), axis=0)
         i, j = np.nonzero(np.triu(anywhere, 1))
-        held = sorted({h for request in new for h in request})
+        functions = sorted({h for request in new for h in request})
         variances = np.stack([self.s[i], self.s[j]], axis=1) ** 2
         sine = np.sqrt(sine_squared(self.G[i, i], self.G[j, j], self.G[i, j]))
-        moments = pair_moments(self.activation, held, variances, self.rho[i, j], sine, self.rule)
+        moments = pair_moments(self.activation, functions, variances, self.rho[i, j], sine, self.rule)
         for table, mask, (f, g) in zip(tables, slow, new, strict=True):
             if not np.any(mask):
                 continue
-            f_row, g_row = held.index(f), held.index(g)
+            f_row, g_row = functions.index(f), functions.index(g)
             for a, b, values in ((i, j, moments[:, f_row, g_row]), (j, i, moments[:, g_row, f_row])):
                 table[a, b] = np.where(mask[a, b], values, table[a, b])
 

@@ -21,7 +21,7 @@ from .requests import Placements, halves
 from .rules import Rule, trapezoid_basis
 
 SHARED = 0.97
-_OWN_NODES = (1, 4, 8, 16, 32, 64)
+_HERMITE_NODES = (1, 4, 8, 16, 32, 64)
 _POLE = 1.2  # how far from the real line a typical σ is analytic, to be careful
 _DIGITS = 30.0  # natural logarithm of the accuracy
 
@@ -41,25 +41,27 @@ def shared_moments(
     out = np.empty((len(kappa), len(asked)))
     nodes, terms = rule.shared
     u, psi = trapezoid_basis(rule.reach, nodes, terms)
-    for moments, one, both, other in zip(out, first, kappa, second, strict=True):
-        series = bool(both[1] < SHARED)
-        own = np.sqrt(np.maximum(1 - both, 0.0))
+    for moments, root1, correlations, root2 in zip(out, first, kappa, second, strict=True):
+        series = bool(correlations[1] < SHARED)
+        amplitudes = np.sqrt(np.maximum(1 - correlations, 0.0))
         if series:
-            own[1] = 0.0
-        steepness = np.maximum(np.abs(one).max(axis=0), np.abs(other).max(axis=0)) * own
-        (v1, w1), (v2, w2) = (_own_rule(x) for x in steepness)
+            amplitudes[1] = 0.0
+        steepness = np.maximum(np.abs(root1).max(axis=0), np.abs(root2).max(axis=0)) * amplitudes
+        (v1, w1), (v2, w2) = (_hermite_rule(x) for x in steepness)
         with jax.enable_x64(True):
             moments[:] = np.asarray(
-                _compiled(activation, series, asked)(one, other, both, own, u, psi, v1, w1, v2, w2)
+                _compiled(activation, series, asked)(
+                    root1, root2, correlations, amplitudes, u, psi, v1, w1, v2, w2
+                )
             )
     return out
 
 
-def _own_rule(steepness: float) -> tuple[np.ndarray, np.ndarray]:
+def _hermite_rule(steepness: float) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Hermite: an error of exp(-2 D √n) with a pole at a distance D."""
     wanted = (_DIGITS * steepness / (2 * _POLE)) ** 2 + 3 * (steepness > 1e-16)
     nodes, weights = np.polynomial.hermite_e.hermegauss(
-        next((n for n in _OWN_NODES if n >= wanted), _OWN_NODES[-1])
+        next((n for n in _HERMITE_NODES if n >= wanted), _HERMITE_NODES[-1])
     )
     return nodes, weights / math.sqrt(2 * math.pi)
 
@@ -69,13 +71,13 @@ def _compiled(activation: Activation, series: bool, asked: Placements):
     products, left, right = halves(asked)
 
     @jax.jit
-    def moments(first, second, kappa, own, u, psi, v1, w1, v2, w2):
+    def moments(first, second, kappa, amplitudes, u, psi, v1, w1, v2, w2):
         root_kappa = jnp.sqrt(jnp.array([kappa[0], 1.0 if series else kappa[1]]))
 
         def smoothed(root):
             def add(total, at):
                 v, w = at
-                x1, x2 = root_kappa[:, None] * u + (own * v)[:, None]
+                x1, x2 = root_kappa[:, None] * u + (amplitudes * v)[:, None]
                 z = root[:, 0, None, None] * x1[:, None] + root[:, 1, None, None] * x2
                 return total + w * pair_products(activation, products, *z), None
 

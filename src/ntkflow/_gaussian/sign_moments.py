@@ -40,25 +40,29 @@ def factor(correlations, least=LEAST_VARIANCE) -> list[list]:
     """
     samples = next(n for n in (3, 4) if len(pairs(n)) == len(correlations))
     r = dict(zip(pairs(samples), correlations, strict=True))
-    one = jnp.ones_like(r[0, 1])
+    unit = jnp.ones_like(r[0, 1])
     R = jnp.stack(
         [
-            jnp.stack([one if i == j else r[min(i, j), max(i, j)] for j in range(samples)])
+            jnp.stack([unit if i == j else r[min(i, j), max(i, j)] for j in range(samples)])
             for i in range(samples)
         ]
     )
-    left, L = jnp.ones_like(R[0]), jnp.zeros_like(R)
+    variances, L = jnp.ones_like(R[0]), jnp.zeros_like(R)
     for column in range(samples):
-        pivot = jax.nn.one_hot(jnp.argmax(left, axis=0), samples, axis=0)
-        own = jnp.sum(pivot * left, axis=0)
-        own = jnp.sqrt(jnp.where(own > LEAST_VARIANCE, own, least))
-        rest = (jnp.sum(pivot * R, axis=1) - jnp.einsum("ik...,jk...,j...->i...", L, L, pivot)) / own
-        # Those that have come are in the space of the columns before.
-        entries = jnp.where(pivot > 0, own, jnp.where(left < 0, 0.0, rest))
+        pivot = jax.nn.one_hot(jnp.argmax(variances, axis=0), samples, axis=0)
+        variance = jnp.sum(pivot * variances, axis=0)
+        deviation = jnp.sqrt(jnp.where(variance > LEAST_VARIANCE, variance, least))
+        projections = (
+            jnp.sum(pivot * R, axis=1) - jnp.einsum("ik...,jk...,j...->i...", L, L, pivot)
+        ) / deviation
+        # Samples that were a pivot already lie in the space of the columns before.
+        entries = jnp.where(pivot > 0, deviation, jnp.where(variances < 0, 0.0, projections))
         L = L.at[:, column].set(entries)
-        left = jnp.where(pivot > 0, -1.0, jnp.where(left < 0, left, jnp.maximum(left - entries**2, 0.0)))
+        variances = jnp.where(
+            pivot > 0, -1.0, jnp.where(variances < 0, variances, jnp.maximum(variances - entries**2, 0.0))
+        )
     # All are equally far from nothing: sample 0 comes first.
-    return [[one], *(list(row) for row in L[1:])]
+    return [[unit], *(list(row) for row in L[1:])]
 
 
 class _Moments:
@@ -99,9 +103,9 @@ class _Moments:
 
     def _root(self, samples: tuple[int, ...]):
         """√|R| of these samples."""
-        one = jnp.ones_like(self.L[0][0])
+        unit = jnp.ones_like(self.L[0][0])
         if len(samples) <= 1:
-            return one
+            return unit
         minors = list(self.minors(samples).values())
         # √x² has no derivative at 0.
         return jnp.abs(minors[0]) if len(minors) == 1 else jnp.sqrt(sum(minor**2 for minor in minors))
@@ -121,19 +125,19 @@ class _Moments:
         raised = next((i for i, m in orders if m), None)
         if raised is None:
             return self._signs(given, [i for i, _ in orders])
-        rest = _lowered(orders, raised)
+        lowered = _lowered(orders, raised)
         total = 0.0
-        for k, m in rest:
+        for k, m in lowered:
             if m:
                 share = m * self.bound(given, raised, k) / self.determinant(given)
-                total = total + share * self.moment(given, _lowered(rest, k))
+                total = total + share * self.moment(given, _lowered(lowered, k))
             else:
                 # cov(i, k) / std(k); at i = k, std(k).
                 if k == raised:
                     share = self.root(_with(given, k)) / self.root(given)
                 else:
                     share = self.bound(given, raised, k) / (self.root(given) * self.root(_with(given, k)))
-                total = total + _EDGE * self.q[k] * share * self.moment(_with(given, k), _without(rest, k))
+                total = total + _EDGE * self.q[k] * share * self.moment(_with(given, k), _without(lowered, k))
         return total
 
     def _signs(self, given: tuple[int, ...], samples: list[int]):
@@ -152,14 +156,18 @@ class _Moments:
 
     def derivative(self, orders: Orders, samples: tuple[int, int], lower):
         """⟨Π ∂_i Π z^m (p + q sgn z)⟩; `lower` takes the orders where no δ has come in."""
-        weight, given, left = 1.0, (), tuple(enumerate(orders))
+        weight, given, remaining = 1.0, (), tuple(enumerate(orders))
         for i in samples:
-            m = dict(left)[i]
+            m = dict(remaining)[i]
             if m:
-                weight, left = weight * m, _lowered(left, i)
+                weight, remaining = weight * m, _lowered(remaining, i)
             else:
-                weight, given, left = weight * self.edge(given, i), _with(given, i), _without(left, i)
-        return weight * (self.moment(given, left) if given else lower[tuple(m for _, m in left)])
+                weight, given, remaining = (
+                    weight * self.edge(given, i),
+                    _with(given, i),
+                    _without(remaining, i),
+                )
+        return weight * (self.moment(given, remaining) if given else lower[tuple(m for _, m in remaining)])
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -64,7 +64,7 @@ def _piecewise_linear(activation: Activation, G, k: int, words: tuple[str, ...])
     )  # fmt: skip
     tables = pair_tables(activation.slopes, at_zero(activation), *metric)
     return Expectations(
-        **{name: jnp.stack(one) if isinstance(one, list) else one for name, one in tables.items()},
+        **{name: jnp.stack(table) if isinstance(table, list) else table for name, table in tables.items()},
         pairs={
             request: pair_moment(*request, activation.slopes, at_zero(activation), *metric)
             for request in pair_requests(k, words)
@@ -132,33 +132,33 @@ def smooth_on_pairs(
     scale = s[:, None] * s
     rho = jnp.where(scale > 0, G / jnp.where(scale > 0, scale, 1.0), 0.0)
     requests = sorted({(max(pair), min(pair)) for pair in [*ALWAYS, *pair_requests(k, words)]})
-    held = sorted({f for pair in requests for f in pair})
-    first, second = (np.array([held.index(pair[side]) for pair in requests]) for side in (0, 1))
+    functions = sorted({f for pair in requests for f in pair})
+    first, second = (np.array([functions.index(pair[side]) for pair in requests]) for side in (0, 1))
     above = s[:, None] * u
     values = activation.derivatives(jnp.stack([above, -above]), ORDER)
-    on_line = jnp.stack([product(values, f) for f in held])  # (functions, 2, N, nodes)
+    on_line = jnp.stack([product(values, f) for f in functions])  # (functions, 2, N, nodes)
     by_parity = [(on_line[:, 0] + on_line[:, 1]) @ even, (on_line[:, 0] - on_line[:, 1]) @ odd]
-    coefficients = jnp.stack(by_parity, axis=-1).reshape(len(held), N, terms)
+    coefficients = jnp.stack(by_parity, axis=-1).reshape(len(functions), N, terms)
     by_term = jnp.moveaxis(coefficients, -1, 0)[::-1]
     apart = series_block(by_term[:, first], by_term[:, second], rho)
     products = jnp.sum(on_line[first] * on_line[second], axis=1)
-    own = products @ even[:, 0]
+    coinciding = products @ even[:, 0]
     same = jnp.eye(N, dtype=bool)
-    tables = dict(zip(requests, jnp.where(same, own[:, :, None], apart), strict=True))
+    tables = dict(zip(requests, jnp.where(same, coinciding[:, :, None], apart), strict=True))
     start = 3 * terms // 4
-    norm, left = (jnp.sqrt(jnp.sum(c**2, axis=-1)) for c in (coefficients, coefficients[..., start:]))
-    share = jnp.where(norm > 0, left / jnp.where(norm > 0, norm, 1.0), 0.0)
+    norm, last = (jnp.sqrt(jnp.sum(c**2, axis=-1)) for c in (coefficients, coefficients[..., start:]))
+    share = jnp.where(norm > 0, last / jnp.where(norm > 0, norm, 1.0), 0.0)
     tail = jnp.where(same, 0.0, jnp.abs(rho) ** start * share[first, :, None] * share[second, None, :])
     half = 2 * products[..., ::2] @ even[::2, 0]
     size = norm[first] * norm[second]
-    orders = [held.index((order,)) for order in range(ORDER + 1)]
+    orders = [functions.index((order,)) for order in range(ORDER + 1)]
     factorials = np.array([math.factorial(order) for order in range(ORDER + 1)])
     doubts = Doubts(
         tail.max(),
-        jnp.max(jnp.abs(half - own) / jnp.where(size > 0, size, 1.0)),
+        jnp.max(jnp.abs(half - coinciding) / jnp.where(size > 0, size, 1.0)),
         coefficients[orders, :, 0],
         coefficients[orders[0], :, : ORDER + 1].T * np.sqrt(factorials)[:, None],
-        jnp.sqrt(own[requests.index(((0,), (0,)))]),
+        jnp.sqrt(coinciding[requests.index(((0,), (0,)))]),
         s,
     )
 
