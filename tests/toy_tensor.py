@@ -27,7 +27,7 @@ MEASURED = Expectation(
 
 @tensor(
     "1234", equal=("2134", "1243", "3412"), moments=("dddd",), made_of="HHHH", measured=MEASURED,
-    truncation=Truncation(lambda here, B: here.relative_variance),
+    truncation=Truncation(lambda expansion, B: expansion.relative_variance),
 )  # fmt: skip
 def S(h, e, t):
     """S'_(12)(34) from B'_1324."""

@@ -16,7 +16,7 @@ DIGITS = (DIGITS - DIGITS.mean()) / DIGITS.std()
 RATES = {"C_b": 0.1, "C_W": 1.5, "lambda_b": 0.7, "lambda_W": 1.3}
 # Doubled, each of these changes what it enters by much more than others.
 LARGE = [
-    "means.own: h.lambda_W * e.Phi",
+    "means.weight_share: h.lambda_W * e.Phi",
     "vertex.V: h.r / 4 * h.C_W ** 2 * over_both(e.J_ss, t.V, e.J_ss)",
     "cross.D: h.r / 2 * h.C_W ** 2 * e.dPhi * over_pair(e.J_ss, t.D)",
     "cross.F: h.r * h.C_W ** 2 * swap(over_first(e.K_sd, swap(over_first(e.K_sd, t.F))))",

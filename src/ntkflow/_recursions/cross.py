@@ -11,7 +11,7 @@ from .tensors import Covariance, Truncation, tensor
 
 @tensor(
     "1234", equal=("2134", "1243"), moments=("ssss", "ssdd"), made_of="GGHH", measured=Covariance("G", "H"),
-    cancels_from=("V",), cancellation=of_moments, truncation=Truncation(lambda here, B: 1.6 * here.growth),
+    cancels_from=("V",), cancellation=of_moments, truncation=Truncation(lambda expansion, B: 1.6 * expansion.growth),
 )  # fmt: skip
 def D(h, e, t):
     """D'_1234, PDLT (8.77)."""
@@ -25,7 +25,7 @@ def D(h, e, t):
 
 @tensor(
     "1324", equal=("2413",), moments=("ssdd",), made_of="GHGH", measured=MEASURED_F,
-    truncation=Truncation(lambda here, B: 0.45 * np.sqrt(here.largest_spread * here.relative_variance)),
+    truncation=Truncation(lambda expansion, B: 0.45 * np.sqrt(expansion.largest_spread * expansion.relative_variance)),
 )  # fmt: skip
 def F(h, e, t):
     """F'_1324, PDLT (8.79)."""

@@ -14,7 +14,7 @@ def G(h, e):
 
 def H(h, e, H):
     """H' = λ_b + λ_W ⟨σσ⟩ + C_W ⟨σ'σ'⟩ H, PDLT (8.63)."""
-    return h.lambda_b + own(h, e) + carried(h, e) * H
+    return h.lambda_b + weight_share(h, e) + carried(h, e) * H
 
 
 def carried(h, e):
@@ -22,7 +22,7 @@ def carried(h, e):
     return h.C_W * e.dPhi
 
 
-def own(h, e):
+def weight_share(h, e):
     """What the weights of layer ℓ+1 add to H': λ_W ⟨σσ⟩, PDLT (8.63); its biases add λ_b."""
     return h.lambda_W * e.Phi
 
@@ -30,29 +30,29 @@ def own(h, e):
 class Contributions:
     """H split by the layers whose biases and weights it comes from: it is linear in the λ's. O(N²) memory a layer."""
 
-    def __init__(self, bias, own):
+    def __init__(self, bias, weight):
         """What the biases and weights of the first layer add to H: a number and an array (N, N)."""
-        self._lambda_b, self._own, self._carried = [bias], [own], []
+        self._lambda_b, self._weight, self._carried = [bias], [weight], []
 
-    def append(self, bias, own, carried) -> None:
+    def append(self, bias, weight, carried) -> None:
         """What the biases and weights of the next layer add to H, and by what they multiply the H of the layer below."""
         self._lambda_b.append(bias)
-        self._own.append(own)
+        self._weight.append(weight)
         self._carried.append(carried)
 
     def of_biases(self, layer: int) -> np.ndarray:
         """(layer, N, N)."""
-        return self._carried_to(layer, [np.full_like(self._own[0], b) for b in self._lambda_b[:layer]])
+        return self._carried_to(layer, [np.full_like(self._weight[0], b) for b in self._lambda_b[:layer]])
 
     def of_weights(self, layer: int) -> np.ndarray:
         """(layer, N, N)."""
-        return self._carried_to(layer, self._own[:layer])
+        return self._carried_to(layer, self._weight[:layer])
 
-    def _carried_to(self, layer: int, own: Sequence[np.ndarray]) -> np.ndarray:
-        share = np.ones_like(own[0])
+    def _carried_to(self, layer: int, added: Sequence[np.ndarray]) -> np.ndarray:
+        share = np.ones_like(added[0])
         out = np.empty((layer, *share.shape))
         for source in reversed(range(layer)):
-            out[source] = share * own[source]
+            out[source] = share * added[source]
             if source:
                 share *= self._carried[source - 1]
         return out

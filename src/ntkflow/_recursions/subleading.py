@@ -10,8 +10,8 @@ from .tensors import Correction, tensor
 def _corr(J, Q, t):
     """corr[f] = ½ Σ J_γ1γ2[f] G1_γ1γ2 + ⅛ Σ ⟨∂⁴f⟩ V_(γ1γ2)(γ3γ4)."""
     i = np.arange(len(t.G1))
-    own = t.G1[i, i]
-    pair = J[0] * own[:, None] + 2 * J[1] * t.G1 + J[2] * own[None]
+    diagonal = t.G1[i, i]
+    pair = J[0] * diagonal[:, None] + 2 * J[1] * t.G1 + J[2] * diagonal[None]
     return pair / 2 + over_quartet(Q, t.V) / 8
 
 

@@ -31,7 +31,7 @@ def orbits(generators: Generators, k: int) -> tuple[np.ndarray, np.ndarray]:
     return number, np.array(members).T
 
 
-def largest_on_own_samples(generators: Generators, packed: np.ndarray, k: int) -> np.ndarray:
+def largest_on_same_samples(generators: Generators, packed: np.ndarray, k: int) -> np.ndarray:
     """For each packed component the largest absolute value among those on the same samples or fewer: (orbits, S).
 
     These are all that flow into it.

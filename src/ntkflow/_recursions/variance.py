@@ -10,7 +10,7 @@ from .tensors import Covariance, Truncation, tensor
 @tensor(
     "1234", equal=("2134", "1243", "3412"), moments=("ssss", "ssdd", "dddd"), made_of="HHHH",
     measured=Covariance("H", "H"), cancels_from=("V", "D"), cancellation=of_moments_twice,
-    truncation=Truncation(lambda here, B: here.growth, of_variance=True),
+    truncation=Truncation(lambda expansion, B: expansion.growth, of_variance=True),
 )  # fmt: skip
 def A(h, e, t):
     """A'_(12)(34), PDLT (8.97)."""
@@ -26,7 +26,7 @@ def A(h, e, t):
 
 @tensor(
     "1324", equal=("3142", "2413"), moments=("dddd",), made_of="HHHH", measured=MEASURED_B,
-    truncation=Truncation(lambda here, B: 1.2 * here.relative_variance - 1.7 * here.relative(B)),
+    truncation=Truncation(lambda expansion, B: 1.2 * expansion.relative_variance - 1.7 * expansion.relative(B)),
 )  # fmt: skip
 def B(h, e, t):
     """B'_1324, PDLT (8.89)."""

@@ -7,7 +7,7 @@ from .tensors import Covariance, Truncation, tensor
 
 @tensor(
     "1234", equal=("2134", "1243", "3412"), moments=("ssss",), made_of="GGGG",
-    measured=Covariance("G", "G"), cancellation=where_merged, truncation=Truncation(lambda here, B: 0.64 * here.largest_spread),
+    measured=Covariance("G", "G"), cancellation=where_merged, truncation=Truncation(lambda expansion, B: 0.64 * expansion.largest_spread),
 )  # fmt: skip
 def V(h, e, t):
     """V'_(12)(34), PDLT chapter 4."""

@@ -119,13 +119,13 @@ def _distinct(samples: np.ndarray, count: int) -> np.ndarray:
     `count`: samples are 0 … count - 1.
     """
     width = samples.shape[1]
-    own = np.ones(samples.shape, bool)
-    own[:, 1:] = samples[:, 1:] != samples[:, :-1]
-    if own.all():
+    distinct = np.ones(samples.shape, bool)
+    distinct[:, 1:] = samples[:, 1:] != samples[:, :-1]
+    if distinct.all():
         return samples
-    size = own.sum(axis=1).max()
+    size = distinct.sum(axis=1).max()
     others = np.broadcast_to(np.arange(min(count, 2 * width)), (len(samples), min(count, 2 * width)))
     free = ~np.any(others[:, :, None] == samples[:, None, :], axis=2)
-    free &= np.cumsum(free, axis=1) <= size - own.sum(axis=1, keepdims=True)
-    filled = np.concatenate([np.where(own, samples, count), np.where(free, others, count)], axis=1)
+    free &= np.cumsum(free, axis=1) <= size - distinct.sum(axis=1, keepdims=True)
+    filled = np.concatenate([np.where(distinct, samples, count), np.where(free, others, count)], axis=1)
     return np.sort(filled)[:, :size]

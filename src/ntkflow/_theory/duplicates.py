@@ -39,8 +39,8 @@ def kernel_tables(of: Kernels, errors: Errors, index: np.ndarray) -> tuple[Table
         return on_all(split(contributions, layer), index)
 
     def error(split):
-        own = np.sqrt(np.diagonal(split(contributions, layer), axis1=1, axis2=2))
-        return on_all(relative * own[:, :, None] * own[:, None], index)
+        root = np.sqrt(np.diagonal(split(contributions, layer), axis1=1, axis2=2))
+        return on_all(relative * root[:, :, None] * root[:, None], index)
 
     splits = {
         "bias_contributions": means.Contributions.of_biases,

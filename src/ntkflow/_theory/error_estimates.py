@@ -8,7 +8,7 @@ import numpy as np
 
 from .._gaussian import SampleSets
 from .._recursions import TENSORS, tensors_of_rank
-from .._recursions.symmetry import largest_on_own_samples, orbits_by_samples
+from .._recursions.symmetry import largest_on_same_samples, orbits_by_samples
 from .near_duplicates import any_nearly_parallel, cancelled
 from .scales import KERNELS, natural_scales
 from .two_byte import TwoByteArray
@@ -54,15 +54,15 @@ def errors_of(
     cancelling = not_zero if any_nearly_parallel(least_sine) else []
     roots = {kernel: np.sqrt(np.diag(values[kernel])) for kernel in KERNELS}
     for start in range(0, sets.sets.shape[1], _COLUMNS):
-        some = np.s_[:, start : start + _COLUMNS]
-        chosen = sets.sets[some]
-        changes = {name: np.abs(values[name][some] - others[name][some]) for name in tensors}
+        columns = np.s_[:, start : start + _COLUMNS]
+        chosen = sets.sets[columns]
+        changes = {name: np.abs(values[name][columns] - others[name][columns]) for name in tensors}
         if sets.k > 2:
             _raise_to_largest(changes, {kernel: root[chosen] for kernel, root in roots.items()}, sets.k)
         # So that they are the same on whatever closed set a component is computed.
         sizes = {
             name: np.maximum(
-                scales[name], largest_on_own_samples(TENSORS[name].generators, values[name][some], sets.k)
+                scales[name], largest_on_same_samples(TENSORS[name].generators, values[name][columns], sets.k)
             )
             for name in tensors
         }
@@ -70,7 +70,7 @@ def errors_of(
             lost = 0.0
             if name in cancelling:
                 lost = cancelled(name, least_sine, chosen) * _by_size(name, sizes, scales, sets.k)
-            errors[name][some] = _error(change, layer, sizes[name], lost)
+            errors[name][columns] = _error(change, layer, sizes[name], lost)
     return errors
 
 

@@ -178,8 +178,8 @@ def _flow(
             if sum(value.nbytes for value in values.values()) > _LARGE:
                 give_back()
             report(layer, mlp.depth, f"layer {layer}")
-    held = components if isinstance(components, str) else [list(s) for s in components]
-    return Flow(mlp, X, held, layers), poor
+    listed = components if isinstance(components, str) else [list(s) for s in components]
+    return Flow(mlp, X, listed, layers), poor
 
 
 def _expanded(name: str, packed: np.ndarray | TwoByteArray, layout: Layout):
@@ -199,9 +199,9 @@ def _check_memory(mlp: MLP, asked: np.ndarray | None) -> None:
     S, k = asked.shape
     sets, size = S * math.comb(k, min(k, 4)), min(k, 4)
     packed = sets * sum(tensor.orbits(size)[1].shape[1] for tensor in TENSORS.values())
-    held = min(packed, len(TENSORS) * S * k**4)
+    per_layer = min(packed, len(TENSORS) * S * k**4)
     # Values and errors of each layer; packed, both runs' and the next layer's; two tensors that are looked at.
-    need = 10 * mlp.depth * held + 32 * packed + 16 * S * k**4
+    need = 10 * mlp.depth * per_layer + 32 * packed + 16 * S * k**4
     check_memory(
         need, f"these components on {S} sets of {k} samples" if S > 1 else f"these components of {k} samples",
         'components="pairs", "mean" or a list of sample sets, or for a store',

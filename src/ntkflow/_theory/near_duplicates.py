@@ -39,9 +39,9 @@ Layers = Iterator[tuple[dict[str, np.ndarray], dict[str, TwoByteArray]]]
 
 def sines(G: np.ndarray, ratio: np.ndarray) -> np.ndarray:
     """|sin| of the angle between two preactivations, as far as G tells it; 1 where they are parallel or vanish, which is exact: (N, N)."""
-    own = np.diag(G)[:, None] * np.ones_like(G)
-    sine = np.sqrt(np.maximum(sine_squared(own, own.T, G), ROUNDOFF))
-    return np.where(np.isnan(ratio) & (own * own.T > 0), sine, 1.0)
+    variance = np.diag(G)[:, None] * np.ones_like(G)
+    sine = np.sqrt(np.maximum(sine_squared(variance, variance.T, G), ROUNDOFF))
+    return np.where(np.isnan(ratio) & (variance * variance.T > 0), sine, 1.0)
 
 
 def any_nearly_parallel(least_sine: np.ndarray) -> bool:
@@ -81,7 +81,7 @@ def cancelled(name: str, least_sine: np.ndarray, sets: np.ndarray | None) -> np.
 
 
 class NearDuplicates:
-    """The near-coincident pairs of one flow; each pair's own flow is computed once, when it is first wanted.
+    """The near-coincident pairs of one flow. Each pair gets a flow of its own, computed once, when it is first wanted.
 
     Args:
         X: (N, n_0), distinct.
@@ -97,7 +97,7 @@ class NearDuplicates:
         closest: Callable[[MLP, np.ndarray], float],
     ):
         self._mlp, self._X, self._computed, self._closest = mlp, X, computed, closest
-        self._found: dict[tuple[int, int], tuple[_Batch, int] | None] = {}
+        self._flows: dict[tuple[int, int], tuple[_Batch, int] | None] = {}
 
     def mend(
         self, layer: int, least_sine: np.ndarray, sets: np.ndarray, values: dict, errors: dict
@@ -121,37 +121,37 @@ class NearDuplicates:
             pair for places_of, columns in places.items()
             for pair in map(tuple, sets[list(places_of)][:, columns].T.tolist())
         }  # fmt: skip
-        self._look_at(sorted(wanted - self._found.keys()))
-        known = {pair: found for pair in sorted(wanted) if (found := self._found[pair])}
+        self._add(sorted(wanted - self._flows.keys()))
+        known = {pair: flow for pair in sorted(wanted) if (flow := self._flows[pair])}
         if not known:
             return values, errors
         number = np.full(least_sine.shape, -1)
         number[tuple(np.array(list(known)).T)] = np.arange(len(known))
         values, errors = dict(values), dict(errors)
         for name in _mended():
-            found = np.stack(
-                [batch.at(layer)[name][:, :, own] for batch, own in known.values()], axis=-1
+            interpolated = np.stack(
+                [batch.at(layer)[name][:, :, position] for batch, position in known.values()], axis=-1
             )  # (2, orbits, pairs)
             values[name], errors[name] = values[name].copy(), errors[name].copy()
             for (p, q), columns in places.items():
                 pair = number[sets[p, columns], sets[q, columns]]
                 rows = _orbits_on(name, len(sets), p, q)
-                value, error = found[:, :, pair]
+                value, error = interpolated[:, :, pair]
                 better = (pair >= 0) & (error.max(axis=0) < errors[name][rows[:, None], columns].max(axis=0))
                 values[name][rows[:, None], columns[better]] = value[:, better]
                 errors[name][rows[:, None], columns[better]] = error[:, better]
         return values, errors
 
-    def _look_at(self, pairs: list[tuple[int, int]]) -> None:
-        """Find the families of pairs that are new."""
+    def _add(self, pairs: list[tuple[int, int]]) -> None:
+        """Set up the flows of new pairs: None for a pair without a family."""
         families = {pair: _family(self._mlp, *self._X[list(pair)]) for pair in pairs}
-        self._found |= dict.fromkeys(pairs)
+        self._flows |= dict.fromkeys(pairs)
         members = [(pair, family) for pair, family in families.items() if family and self._coincides(family)]
         size = _AT_ONCE if all(a.slopes for a in self._mlp.activation) else 1
         for start in range(0, len(members), size):
-            some = members[start : start + size]
-            batch = _Batch(self._mlp, [family for _, family in some], self._computed)
-            self._found |= {pair: (batch, own) for own, (pair, _) in enumerate(some)}
+            group = members[start : start + size]
+            batch = _Batch(self._mlp, [family for _, family in group], self._computed)
+            self._flows |= {pair: (batch, position) for position, (pair, _) in enumerate(group)}
 
     def _coincides(self, family: _Family) -> bool:
         """Whether at separation 0 samples are one variable, or well apart, in every layer.
@@ -286,13 +286,16 @@ class _Batch:
     def _interpolated(self, name: str, value: np.ndarray, error: TwoByteArray) -> np.ndarray:
         shape = len(value), len(self._families), _INTERVALS + 1
         values, errors = value.reshape(shape), error.floats().reshape(shape)
-        found = [
+        fitted = [
             _at_separation(values[:, i], errors[:, i], family, family.power_of(name))
             for i, family in enumerate(self._families)
         ]
         exchanged = _orbits_on(name, 2, 1, 0)
         return np.stack(
-            [f[:, exchanged] if own.swapped else f for own, f in zip(self._families, found, strict=True)],
+            [
+                f[:, exchanged] if family.swapped else f
+                for family, f in zip(self._families, fitted, strict=True)
+            ],
             axis=-1,
         )
 
@@ -304,8 +307,8 @@ def _at_separation(value: np.ndarray, error: np.ndarray, family: _Family, power:
         return np.stack(_fit(nodes, value, error, t))
     # Relative to t^power the nearest nodes have lost the most digits.
     nodes, scale = nodes[1:], (t / nodes[1:]) ** power
-    found, left = _fit(nodes, value[:, 1:] * scale, error[:, 1:] * scale, t)
-    return np.stack([found, left + power * np.abs(found) * family.off / t])
+    fitted, uncertainty = _fit(nodes, value[:, 1:] * scale, error[:, 1:] * scale, t)
+    return np.stack([fitted, uncertainty + power * np.abs(fitted) * family.off / t])
 
 
 def _fit(nodes: np.ndarray, value: np.ndarray, error: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
@@ -323,9 +326,9 @@ def _fit(nodes: np.ndarray, value: np.ndarray, error: np.ndarray, t: float) -> t
     for terms in range(_INTERVALS // 3, degree + 2):
         q, r = np.linalg.qr(at_nodes[:, :terms])
         fits.append(q @ np.linalg.solve(r.T, at_t[:terms]) / size)
-    found = value @ np.array(fits).T  # (orbits, degrees)
-    change = sliding_window_view(np.abs(np.diff(found)), _DEGREES, axis=1).max(axis=2)
+    fitted = value @ np.array(fits).T  # (orbits, degrees)
+    change = sliding_window_view(np.abs(np.diff(fitted)), _DEGREES, axis=1).max(axis=2)
     # The nodes' errors may be related: rounding of what all pairs share is in all of them.
-    left = error @ np.abs(fits[_DEGREES:]).T + change
-    best = np.argmin(left.max(axis=0))
-    return unit * found[:, _DEGREES + best], unit * left[:, best]
+    uncertainty = error @ np.abs(fits[_DEGREES:]).T + change
+    best = np.argmin(uncertainty.max(axis=0))
+    return unit * fitted[:, _DEGREES + best], unit * uncertainty[:, best]

@@ -75,14 +75,14 @@ class LayerStatistics(NamedArrays[np.ndarray]):
         return self.mlp.widths[self.layer - 1]
 
     def _get(self, table: Tables, name: str) -> np.ndarray:
-        self._check_held(name)
+        self._check_name(name)
         return table[name]
 
     def _largest(self, table: Tables, name: str) -> float:
-        self._check_held(name)
+        self._check_name(name)
         return table.largest(name)
 
-    def _check_held(self, name: str) -> None:
+    def _check_name(self, name: str) -> None:
         if name not in self.names:
             raise ComponentError(
                 f"there is no tensor {name!r}{did_you_mean(name, self.names)}; tensors are {', '.join(self.names)}"
@@ -121,12 +121,12 @@ class LayerStatistics(NamedArrays[np.ndarray]):
             raise ComponentError(f"{name}{samples}: samples are 0 … {max(limits) - 1}")
         missing = f"{name}{samples} is not held; add the set {tuple(sorted(set(samples)))} to components"
         if rank == 2:
-            self._check_held(name)
+            self._check_name(name)
             value = float(self.values.entries(name, samples))
             if np.isnan(value):
                 raise ComponentError(missing)
             return value
-        self._check_held(name)
+        self._check_name(name)
         if not self._has_sets(name):
             return float(self.values.entries(name, samples))
         assert self.sets is not None
@@ -139,7 +139,7 @@ class LayerStatistics(NamedArrays[np.ndarray]):
 
     def on_pairs(self, name: str, pattern: str, diagonal: bool = False) -> np.ndarray:
         """X_pattern for every pair (α, β), e.g. "abab": (N, N), NaN where not held; or for β = α alone: (N,)."""
-        self._check_held(name)
+        self._check_name(name)
         sets = self.sets
         assert sets is not None
         k = sets.shape[1]

@@ -113,7 +113,7 @@ def _expanded(state: _State, layout: Layout | None) -> TracedLayer:
         # Where each component stands among the packed ones; NaN where it is not held.
         assert layout is not None
         place = layout.expand(name, np.arange(packed.size, dtype=float).reshape(packed.shape))
-        held = ~np.isnan(place)
-        value = jnp.ravel(packed)[np.where(held, place, 0).astype(int)]
-        expanded[name] = jnp.where(held, value, jnp.nan)
+        present = ~np.isnan(place)
+        value = jnp.ravel(packed)[np.where(present, place, 0).astype(int)]
+        expanded[name] = jnp.where(present, value, jnp.nan)
     return TracedLayer({"G": state.G, "H": state.H, **expanded})

@@ -172,27 +172,29 @@ def fluctuations(s: LayerStatistics, diagonal: bool = False, wider: float = 1.0)
     )
 
 
-def expanded(below: Expansion | None, here: Fluctuations) -> Expansion:
+def expanded(below: Expansion | None, leading: Fluctuations) -> Expansion:
     """A layer's expansion, from that of the layer below (None below the first) and its own fluctuations."""
-    shifts = np.abs(here.ntk_shift), here.metric_shift
+    shifts = np.abs(leading.ntk_shift), leading.metric_shift
     if below is None:
-        return Expansion(here, here.variance, here.variance, here.spread, *shifts)
-    carried = _carried(below.leading, here)
+        return Expansion(leading, leading.variance, leading.variance, leading.spread, *shifts)
+    carried = _carried(below.leading, leading)
     inherited = carried**2 * below.leading.variance
-    mixed = 2 * carried * here.added * below.leading.with_metric + here.added**2 * below.leading.of_metric
+    mixed = (
+        2 * carried * leading.added * below.leading.with_metric + leading.added**2 * below.leading.of_metric
+    )
     return Expansion(
-        here,
-        _grown(below.variance, below.leading, here.variance, inherited + mixed),
-        _grown(below.other_variance, below.leading, here.variance, inherited),
-        np.maximum(below.largest_spread, here.spread),
+        leading,
+        _grown(below.variance, below.leading, leading.variance, inherited + mixed),
+        _grown(below.other_variance, below.leading, leading.variance, inherited),
+        np.maximum(below.largest_spread, leading.spread),
         np.maximum(below.largest_ntk_shift, shifts[0]),
         np.maximum(below.largest_metric_shift, shifts[1]),
     )
 
 
-def _carried(below: Fluctuations, here: Fluctuations) -> np.ndarray:
+def _carried(below: Fluctuations, above: Fluctuations) -> np.ndarray:
     """C_W ⟨σ'σ'⟩, PDLT (8.63). Where H_αβ below vanishes, next to H_αα and H_ββ, it is taken from these."""
-    carried = _over(here.inherited, below.H)
+    carried = _over(above.inherited, below.H)
     if carried.ndim < 2:
         return carried
     diagonal = np.sqrt(np.maximum(np.diag(carried), 0.0))
@@ -278,8 +280,8 @@ def _of_components(s: LayerStatistics, name: str, values: np.ndarray, samples: t
     expansion = s.diagonal_expansion
     truncation = TENSORS[name].truncation
     assert truncation is not None
-    on_one = np.abs(s.on_pairs(name, "aaaa", diagonal=True))
-    size = s.fan_in * expansion.leading.variance if truncation.of_variance else on_one
+    on_one_sample = np.abs(s.on_pairs(name, "aaaa", diagonal=True))
+    size = s.fan_in * expansion.leading.variance if truncation.of_variance else on_one_sample
     share = truncation.share(expansion, s.on_pairs("B", "aaaa", diagonal=True) / s.fan_in)
     mean_share = sum(share[i] for i in samples) / 4
     mean_size = math.prod(size[i] for i in samples) ** 0.25

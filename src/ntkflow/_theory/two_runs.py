@@ -81,9 +81,10 @@ def kernels(
         activation, least_sine = layer.activation, below.least_sine
         if activation is not None and activation.kinked:
             # The tensors of layer 1 are zero.
-            here = sines(below.G, below.parallel.ratio)
+            sines_below = sines(below.G, below.parallel.ratio)
             least_sine = np.minimum(
-                least_sine, np.stack([here, here if below.layer > 1 else np.ones_like(here)])
+                least_sine,
+                np.stack([sines_below, sines_below if below.layer > 1 else np.ones_like(sines_below)]),
             )
         try:
             of_layer = e = None
@@ -124,18 +125,18 @@ def layer_values(
     written over the last one's, which are then not to be kept.
     """
     tensors = None if sets is None else first_layer(*sets.sets.shape)
-    for one in layers:
-        values = {"G": one.G, "H": one.H}
+    for kernels in layers:
+        values = {"G": kernels.G, "H": kernels.H}
         if tensors is not None and sets is not None:
-            if one.step is not None:
-                held, one = [one.step], one._replace(step=None)
+            if kernels.step is not None:
+                step_list, kernels = [kernels.step], kernels._replace(step=None)
                 try:
-                    tensors = _tensors(held, tensors, sets, at_once, tensors if in_place else None)
+                    tensors = _tensors(step_list, tensors, sets, at_once, tensors if in_place else None)
                 except OverflowError as error:
-                    raise _overflow(one.layer) from error
+                    raise _overflow(kernels.layer) from error
             values |= tensors
-        _check_finite(one.layer, values)
-        yield one, values
+        _check_finite(kernels.layer, values)
+        yield kernels, values
 
 
 def _check_finite(layer: int, values: dict[str, np.ndarray]) -> None:
@@ -154,10 +155,13 @@ def sets_at_once(k: int, S: int) -> int:
 
 
 def _tensors(
-    held: list[Step], tensors: Tensors, sets: SampleSets, at_once: int | None, out: Tensors | None
+    step_list: list[Step], tensors: Tensors, sets: SampleSets, at_once: int | None, out: Tensors | None
 ) -> Tensors:
-    """The next layer's packed tensors, some sets at a time. `held` is emptied: its expectations may be as large as the tensors."""
-    step = held.pop()
+    """The next layer's packed tensors, some sets at a time.
+
+    `step_list` must hold the only reference to its one step, and is emptied: the step's expectations may be as large as the tensors.
+    """
+    step = step_list.pop()
     S = sets.sets.shape[1]
     size = at_once or sets_at_once(sets.k, S)
     above = out or tensors.map(lambda _, packed: np.empty_like(packed))
@@ -177,23 +181,24 @@ def _tensors(
 
     def steps() -> Iterator[tuple[slice, Tensors]]:
         for start in range(0, S, size):
-            some = slice(start, min(start + size, S))
-            here, own, rows = (_columns(x, some, size) for x in (tensors, sets.sets, sets.rows))
+            columns = slice(start, min(start + size, S))
+            below, members, rows = (_columns(x, columns, size) for x in (tensors, sets.sets, sets.rows))
             with jax.enable_x64(True):
-                new = packed_tensors(layer, r, e, H, own, rows, here, moments=sets.moments)
-            yield some, new
+                new = packed_tensors(layer, r, e, H, members, rows, below, moments=sets.moments)
+            yield columns, new
 
-    for some, new in ahead(steps()):
+    for columns, new in ahead(steps()):
         for whole, part in zip(above.values(), new.values(), strict=True):
-            whole[:, some] = np.asarray(part)[:, : some.stop - some.start]
+            whole[:, columns] = np.asarray(part)[:, : columns.stop - columns.start]
     return above
 
 
-def _columns(arrays, some: slice, size: int):
+def _columns(arrays, columns: slice, size: int):
     """Those of each array (…, S), filled up to `size` by their last, so that a step is compiled once."""
-    missing = size - (some.stop - some.start)
+    missing = size - (columns.stop - columns.start)
     return jax.tree.map(
-        lambda x: np.pad(x[:, some], ((0, 0), (0, missing)), mode="edge") if missing else x[:, some], arrays
+        lambda x: np.pad(x[:, columns], ((0, 0), (0, missing)), mode="edge") if missing else x[:, columns],
+        arrays,
     )
 
 
@@ -248,7 +253,7 @@ def of_pairs(rtol: float) -> tuple[Callable, Callable]:
             yield values, errors
 
     def closest(mlp: MLP, X: np.ndarray) -> float:
-        return min(float(one.least_sine[0].min()) for one in kernels(mlp, X, 0, (), COARSE, None))
+        return min(float(of_layer.least_sine[0].min()) for of_layer in kernels(mlp, X, 0, (), COARSE, None))
 
     return computed, closest
 

@@ -45,13 +45,11 @@ def ntk_by_definition(
         "the parameters' Jacobians",
         "`ntk`",
     )
-    apply = [_as_function(one, p) for one, p in zip(_per_layer(mlp, tensor), params, strict=True)]
+    apply = [_as_function(part, p) for part, p in zip(_per_layer(mlp, tensor), params, strict=True)]
 
     terms = [
-        jnp.einsum("aip,bjp->ijab", one, jnp.apply_along_axis(function, 2, two))
-        for one, two, function in zip(
-            *(_rows(mlp, top, params[:top], x) for x in (X, X2)), apply, strict=False
-        )
+        jnp.einsum("aip,bjp->ijab", J, jnp.apply_along_axis(function, 2, J2))
+        for J, J2, function in zip(*(_rows(mlp, top, params[:top], x) for x in (X, X2)), apply, strict=False)
     ]
     return jnp.sum(jnp.stack(terms), axis=0)
 

@@ -219,10 +219,10 @@ def _backward_ntk(mlp: MLP, top: int, rates, params, X, X2, chosen):
     if X2 is not None:
         z2 = preactivations(mlp, params[:top], X2)
         J2 = pull_back(mlp, params, z2, top, chosen)
-        *below, own = (b + w for b, w in layer_kernels(mlp, rates, z, z2, X, X2)[:top])
-        return same * own + sum(k * _gram(j, j2) for k, j, j2 in zip(below, J, J2, strict=True))
-    *below, own = (b + w for b, w in layer_kernels(mlp, rates, z, z, X, X)[:top])
-    return same * own + _symmetric_sum(below, J) if J else same * own
+        *below, top_kernel = (b + w for b, w in layer_kernels(mlp, rates, z, z2, X, X2)[:top])
+        return same * top_kernel + sum(k * _gram(j, j2) for k, j, j2 in zip(below, J, J2, strict=True))
+    *below, top_kernel = (b + w for b, w in layer_kernels(mlp, rates, z, z, X, X)[:top])
+    return same * top_kernel + _symmetric_sum(below, J) if J else same * top_kernel
 
 
 def _symmetric_sum(kernels, J) -> jax.Array:
@@ -241,12 +241,12 @@ def _symmetric_sum(kernels, J) -> jax.Array:
 def _paired_ntk(mlp: MLP, top: int, rates, params, X, X2, chosen, pairs):
     z, z2 = (preactivations(mlp, params[:top], x) for x in (X, X2))
     paired = functools.partial(_product_of_pairs, pairs)
-    *below, own = (b + w for b, w in layer_kernels(mlp, rates, z, z2, X, X2, paired)[:top])
+    *below, top_kernel = (b + w for b, w in layer_kernels(mlp, rates, z, z2, X, X2, paired)[:top])
     J, J2 = (pull_back(mlp, params, x, top, chosen) for x in (z, z2))
     products = (
         jnp.einsum("ipn,jpn->ijp", j[:, pairs[:, 0]], j2[:, pairs[:, 1]]) for j, j2 in zip(J, J2, strict=True)
     )
-    return (chosen[:, None] == chosen)[..., None] * own + sum(
+    return (chosen[:, None] == chosen)[..., None] * top_kernel + sum(
         k * p for k, p in zip(below, products, strict=True)
     )
 
@@ -258,11 +258,11 @@ def _product_of_pairs(pairs, s: jax.Array, s2: jax.Array) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=1)
 def _trace(mlp: MLP, top: int, rates, params, X, X2):
     z, z2 = (preactivations(mlp, params[:top], x) for x in (X, X2))
-    *below, own = (b + w for b, w in layer_kernels(mlp, rates, z, z2, X, X2)[:top])
+    *below, top_kernel = (b + w for b, w in layer_kernels(mlp, rates, z, z2, X, X2)[:top])
     chosen = np.arange(mlp.widths[top])
     J, J2 = (pull_back(mlp, params, x, top, chosen) for x in (z, z2))
     products = (jnp.einsum("ian,ibn->ab", j, j2) for j, j2 in zip(J, J2, strict=True))
-    return own + sum(k * p for k, p in zip(below, products, strict=True)) / mlp.widths[top]
+    return top_kernel + sum(k * p for k, p in zip(below, products, strict=True)) / mlp.widths[top]
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -308,10 +308,10 @@ def _interlayer(mlp: MLP, first: int, second: int, rates, params, X, X2):
 
     def rows(z, top):
         jacobians = pull_back(mlp, params, z, top, np.arange(mlp.widths[top]))
-        own = jnp.broadcast_to(
+        identity = jnp.broadcast_to(
             jnp.eye(mlp.widths[top], dtype=X.dtype)[:, None], (mlp.widths[top], len(z[0]), mlp.widths[top])
         )
-        return [*jacobians, own][:shared]
+        return [*jacobians, identity][:shared]
 
     return sum(
         (b + w) * _gram(j, j2)

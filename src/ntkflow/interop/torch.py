@@ -22,7 +22,7 @@ with needs("torch", "ntkflow.interop.torch"):
     import torch
     from torch import nn
 
-    from .torch_graph import Linear, chain_of, is_lazy, own_parameters
+    from .torch_graph import Linear, chain_of, is_lazy, plain_parameters
     from .torch_rates import rates
 
 
@@ -208,7 +208,7 @@ def _linears(model: nn.Module) -> list[nn.Linear]:
         if is_lazy(module):
             raise InteropError(f"{name}: a lazy Linear has no size before the first call of the model")
         try:
-            own_parameters(module)
+            plain_parameters(module)
         except InteropError as error:
             raise InteropError(f"{name}: {error}") from error
         for key, parameter in module.named_parameters():

@@ -151,7 +151,7 @@ def is_lazy(module: nn.Module) -> bool:
     return any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters(recurse=False))
 
 
-def own_parameters(module: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
+def plain_parameters(module: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Weight and bias; InteropError if they are computed from others."""
     names = dict(module.named_parameters())
     if "weight" not in names or not set(names) <= {"weight", "bias"}:
@@ -235,7 +235,7 @@ class _Reader:
             raise InteropError(_refusal(type(module).__name__))
         (signal,) = args
         if isinstance(module, nn.Linear):
-            return self.linear(signal, Linear(path, *own_parameters(module)))
+            return self.linear(signal, Linear(path, *plain_parameters(module)))
         if isinstance(module, nn.Identity):
             return signal
         if isinstance(module, nn.Flatten):

@@ -50,7 +50,7 @@ class Dense:
         return means.G(self, e), means.H(self, e, H)
 
     def shares(self, e: Any) -> tuple[Any, Any, Any]:
-        return self.lambda_b, means.own(self, e), means.carried(self, e)
+        return self.lambda_b, means.weight_share(self, e), means.carried(self, e)
 
     def added(self, G: Any, H: Any) -> tuple[Any, Any]:
         # Without weights nothing is inherited: all but the bias is added.

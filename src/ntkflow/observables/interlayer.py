@@ -67,11 +67,11 @@ def matchings(weights: Sequence[tuple[int, int]]) -> Counter:
     """Over all matchings of equal weights in pairs: the weights that are left unmatched, and the number of matchings that leave them."""
     if not weights:
         return Counter({(): 1})
-    first, rest = weights[0], tuple(weights[1:])
-    counts = Counter({(first, *unmatched): count for unmatched, count in matchings(rest).items()})
-    for k, weight in enumerate(rest):
+    first, others = weights[0], tuple(weights[1:])
+    counts = Counter({(first, *unmatched): count for unmatched, count in matchings(others).items()})
+    for k, weight in enumerate(others):
         if weight == first:
-            counts += matchings(rest[:k] + rest[k + 1 :])
+            counts += matchings(others[:k] + others[k + 1 :])
     return counts
 
 
@@ -198,10 +198,10 @@ def _pairings(items: tuple[int, ...]) -> list[list[tuple[int, ...]]]:
     """All partial matchings, as lists of singles (k,) and pairs (k, l)."""
     if not items:
         return [[]]
-    first, rest = items[0], items[1:]
-    pairings = [[(first,), *pairing] for pairing in _pairings(rest)]
-    for k in rest:
-        pairings += [[(first, k), *pairing] for pairing in _pairings(tuple(x for x in rest if x != k))]
+    first, others = items[0], items[1:]
+    pairings = [[(first,), *pairing] for pairing in _pairings(others)]
+    for k in others:
+        pairings += [[(first, k), *pairing] for pairing in _pairings(tuple(x for x in others if x != k))]
     return pairings
 
 

@@ -151,20 +151,20 @@ def _one_network(mlp: MLP, X: jax.Array, key: jax.Array) -> jax.Array:
 
     # Forward. The output's own preactivation is not needed.
     kernel = X @ X.T / mlp.widths[0]
-    own, z, s, factors = [mlp.lambda_b[0] + mlp.lambda_W[0] * kernel], [], [X], []
+    kernels, z, s, factors = [mlp.lambda_b[0] + mlp.lambda_W[0] * kernel], [], [X], []
     for ell in range(1, mlp.depth):
         factors.append(_factor(mlp.C_b[ell - 1] + mlp.C_W[ell - 1] * kernel))
         z.append(factors[-1][0] @ normal(len(X), mlp.widths[ell]))
         s.append(mlp.activation[ell - 1](z[-1]))
         kernel = s[-1] @ s[-1].T / mlp.widths[ell]
-        own.append(mlp.lambda_b[ell] + mlp.lambda_W[ell] * kernel)
+        kernels.append(mlp.lambda_b[ell] + mlp.lambda_W[ell] * kernel)
     # Backward.
-    H = own[-1]
+    H = kernels[-1]
     if mlp.depth > 1:
         d = [layer.slope(x) for layer, x in zip(mlp.layers[1:], z, strict=True)]
         n = mlp.widths[-2]
         J = d[-1] * (mlp.C_W[-1] / n) ** 0.5 * normal(n)
-        H += own[-2] * (J @ J.T)
+        H += kernels[-2] * (J @ J.T)
         for ell in range(mlp.depth - 1, 1, -1):
             n, C_W, C_b = mlp.widths[ell - 1], mlp.C_W[ell - 1], mlp.C_b[ell - 1]
             spread, _ = _factor(J @ J.T)
@@ -175,7 +175,7 @@ def _one_network(mlp: MLP, X: jax.Array, key: jax.Array) -> jax.Array:
             known -= jitter**0.5 * spread @ normal(len(X), len(X))  # z̃ has its part of what made Ĝ' regular
             learned = jax.scipy.linalg.cho_solve((factor, True), known.T).T
             J = d[ell - 2] * (fresh + C_W / n * learned @ s[ell - 1])
-            H += own[ell - 2] * (J @ J.T)
+            H += kernels[ell - 2] * (J @ J.T)
     return H
 
 

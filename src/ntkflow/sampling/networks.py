@@ -55,7 +55,7 @@ def low_noise(
         reference: (L, 2p), numbers near the means of y, taken off y; only the precision depends on them.
     """
     measured = []
-    for (below, here), above, n, near in zip(
+    for (below, sampled), above, n, near in zip(
         itertools.pairwise(layers(mlp, params, X)),
         mlp.layers[1:],
         mlp.widths[1:],
@@ -63,7 +63,7 @@ def low_noise(
         strict=False,
     ):
         if not isinstance(above, Dense):
-            measured.append(_direct(here, expectations, near))
+            measured.append(_direct(sampled, expectations, near))
             continue
         y = _integrated(above, n, below.s, below.inner.trace()) - near
         # zH is odd in the weights that are integrated out.
@@ -105,15 +105,17 @@ def low_noise_means(
 ) -> list[Measured]:
     """`low_noise` for the means alone."""
     z = preactivations(mlp, params, X)
-    own = _own(mlp, z, X)
+    kernels = _kernels(mlp, z, X)
     measured = []
     for ell, above in enumerate(mlp.layers[1:], start=1):
         if not isinstance(above, Dense):
-            measured.append(_direct_means(mlp, params, z, own, ell + 1, reference[ell]))
+            measured.append(_direct_means(mlp, params, z, kernels, ell + 1, reference[ell]))
             continue
         d = above.slope(z[ell - 1])
-        inner = own[ell - 1] * (d @ d.T)
-        for kernel, j in zip(own, pull_back(mlp, params, z, ell, np.arange(mlp.widths[ell])), strict=False):
+        inner = kernels[ell - 1] * (d @ d.T)
+        for kernel, j in zip(
+            kernels, pull_back(mlp, params, z, ell, np.arange(mlp.widths[ell])), strict=False
+        ):
             rows = (d.T[:, :, None] * j).swapaxes(0, 1).reshape(len(X), -1)
             inner += kernel * (rows @ rows.T)
         y = _integrated(above, mlp.widths[ell], above.seen(z[ell - 1]).T, _vech(inner))
@@ -126,15 +128,15 @@ def direct_means(
 ) -> list[Measured]:
     """`direct` for the means alone."""
     z = preactivations(mlp, params, X)
-    own = _own(mlp, z, X)
-    return [_direct_means(mlp, params, z, own, ell, near) for ell, near in enumerate(reference, start=1)]
+    kernels = _kernels(mlp, z, X)
+    return [_direct_means(mlp, params, z, kernels, ell, near) for ell, near in enumerate(reference, start=1)]
 
 
 def _direct_means(
-    mlp: MLP, params: Parameters, z, own: list[jax.Array], ell: int, near: jax.Array
+    mlp: MLP, params: Parameters, z, kernels: list[jax.Array], ell: int, near: jax.Array
 ) -> Measured:
-    n, H = mlp.widths[ell], own[ell - 1]
-    for kernel, j in zip(own, pull_back(mlp, params, z, ell, np.arange(n)), strict=False):
+    n, H = mlp.widths[ell], kernels[ell - 1]
+    for kernel, j in zip(kernels, pull_back(mlp, params, z, ell, np.arange(n)), strict=False):
         rows = j.swapaxes(0, 1).reshape(len(H), -1)
         H += kernel * (rows @ rows.T) / n
     y = jnp.concatenate([_vech(z[ell - 1] @ z[ell - 1].T / n), _vech(H)])
@@ -169,17 +171,17 @@ def layers(mlp: MLP, params: Parameters, X: jax.Array) -> list[SampledLayer]:
     a, b = np.triu_indices(len(X))
     z = preactivations(mlp, params, X)
     below: list[SampledLayer] = []
-    for ell, (layer, kernel) in enumerate(zip(mlp.layers, _own(mlp, z, X), strict=True)):
+    for ell, (layer, kernel) in enumerate(zip(mlp.layers, _kernels(mlp, z, X), strict=True)):
         above = mlp.layers[ell + 1] if ell + 1 < mlp.depth else None
         s, d = (
             (above.seen(z[ell]), above.slope(z[ell]))
             if isinstance(above, Dense)
             else (z[ell], jnp.ones_like(z[ell]))
         )
-        own = kernel[a, b]
-        H = own[:, None, None] * jnp.eye(mlp.widths[ell + 1], dtype=X.dtype)
+        on_pairs = kernel[a, b]
+        H = on_pairs[:, None, None] * jnp.eye(mlp.widths[ell + 1], dtype=X.dtype)
         if ell == 0:
-            inner = PairDiagonals(own[:, None] * d[a] * d[b])
+            inner = PairDiagonals(on_pairs[:, None] * d[a] * d[b])
         else:
             H += layer.carried_ntk_of_pairs(params[ell], below[-1])
             inner = PairMatrices(d[a][:, :, None] * H * d[b][:, None, :])
@@ -187,7 +189,7 @@ def layers(mlp: MLP, params: Parameters, X: jax.Array) -> list[SampledLayer]:
     return below
 
 
-def _own(mlp: MLP, z, X: jax.Array) -> list[jax.Array]:
+def _kernels(mlp: MLP, z, X: jax.Array) -> list[jax.Array]:
     """λ_b + λ_W (1/n_{ℓ-1}) Σ_k σ_k;1 σ_k;2 of each layer, (k, k)."""
     return [bias + weight for bias, weight in layer_kernels(mlp, tensorial(mlp), z, z, X, X)]
 

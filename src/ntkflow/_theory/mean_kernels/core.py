@@ -42,13 +42,13 @@ def samples(activation: Activation, variance, label, sign, line=LINE) -> Samples
     return Samples(variance, label, sign, series)
 
 
-def own_expectations(activation: Activation, own: Samples) -> Expectations:
+def diagonal_expectations(activation: Activation, side: Samples) -> Expectations:
     """⟨σ²⟩ and ⟨σ'²⟩ of each sample, (I,)."""
     form = closed_form(activation)
     if form is not None:
-        return Expectations(*form(own.variance, own.variance, own.variance))
-    assert own.coefficients is not None
-    return Expectations(*own.coefficients.mean_squares)
+        return Expectations(*form(side.variance, side.variance, side.variance))
+    assert side.coefficients is not None
+    return Expectations(*side.coefficients.mean_squares)
 
 
 def _geometric_mean(a, b):

@@ -66,10 +66,11 @@ def relative_errors(mlp: MLP, blocks: Sequence[Block], tails: Sequence[float]) -
     )
     v = np.concatenate(variance) if variance else np.zeros(0)
     for layer, activation in enumerate(mlp.activation):
-        own = [b.own[layer] for b in blocks]
+        of_blocks = [b.mean_squares[layer] for b in blocks]
         sizes = [b.stop - b.start for b in blocks]
         Phi, dPhi = (
-            np.concatenate([np.asarray(e[k])[:n] for e, n in zip(own, sizes, strict=True)]) for k in (0, 1)
+            np.concatenate([np.asarray(e[k])[:n] for e, n in zip(of_blocks, sizes, strict=True)])
+            for k in (0, 1)
         )
         integral = tails[layer] + _CLOSED_FORM
         if activation.slopes:

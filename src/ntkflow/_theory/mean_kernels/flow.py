@@ -96,13 +96,13 @@ class _Kernels:
 
     def errors(self, ell: int) -> Tables:
         def split(which: int) -> np.ndarray:
-            rows, cols = (side[ell][which] for side in self._own_contributions)
+            rows, cols = (side[ell][which] for side in self._diagonal_contributions)
             return self._eta(ell) * np.sqrt(rows[:, :, None] * cols[:, None, :])
 
         return Tables(
             {
-                "G": lambda: self._relative.epsilon[ell] * _outer(*(side[ell] for side in self._own_G)),
-                "H": lambda: self._eta(ell) * _outer(*(self._own_H(side, ell) for side in (0, 1))),
+                "G": lambda: self._relative.epsilon[ell] * _outer(*(side[ell] for side in self._diagonal_G)),
+                "H": lambda: self._eta(ell) * _outer(*(self._diagonal_H(side, ell) for side in (0, 1))),
                 "bias_contributions": lambda: split(0),
                 "weight_contributions": lambda: split(1),
             }
@@ -118,7 +118,7 @@ class _Kernels:
     def _eta(self, ell: int) -> np.ndarray:
         """(N, N2)."""
         eta = np.full(self.shape, self._relative.eta[ell])
-        rows, cols = self._own_G
+        rows, cols = self._diagonal_G
         for layer in range(ell):
             if self._relative.kinks[layer] > 0:
                 variance = rows[layer], cols[layer]
@@ -127,24 +127,26 @@ class _Kernels:
         return eta
 
     @functools.cached_property
-    def _own_expectations(self) -> list[list[Expectations]]:
+    def _diagonal_expectations(self) -> list[list[Expectations]]:
         """Of the rows' and the columns' samples, for each hidden layer."""
-        return [own_expectations(self.tiles.mlp, blocks) for blocks in (self.tiles.rows, self.tiles.cols)]
+        return [
+            diagonal_expectations(self.tiles.mlp, blocks) for blocks in (self.tiles.rows, self.tiles.cols)
+        ]
 
     @functools.cached_property
-    def _own_G(self) -> list[list[np.ndarray]]:
-        return [own_G(self.tiles, blocks) for blocks in (self.tiles.rows, self.tiles.cols)]
+    def _diagonal_G(self) -> list[list[np.ndarray]]:
+        return [diagonal_G(self.tiles, blocks) for blocks in (self.tiles.rows, self.tiles.cols)]
 
-    def _own_H(self, side: int, ell: int) -> np.ndarray:
-        bias, weight = self._own_contributions[side][ell]
+    def _diagonal_H(self, side: int, ell: int) -> np.ndarray:
+        bias, weight = self._diagonal_contributions[side][ell]
         return bias.sum(axis=0) + weight.sum(axis=0)
 
     @functools.cached_property
-    def _own_contributions(self) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+    def _diagonal_contributions(self) -> list[list[tuple[np.ndarray, np.ndarray]]]:
         squares = (np.einsum("an,an->a", X, X) / X.shape[1] for X in self._inputs)
         return [
             _contributions(self.tiles.mlp.layers, square, e)
-            for square, e in zip(squares, self._own_expectations, strict=True)
+            for square, e in zip(squares, self._diagonal_expectations, strict=True)
         ]
 
     @functools.cached_property
@@ -184,19 +186,21 @@ def _outer(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
     return np.sqrt(np.multiply.outer(rows, cols))
 
 
-def own_expectations(mlp: MLP, blocks: list[Block]) -> list[Expectations]:
+def diagonal_expectations(mlp: MLP, blocks: list[Block]) -> list[Expectations]:
     """⟨σ²⟩ and ⟨σ'²⟩ of every sample for each hidden layer, (N,) each."""
     return [
-        Expectations(*(np.concatenate([b.own[k][f][: b.stop - b.start] for b in blocks]) for f in (0, 1)))
+        Expectations(
+            *(np.concatenate([b.mean_squares[k][f][: b.stop - b.start] for b in blocks]) for f in (0, 1))
+        )
         for k in range(len(mlp.activation))
     ]
 
 
-def own_G(tiles: Tiles, blocks: list[Block]) -> list[np.ndarray]:
+def diagonal_G(tiles: Tiles, blocks: list[Block]) -> list[np.ndarray]:
     """G_αα of every layer, (N,) each."""
     X = np.concatenate([b.X[: b.stop - b.start] for b in blocks])
     square = np.einsum("an,an->a", X, X) / X.shape[1]
-    e = [OfInputs(square), *own_expectations(tiles.mlp, blocks)]
+    e = [OfInputs(square), *diagonal_expectations(tiles.mlp, blocks)]
     return [layer.means(of_layer, 0.0, 0.0)[0] for layer, of_layer in zip(tiles.mlp.layers, e, strict=True)]
 
 

@@ -18,7 +18,7 @@ from ...errors import ActivationError, ComponentError, FileError
 from ...network.mlp import MLP
 from ...version import __version__
 from .errors import relative_errors
-from .flow import has_tiles, own_G
+from .flow import diagonal_G, has_tiles
 from .tiles import Block, Tile, Tiles
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _write(mlp: MLP, X, X2, path: Path, tile: int, layers: str, report) -> None:
     save("X", ("sample", "input"), X)
     if X2 is not None:
         save("X2", ("sample2", "input"), X2)
-    variance = [np.stack(own_G(tiles, side)) for side in (tiles.rows, tiles.cols)]
+    variance = [np.stack(diagonal_G(tiles, side)) for side in (tiles.rows, tiles.cols)]
     save("G_variance", ("layer", "alpha1"), variance[0][kept])
     save("G_variance2", ("layer", "alpha2"), variance[1][kept])
     rows, cols = (_strips(side, tile) for side in (tiles.rows, tiles.cols))

@@ -25,8 +25,8 @@ from .core import (
     LONG_LINE,
     Expectations,
     Samples,
+    diagonal_expectations,
     integrate,
-    own_expectations,
     samples,
 )
 
@@ -37,7 +37,7 @@ _PAIRS = 32  # that the host's cubature takes at a time
 
 _integrate = jax.jit(integrate, static_argnums=0)
 _samples = jax.jit(samples, static_argnums=(0, 4))
-_own_expectations = jax.jit(own_expectations, static_argnums=0)
+_diagonal_expectations = jax.jit(diagonal_expectations, static_argnums=0)
 
 
 @jax.jit
@@ -57,17 +57,17 @@ def _next_means(layer: Layer, keep: bool, rows: Samples, cols: Samples, G, H):
 class Block:
     """Samples start … stop - 1, filled up with the last one to all blocks' common size.
 
-    `layers` and `own` are of each hidden layer; `own` holds ⟨σ²⟩ and ⟨σ'²⟩ of each sample.
+    `layers` and `mean_squares` have one entry for each hidden layer; `mean_squares` are ⟨σ²⟩ and ⟨σ'²⟩ of each sample.
     """
 
     start: int
     stop: int
     X: np.ndarray
     layers: list[Samples]
-    own: list[Expectations]
+    mean_squares: list[Expectations]
 
     @property
-    def here(self) -> slice:
+    def span(self) -> slice:
         return slice(self.start, self.stop)
 
 
@@ -84,8 +84,8 @@ class Tile:
     tails: list[float]
 
 
-class _Own(NamedTuple):
-    """Of one layer G_αα and H_αα, and what the integrals over the layer below need to know and give: of every block's samples."""
+class _SamplesOfLayer(NamedTuple):
+    """G_αα and H_αα of one layer, and the samples and expectations of the layer below, block by block."""
 
     layer: int
     variance: list
@@ -127,28 +127,28 @@ class Tiles:
         side = -(-N // -(-N // SIDE))
         blocks, index = zip(*batches(N, side), strict=True)
 
-        def step(layer: Layer, r: float, below: _Own) -> _Own:
+        def step(layer: Layer, r: float, below: _SamplesOfLayer) -> _SamplesOfLayer:
             activation, (label, sign) = layer.activation, by_layer[below.layer - 1]
-            own = _Own(below.layer + 1, [], [], [], [])
+            state = _SamplesOfLayer(below.layer + 1, [], [], [], [])
             for i, variance, H in zip(index, below.variance, below.H, strict=True):
                 samples = _samples(activation, variance, label[i], sign[i], LINE)
-                e = Expectations(*map(np.asarray, _own_expectations(activation, samples)))
-                for values, value in zip((own.variance, own.H), layer.means(e, variance, H), strict=True):
+                e = Expectations(*map(np.asarray, _diagonal_expectations(activation, samples)))
+                for values, value in zip((state.variance, state.H), layer.means(e, variance, H), strict=True):
                     values.append(value)
-                own.samples.append(samples)
-                own.expectations.append(e)
-            _check_samples(own)
-            return own
+                state.samples.append(samples)
+                state.expectations.append(e)
+            _check_samples(state)
+            return state
 
         square = np.einsum("an,an->a", X, X) / X.shape[1]
         means = [self.mlp.layers[0].means(OfInputs(square[i]), 0.0, 0.0) for i in index]
-        first = _Own(1, [G for G, _ in means], [H for _, H in means], [], [])
+        first = _SamplesOfLayer(1, [G for G, _ in means], [H for _, H in means], [], [])
         _check_samples(first)
         _, *above = through_layers(self.mlp, first, step)
         return [
             Block(
-                block.start, block.stop, X[i], [own.samples[b] for own in above],
-                [own.expectations[b] for own in above],
+                block.start, block.stop, X[i], [state.samples[b] for state in above],
+                [state.expectations[b] for state in above],
             )
             for b, (block, i) in enumerate(zip(blocks, index, strict=True))
         ]  # fmt: skip
@@ -206,33 +206,36 @@ class Tiles:
             None if s.expectations is None else Expectations(*(x[:I, :J] for x in s.expectations))
             for s in layers[1:]
         ]
-        return Tile(rows.here, cols.here, G, H, expectations, [s.tail for s in layers[1:]])
+        return Tile(rows.span, cols.span, G, H, expectations, [s.tail for s in layers[1:]])
 
     def _slowly(self, layer: int, rows: Block, cols: Block, G: np.ndarray):
         """Φ, Φ' and their error by a longer series, and by cubature where that has not converged either."""
         activation = self.mlp.activation[layer]
-        one, two = self._long(layer, rows.start, True), self._long(layer, cols.start, self.symmetric)
-        e, tail = _integrate(activation, one, two, G)
+        long_rows, long_cols = (
+            self._long(layer, rows.start, True),
+            self._long(layer, cols.start, self.symmetric),
+        )
+        e, tail = _integrate(activation, long_rows, long_cols, G)
         Phi, dPhi, tail = np.array(e.Phi), np.array(e.dPhi), np.asarray(tail)
         hard = ~(tail <= CONVERGED) & np.isfinite(G)
-        left = float(np.max(np.where(hard, 0.0, tail)))
+        largest = float(np.max(np.where(hard, 0.0, tail)))
         if np.any(hard):
             i, j = np.nonzero(hard)
-            G11, G22 = np.asarray(one.variance)[i], np.asarray(two.variance)[j]
+            G11, G22 = np.asarray(long_rows.variance)[i], np.asarray(long_cols.variance)[j]
             fine, coarse = (_by_cubature(activation, G11, G22, G[hard], rule) for rule in (FINE, COARSE))
             Phi[hard], dPhi[hard] = fine
             for mine, other, squares, others in zip(
-                fine, coarse, rows.own[layer], cols.own[layer], strict=True
+                fine, coarse, rows.mean_squares[layer], cols.mean_squares[layer], strict=True
             ):
                 scale = np.sqrt(squares[i] * others[j])
                 error = np.abs(mine - other) / np.where(scale > 0, scale, 1.0)
-                left = max(left, float(error.max()))
-        return Expectations(Phi, dPhi), left
+                largest = max(largest, float(error.max()))
+        return Expectations(Phi, dPhi), largest
 
     def _long_samples(self, layer: int, start: int, of_rows: bool) -> Samples:
         blocks = self.rows if of_rows else self.cols
-        own = blocks[start // (blocks[0].stop - blocks[0].start)].layers[layer]
-        return _samples(self.mlp.activation[layer], own.variance, own.label, own.sign, LONG_LINE)
+        short = blocks[start // (blocks[0].stop - blocks[0].start)].layers[layer]
+        return _samples(self.mlp.activation[layer], short.variance, short.label, short.sign, LONG_LINE)
 
 
 def _check_finite(layer: int, name: str, values) -> None:
@@ -240,10 +243,10 @@ def _check_finite(layer: int, name: str, values) -> None:
         raise NonFiniteError(f"layer {layer}: {name} overflows or is not a number; scale X or C_W")
 
 
-def _check_samples(own: _Own) -> None:
-    """No entry is larger than the samples' own; the integrals take products of two of these."""
-    for name, values in (("G", own.variance), ("H", own.H)):
-        _check_finite(own.layer, name, np.square(np.stack(values)))
+def _check_samples(state: _SamplesOfLayer) -> None:
+    """No entry of G or H is larger than the diagonal ones; the integrals take products of two of these."""
+    for name, values in (("G", state.variance), ("H", state.H)):
+        _check_finite(state.layer, name, np.square(np.stack(values)))
 
 
 def labels(mlp: MLP, X: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -267,16 +270,16 @@ def _by_cubature(activation: Activation, G11: np.ndarray, G22: np.ndarray, G12: 
     """Φ and Φ' of M pairs, (M,) each, by the host's integrals, which are slower and converge for all."""
     Phi, dPhi = np.empty_like(G12), np.empty_like(G12)
     for start in range(0, len(G12), _PAIRS):
-        some = slice(start, start + _PAIRS)
-        n = len(G12[some])
-        one, two = np.arange(n), np.arange(n, 2 * n)
+        batch = slice(start, start + _PAIRS)
+        n = len(G12[batch])
+        first, second = np.arange(n), np.arange(n, 2 * n)
         # Pairs are kept apart by a metric that couples no others.
         metric, ratio = np.zeros((2 * n, 2 * n)), np.full((2 * n, 2 * n), np.nan)
-        metric[one, one], metric[two, two] = G11[some], G22[some]
-        metric[one, two] = metric[two, one] = G12[some]
+        metric[first, first], metric[second, second] = G11[batch], G22[batch]
+        metric[first, second] = metric[second, first] = G12[batch]
         np.fill_diagonal(ratio, 1.0)
         e = expectations(activation, metric, ratio, None, rule)
-        Phi[some], dPhi[some] = e.Phi[one, two], e.dPhi[one, two]
+        Phi[batch], dPhi[batch] = e.Phi[first, second], e.dPhi[first, second]
     return Phi, dPhi
 
 

@@ -12,7 +12,7 @@ from ...errors import ActivationError, DataError
 from ...network import as_mlp
 from ...network.dense import OfInputs
 from ...network.layer import Layer, through_layers
-from .core import integrate, own_expectations, samples
+from .core import diagonal_expectations, integrate, samples
 from .flow import has_tiles
 
 
@@ -51,8 +51,8 @@ def kernels(network: Any, X, X2=None) -> tuple[jax.Array, jax.Array]:
             for variance, label in zip(below.variances, labels, strict=True)
         )
         e, _ = integrate(activation, rows, cols, below.G, shorten=False)
-        own = (own_expectations(activation, side) for side in (rows, cols))
-        variances = [layer.means(e_own, 0.0, 0.0)[0] for e_own in own]
+        diagonals = (diagonal_expectations(activation, side) for side in (rows, cols))
+        variances = [layer.means(e_diagonal, 0.0, 0.0)[0] for e_diagonal in diagonals]
         return _State(*layer.means(e, below.G, below.H), variances)
 
     first = _State(*mlp.layers[0].means(OfInputs(X @ other.T / X.shape[1]), 0.0, 0.0), variances)

@@ -43,17 +43,18 @@ class Plan:
 
         A block that comes m times gives m distinct samples, or all that it has: k may be less than the number of blocks.
         """
-        held = self.blocks
-        times = [(block, min(m, len(held[block]))) for block, m in sorted(Counter(blocks).items())]
-        choices = [list(itertools.combinations(held[block], m)) for block, m in times]
+        samples_of = self.blocks
+        times = [(block, min(m, len(samples_of[block]))) for block, m in sorted(Counter(blocks).items())]
+        choices = [list(itertools.combinations(samples_of[block], m)) for block, m in times]
         rows = [list(itertools.chain.from_iterable(row)) for row in itertools.product(*choices)]
         return np.array(rows), [block for block, m in times for _ in range(m)]
 
     def count(self, blocks: Tile) -> int:
         """How many sets `sets` gives."""
-        held = self.blocks
+        samples_of = self.blocks
         return math.prod(
-            math.comb(len(held[block]), min(m, len(held[block]))) for block, m in Counter(blocks).items()
+            math.comb(len(samples_of[block]), min(m, len(samples_of[block])))
+            for block, m in Counter(blocks).items()
         )
 
     @property

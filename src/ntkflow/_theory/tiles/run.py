@@ -98,7 +98,7 @@ class _Run:
         """What is known before any tile."""
         layers = []
         for fine, coarse in zip(*self.runs, strict=True):
-            values, others = ({"G": one.G, "H": one.H} for one in (fine, coarse))
+            values, others = ({"G": kernels.G, "H": kernels.H} for kernels in (fine, coarse))
             tables = kernel_tables(
                 fine, errors_of(values, others, fine.layer, fine.least_sine, None), self.index
             )
@@ -156,11 +156,13 @@ class _Run:
             yield np.array([[np.abs(values[name]).max(), errors[name].max()] for name in TENSORS])
 
     def _for_tile(self, run: list[Kernels], shared: list, tile: Tile) -> Iterator[Kernels]:
-        for one, integrals in zip(run, shared, strict=True):
-            if one.step is None:
-                yield one
+        for kernels, integrals in zip(run, shared, strict=True):
+            if kernels.step is None:
+                yield kernels
             else:
-                yield one._replace(step=one.step._replace(integrals=integrals.for_tile(tile, self.fill)))
+                yield kernels._replace(
+                    step=kernels.step._replace(integrals=integrals.for_tile(tile, self.fill))
+                )
 
     def _chunks(self, tile: Tile, asked: np.ndarray, owner: list[int], rank: int):
         """The chunks of tensors of a rank that a tile writes: (first samples, shape, [(slots, place of their components)])."""
@@ -169,7 +171,7 @@ class _Run:
         samples_of = self.plan.blocks
         for blocks in sorted(set(itertools.permutations(tile if rank == 4 else (tile[0], tile[2])))):
             corner = [samples_of[block].start for block in blocks]
-            columns = [[slot for slot, one in enumerate(owner) if one == block] for block in blocks]
+            columns = [[slot for slot, number in enumerate(owner) if number == block] for block in blocks]
             pieces = [
                 (slots, tuple(asked[:, slot] - first for slot, first in zip(slots, corner, strict=True)))
                 for slots in itertools.product(*columns)
@@ -181,10 +183,12 @@ class _Run:
         top = store.array("largest")[..., 1].max(axis=0)
         names = []
         for s, errors in zip(self.kernels, top, strict=True):
-            own = dict(zip(TENSORS, errors, strict=True)) | {name: s.errors[name].max() for name in KERNELS}
+            largest = dict(zip(TENSORS, errors, strict=True)) | {
+                name: s.errors[name].max() for name in KERNELS
+            }
             for name in (*KERNELS, *TENSORS):
                 names += poor_tensor(
-                    name, s.layer, float(own[name]), natural_scales(s.values)[name], self.rtol
+                    name, s.layer, float(largest[name]), natural_scales(s.values)[name], self.rtol
                 )
         return names
 

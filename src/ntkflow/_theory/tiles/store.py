@@ -44,10 +44,10 @@ class TileStore(store.Store):
         packed = checked(ZstdCodec(level=1))
 
         def fill(group: zarr.Group) -> None:
-            for name, held in kernels.variables.items():
+            for name, variable in kernels.variables.items():
                 group.create_array(
-                    str(name), data=held.values, fill_value=np.nan if held.dtype.kind == "f" else 0,
-                    dimension_names=[str(dim) for dim in held.dims], **checked(),
+                    str(name), data=variable.values, fill_value=np.nan if variable.dtype.kind == "f" else 0,
+                    dimension_names=[str(dim) for dim in variable.dims], **checked(),
                 )  # fmt: skip
             for name, declared in TENSORS.items():
                 for suffix in ("", "_error"):
