@@ -111,7 +111,7 @@ def expectation(function: Callable, variables: Variables, how: Integration) -> E
     tried: list[tuple[Estimate, np.ndarray]] = []
     ladders = [functools.partial(_panels, variables, how.kinks)]
     if r > 2 and not _narrow(variables.root):
-        # Of smooth functions it takes the fewest points; of others it does not converge, and is left soon.
+        # For smooth functions it takes the fewest points; for others it does not converge, and is given up soon.
         ladders.insert(0, functools.partial(_ball, r))
     for ladder in ladders:
         refined = _refined(run, ladder, how.tolerance, patient=ladder is ladders[-1])
@@ -144,10 +144,10 @@ def _narrow(root: np.ndarray) -> bool:
 def _refined(
     run, ladder: Callable[[int], _Points | None], tolerance: float, patient: bool
 ) -> tuple[Estimate, np.ndarray] | None:
-    """The first of a ladder's rules that agrees with the one before, or the last one, with √⟨h²⟩; None if there is but one.
+    """The estimate, with √⟨h²⟩, of the first rule of a ladder that agrees with the one before, or of the last rule; None if there is only one.
 
     Where a difference is not much smaller than those before, as for kinks that are not cut, all are erratic: the error is then three times
-    the larger one of the last two, and a ladder that is not to be patient with ends.
+    the larger one of the last two, and without `patient` no finer rule is tried.
     """
     refined, before, changes = None, None, [np.inf] * 3
     for level in range(_LEVELS):

@@ -102,7 +102,7 @@ def _compiled_pair_moment(powers, length1, length2, slopes, at_zero, *metric):
 
 
 def _pair_moment(powers: tuple[int, int], length1, length2, slopes, at_zero, geometry):
-    """`pair_moment` of products of so many factors, of which so many are σ."""
+    """`pair_moment` of products of `length1` and `length2` factors, of which `powers` are σ."""
     s1, s2, rho, _ = geometry
     L, p, q = _pair_of_unit_normals(length1, length2, slopes, at_zero, geometry)
     return s1 ** powers[0] * s2 ** powers[1] * sign_moments((powers,), None, rho[None], L, p, q)[0]

@@ -44,7 +44,7 @@ class Nested:
         self.lines = [_cuts(L, at, j) for j in range(root.shape[1])]
 
     def size(self, nodes: int) -> float:
-        """At most how many points there are with so many nodes on half a line."""
+        """An upper bound on the number of points, with `nodes` nodes on half a line."""
         return float(np.prod([nodes * (2 + 2 * len(widths) / _SHARES) for _, widths in self.lines]))
 
     def pieces(self, nodes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -145,5 +145,5 @@ def at_zero(activation: Activation) -> float:
 
 
 def _blocks(count: int, most: int) -> Iterator[tuple[slice, np.ndarray]]:
-    """`batches` of at most so many; fewer are filled up to a power of two."""
+    """`batches` of at most `most`; fewer are filled up to a power of two."""
     return batches(count, min(most, max(64, 1 << (count - 1).bit_length())))

@@ -4,7 +4,7 @@ import os
 
 
 def cores() -> int:
-    """Those that the system lets this process run on, as far as it says; otherwise all of the machine's."""
+    """The number of cores that this process may run on; that of the machine's cores where the system does not say."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

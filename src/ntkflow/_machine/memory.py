@@ -20,9 +20,9 @@ def check_memory(need: float, what: str, instead: str) -> None:
 
 
 def give_back() -> None:
-    """Give what the C library keeps of freed arrays back to the system, if it has a way to do it, as glibc does.
+    """Return the memory of freed arrays from the C library to the system, where the C library can, as glibc does.
 
-    Arrays that stay, among larger ones that come and go, otherwise leave holes that add up from layer to layer.
+    Otherwise small arrays that stay, between large ones that are freed, leave holes that add up from layer to layer.
     """
     try:
         trim = ctypes.CDLL(None).malloc_trim

@@ -14,9 +14,9 @@ _MOST = 2**29  # bytes; JAX then drops what was not used for longest
 
 
 def keep_programs(prefix: str = "programs", most: int = _MOST) -> None:
-    """Have this process, and those that it starts, keep their programs in the user's cache folder.
+    """Make this process, and the processes that it starts, keep compiled programs in the user's cache folder.
 
-    To be called before JAX is imported. JAX's own variables take precedence; nothing is kept where the folder can't be written.
+    Call it before JAX is imported. JAX's own environment variables take precedence. Nothing is kept if the folder can't be written.
 
     Args:
         prefix: what the folder's name begins with.

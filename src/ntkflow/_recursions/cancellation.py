@@ -46,7 +46,7 @@ def cubed(near: Nearness) -> np.ndarray:
 
 
 def where_merged(near: Nearness) -> np.ndarray:
-    """Nothing cancels, but rounding may have made one sample of two in this layer that were two in the last.
+    """Nothing cancels, but by rounding two samples may be one in this layer that are two in the layer below.
 
     Moments on more than two samples are exact but for round-off over the sine.
     """

@@ -34,7 +34,7 @@ def orbits(generators: Generators, k: int) -> tuple[np.ndarray, np.ndarray]:
 def largest_on_same_samples(generators: Generators, packed: np.ndarray, k: int) -> np.ndarray:
     """For each packed component the largest absolute value among those on the same samples or fewer: (orbits, S).
 
-    These are all that flow into it.
+    The recursion takes no others into it.
     """
     absolute, out = np.abs(packed), np.empty_like(packed)
     for on_all, within in orbits_by_samples(generators, k).values():

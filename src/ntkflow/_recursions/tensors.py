@@ -41,7 +41,7 @@ class Expectation(NamedTuple):
 
 
 class Correction(NamedTuple):
-    """A tensor is n_{ℓ-1} times what a kernel's mean at the real width differs from that kernel."""
+    """A tensor is n_{ℓ-1} times the difference of a kernel's mean at the real width from that kernel."""
 
     kernel: str
 
@@ -192,5 +192,5 @@ def requested_moments() -> tuple[str, ...]:
 
 
 def tensors_of_rank(rank: int) -> Iterator[Tensor]:
-    """Those that are declared and have so many axes."""
+    """The declared tensors of this rank."""
     return (declared for declared in TENSORS.values() if declared.rank == rank)

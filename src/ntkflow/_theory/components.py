@@ -45,7 +45,7 @@ def sample_sets(components: str | Sequence[Sequence[int]], N: int) -> np.ndarray
 
 
 class Layout:
-    """From the sets (S, k) that were asked for, over inputs of which some may be equal, to closed sets and back.
+    """Between the sets (S, k) that were asked for, over inputs that may be equal, and the closed sets that are computed.
 
     Attributes:
         asked: (S, k), indices of inputs.
@@ -114,7 +114,7 @@ class Layout:
 
 
 def _distinct(samples: np.ndarray, count: int) -> np.ndarray:
-    """Rows of distinct samples, ascending, from ascending rows: what a row lacks after that is filled up with other samples.
+    """Rows of distinct samples, ascending, from ascending rows: other samples take the place of repeated ones.
 
     `count`: samples are 0 … count - 1.
     """

@@ -27,7 +27,7 @@ def errors_of(
     least_sine: np.ndarray,
     sets: SampleSets | None,
 ) -> Errors:
-    """The difference of a coarser and nudged computation, and round-off of what a component is made of and of what cancels in it.
+    """Error estimates: the difference from a coarser and nudged computation, plus round-off, more where terms cancel.
 
     The difference of one component on three or four samples may vanish by accident: each is taken to be the largest in its
     tensor, or in one where nothing cancels, on the same samples; next to the products of G and H they are made of.
@@ -59,7 +59,7 @@ def errors_of(
         changes = {name: np.abs(values[name][columns] - others[name][columns]) for name in tensors}
         if sets.k > 2:
             _raise_to_largest(changes, {kernel: root[chosen] for kernel, root in roots.items()}, sets.k)
-        # So that they are the same on whatever closed set a component is computed.
+        # On the same samples alone: a component's error then does not depend on the closed set in which it is computed.
         sizes = {
             name: np.maximum(
                 scales[name], largest_on_same_samples(TENSORS[name].generators, values[name][columns], sets.k)
@@ -75,9 +75,9 @@ def errors_of(
 
 
 def _by_size(name: str, sizes: dict[str, np.ndarray], scales: dict[str, float], k: int) -> np.ndarray:
-    """By what factor the tensors that this one is made from exceed it, each relative to its products of G and H: (orbits, S), ≥ 1.
+    """By what factor the tensors of `cancels_from` exceed this one, each relative to its products of G and H: (orbits, S), ≥ 1.
 
-    Those are of the layer below; this layer's are about as large.
+    A tensor is made from those of the layer below; taken are this layer's, which are about as large.
     """
     if not scales[name]:
         return np.ones_like(sizes[name])

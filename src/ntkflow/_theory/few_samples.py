@@ -42,7 +42,7 @@ class BothRuns(NamedTuple):
 
 
 class _State(NamedTuple):
-    """G, H and tensors of as many samples as the program serves, and the layer without those that fill them up."""
+    """G, H and tensors of all samples of the program, and the layer without the samples that were added to fill up the program."""
 
     filled: tuple[Any, Any, Tensors]
     layer: BothRuns | None
@@ -99,7 +99,7 @@ def _sizes(N: int, k: int, S: int) -> tuple[int, int]:
 
 
 def _with_others(kernel: np.ndarray, samples: int) -> np.ndarray:
-    """(samples, samples): the others are as large as the smallest of the N, and independent of all."""
+    """A kernel (N, N) filled up to (samples, samples): added samples are as large as the smallest of the N, and independent of all."""
     N = len(kernel)
     out = np.zeros((samples, samples))
     out[:N, :N] = kernel
@@ -134,7 +134,7 @@ def _trusted(activation: Activation, layers: list[BothRuns]) -> bool:
 
 @functools.cache
 def _bases() -> tuple[jax.Array, ...]:
-    """`folded` bases of the two runs, on a leading axis; float64, for who has enabled it."""
+    """`folded` bases of the two runs, on a leading axis, in float64: the caller must have enabled it."""
     bases = []
     for reach, terms, rounding in zip(_REACH, _TERMS, _ROUNDING, strict=True):
         u, even, odd = folded(*trapezoid_basis(reach, _NODES, _TERMS[0]))

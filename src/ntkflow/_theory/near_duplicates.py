@@ -199,7 +199,7 @@ def _nodes(reach: float) -> np.ndarray:
 
 
 def _family(mlp: MLP, a: np.ndarray, b: np.ndarray) -> _Family | None:
-    """The family in which b moves towards a, or None if b is too far from a for one, or no way from it or from -a.
+    """The family in which b moves towards a. None if b is too far from a, or coincides with a or -a.
 
     If nothing but the angle tells the samples apart, or the norms are far apart, b turns to a or to -a. Otherwise b moves in a
     straight line, so that angle and difference of norms vanish together: with biases the next layer mixes the two. The shorter
@@ -248,7 +248,7 @@ def _reach(mlp: MLP, ratio: float, s: float) -> float:
 
     The densities of z_a = κ and z_b = κ', kinks that do not coincide at separation 0, vanish towards it as exp(-c/t²).
     """
-    # A homogeneous σ has none but at 0, whatever was declared.
+    # A homogeneous σ has its only kink at 0, even if others were declared.
     kinks = [np.array(x.kinks if x.degree is None else (0.0,)) for x in mlp.activation]
     gaps = np.concatenate([np.abs(np.subtract.outer(ratio * k, k)).ravel() for k in kinks])
     smallest = gaps[gaps > 0].min(initial=math.inf)
@@ -256,7 +256,7 @@ def _reach(mlp: MLP, ratio: float, s: float) -> float:
 
 
 class _Batch:
-    """Flows of some families together, each in a plane of its own, as far as they have been asked for."""
+    """The flows of several families, computed together, each family in a plane of its own. Layers are computed when asked for."""
 
     def __init__(self, mlp: MLP, families: list[_Family], computed):
         self._families = families
@@ -312,7 +312,10 @@ def _at_separation(value: np.ndarray, error: np.ndarray, family: _Family, power:
 
 
 def _fit(nodes: np.ndarray, value: np.ndarray, error: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
-    """At t, the polynomial fitted to values (orbits, nodes) by their errors, of the degree that leaves the least uncertain, and what that is."""
+    """Values at t and their uncertainties, (orbits,) each: of the polynomial fitted to `value` (orbits, nodes), weighted by `error`.
+
+    Its degree is the one with the least uncertainty.
+    """
     unit = error.max() or 1.0
     value, error = value / unit, error / unit + _LEAST
     size = error.max(axis=0)

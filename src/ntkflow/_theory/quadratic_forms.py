@@ -108,7 +108,7 @@ class _Source:
         P, Q = h.C_W * M_G + h.lambda_W * M, h.C_W * M * self.H
         self.P[k], self.Q[k], self.root_M[k] = P, Q, _root(M)
         by_first, by_both, by_second = P * e.J_ss + Q * e.J_dd
-        # Every pair that α is in has a part in the derivative by G_αα.
+        # The derivative by G_αα has a term from every pair that contains α.
         on_diagonal = (by_first.sum(axis=1) + by_second.sum(axis=0)) / 2
         return M * means.carried(h, e), by_both + np.diag(on_diagonal)
 

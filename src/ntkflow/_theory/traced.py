@@ -1,4 +1,4 @@
-"""The flow as a pure function that JAX can compile, batch and differentiate: for whoever optimises hyperparameters or inputs through it."""
+"""The flow as a pure function that JAX can compile, batch and differentiate, to optimise hyperparameters or inputs."""
 
 from __future__ import annotations
 

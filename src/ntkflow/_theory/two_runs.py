@@ -121,8 +121,8 @@ def layer_values(
 ) -> Iterator[tuple[Kernels, dict[str, np.ndarray]]]:
     """Each layer's kernels, and its values by name: G, H and the packed tensors on `sets`; NonFiniteError if they can't be held.
 
-    `at_once`: sets in one compiled step, by default what suits their number. `in_place`: whether a layer's tensors may be
-    written over the last one's, which are then not to be kept.
+    `at_once`: sets in one compiled step, by default what suits their number. `in_place`: whether to write a layer's tensors over
+    those of the layer below; the caller must then be done with these.
     """
     tensors = None if sets is None else first_layer(*sets.sets.shape)
     for kernels in layers:
@@ -174,7 +174,7 @@ def _tensors(
     with jax.enable_x64(True):
         H = jnp.asarray(H)
         for i, leaf in enumerate(leaves):
-            # Where it is a copy: those that are made in the background keep all originals.
+            # Wait here if it copies: a copy that is made in the background keeps its original in memory.
             leaves[i] = jax.device_put(leaf).block_until_ready()
             del leaf
         e = tree.unflatten(leaves)
@@ -194,7 +194,7 @@ def _tensors(
 
 
 def _columns(arrays, columns: slice, size: int):
-    """Those of each array (…, S), filled up to `size` by their last, so that a step is compiled once."""
+    """These columns of each array (…, S), the last one repeated to fill up to `size`, so that a step is compiled once."""
     missing = size - (columns.stop - columns.start)
     return jax.tree.map(
         lambda x: np.pad(x[:, columns], ((0, 0), (0, missing)), mode="edge") if missing else x[:, columns],
@@ -216,7 +216,7 @@ def estimated(
 def all_layers(
     mlp: MLP, X: np.ndarray, sets: SampleSets | None, rtol: float
 ) -> Iterator[tuple[Kernels, dict[str, np.ndarray], Errors]]:
-    """`estimated` for these inputs, distinct: by one compiled program a layer if they are few and that will do."""
+    """`estimated` for these distinct inputs. If they are few, and its series converge, one compiled program does each layer."""
     if sets is not None and few_samples.serves(mlp, sets) and (layers := _few_samples(mlp, X, sets)):
         return layers
     return estimated(both_runs(mlp, X, *((sets.k, sets.moments) if sets else (0, ())), rtol), sets)
@@ -244,7 +244,7 @@ def _with_errors(mlp: MLP, first: Kernels, layers: list[few_samples.BothRuns], s
 
 
 def of_pairs(rtol: float) -> tuple[Callable, Callable]:
-    """What `NearDuplicates` asks of networks of other inputs: `computed` on sets of two, and `closest`."""
+    """The two functions that `NearDuplicates` calls for other inputs: `computed`, on sets of two, and `closest`."""
 
     def computed(mlp: MLP, X: np.ndarray, sets: SampleSets):
         wanted = np.eye(len(X), dtype=bool)

@@ -52,7 +52,7 @@ class Layer(Protocol):
         ...
 
     def shapes(self, fan_in: int, width: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The shapes of W and b; SpecError if the layer does not lead from so many neurons to so many."""
+        """The shapes of W and b; SpecError if the layer does not lead from `fan_in` neurons to `width`."""
         ...
 
     def draw(self, fan_in: int, width: int, normal: Callable[[int, tuple[int, ...]], Any]) -> tuple[Any, Any]:
@@ -115,7 +115,7 @@ def through_layers(
 ) -> Iterator[State]:  # fmt: skip
     """The state of each layer, from that of layer 1: `step(layer, r, state below)`.
 
-    A state may be large: it is let go of before the next is asked for, but for what of it is `carried` on to the next step.
+    A state may be large: only its `carried` part is kept while the next state is computed.
     """
     below = carried(first)
     yield first

@@ -103,6 +103,6 @@ def _lifted(network: Any, optimizer: Any) -> Lifted:
 
 
 def _is(network: Any, module: str, name: str) -> bool:
-    """Whether it is of that class, of a library that need not be there: what is not imported has made no model."""
+    """Whether it is an instance of that class. The library need not be installed: one that was not imported has made no model."""
     kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(network, kind)

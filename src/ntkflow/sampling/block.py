@@ -53,7 +53,7 @@ def sums_shapes(mlp: MLP, measure: Measure, sets: np.ndarray, N: int) -> list[Su
     """The shapes of what `block_sums` returns, as a tree of jax.ShapeDtypeStruct."""
     numbers = sets.shape[1] * (sets.shape[1] + 1)
     if isinstance(mlp, MLP):
-        mlp = MLP(mlp.widths, "linear")  # whatever the activation, which may not be there
+        mlp = MLP(mlp.widths, "linear")  # shapes don't depend on the activation, which a file may lack
     with jax.enable_x64(True):
         X, near = np.zeros((N, mlp.widths[0])), np.zeros((len(sets), mlp.depth, numbers))
         expectations = tuple(measured_expectations().values())
@@ -62,7 +62,7 @@ def sums_shapes(mlp: MLP, measure: Measure, sets: np.ndarray, N: int) -> list[Su
 
 
 def batch_for(mlp: MLP, measure: Measure, sets: np.ndarray, dtype: str, block: int) -> Batch:
-    """As much at once as memory is good for, but no more than a block; MemoryRequestError if one network doesn't fit."""
+    """The largest batch that memory holds, at most one block of draws; MemoryRequestError if one network doesn't fit."""
     k, widest, itemsize = sets.shape[1], max(mlp.widths[1:]), np.dtype(dtype).itemsize
     pairs = k * (k + 1) // 2
     if measure in (low_noise_means, direct_means):

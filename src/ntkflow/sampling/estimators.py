@@ -22,7 +22,7 @@ from .._recursions.tensors import Covariance, Expectation
 from .networks import Measured
 
 LEAST_FOR_ERRORS = 3
-"""Draws: of two, both differ from their mean by as much, so that the covariances' standard errors are not known."""
+"""Draws for which covariances have standard errors: two draws differ equally from their mean, which says nothing of the error."""
 
 
 class Sums(NamedTuple):

@@ -47,7 +47,7 @@ def low_noise(
 ) -> list[Measured]:
     """Layers 2 … L from averages over the layer below, the layer's own weights integrated out, PDLT (8.69), (8.83).
 
-    As `direct` those that have no weights.
+    Layers without weights are measured as by `direct`.
 
     Args:
         expectations: what to measure besides covariances.
@@ -167,7 +167,7 @@ class SampledLayer(NamedTuple):
 
 
 def layers(mlp: MLP, params: Parameters, X: jax.Array) -> list[SampledLayer]:
-    """The forward equations, PDLT (8.9), (8.12); what is not used of them is dropped by the compiler."""
+    """The forward equations, PDLT (8.9), (8.12). The compiler drops those whose results are not used."""
     a, b = np.triu_indices(len(X))
     z = preactivations(mlp, params, X)
     below: list[SampledLayer] = []

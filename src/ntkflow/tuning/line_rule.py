@@ -138,7 +138,7 @@ def _nodes(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _separate(places: np.ndarray, declared: np.ndarray) -> np.ndarray:
-    """The declared kinks, and of `places` those that are not next to a kink already listed."""
+    """The declared kinks, and each of `places` that is not next to a kink already listed."""
     kinks = declared.tolist()
     for place in np.sort(places).tolist():
         if not np.any(np.abs(np.array(kinks) - place) <= 1e-9 * np.abs(place)):

@@ -273,7 +273,7 @@ def _by_cubature(activation: Activation, G11: np.ndarray, G22: np.ndarray, G12: 
         batch = slice(start, start + _PAIRS)
         n = len(G12[batch])
         first, second = np.arange(n), np.arange(n, 2 * n)
-        # Pairs are kept apart by a metric that couples no others.
+        # The metric couples only the two samples of each pair.
         metric, ratio = np.zeros((2 * n, 2 * n)), np.full((2 * n, 2 * n), np.nan)
         metric[first, first], metric[second, second] = G11[batch], G22[batch]
         metric[first, second] = metric[second, first] = G12[batch]

@@ -64,7 +64,7 @@ class Plan:
 
 
 def working_set(depth: int, N: int, block: int) -> int:
-    """Bytes that tiles of blocks of `block` samples take, and the kernels and expectations on pairs, of all layers and both runs."""
+    """Bytes for tiles made of blocks of `block` samples, and for kernels and expectations on pairs, of all layers and both runs."""
     kernels = 2 * (depth - 1) * (64 * 8 * N**2 + 2**14 * N)
     sets, triples = block**4, 3 * block**3
     integral = 8 * len(placements(requested_moments()))
