@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -109,9 +110,8 @@ def _raise_to_largest(changes: dict[str, np.ndarray], roots: dict[str, np.ndarra
         for tensor in four
     }  # fmt: skip
     by_samples = {tensor.name: orbits_by_samples(tensor.generators, k) for tensor in four}
-    for samples in by_samples["V"]:
-        if len(samples) < 3:
-            continue
+    several = [frozenset(slots) for size in (3, 4) for slots in itertools.combinations(range(k), size)]
+    for samples in several:
         on = {name: orbits[samples][0] for name, orbits in by_samples.items()}
         largest = {name: _largest(changes[name][rows], products[name][rows]) for name, rows in on.items()}
         plain = np.max([largest[tensor.name] for tensor in four if not tensor.cancels_from], axis=0)
