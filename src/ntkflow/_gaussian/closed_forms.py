@@ -15,10 +15,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..activations import Activation
-from .rules import evaluate
+from .linear_pieces import square_root
+from .piecewise_linear import at_zero
 
 ClosedForm = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
@@ -39,12 +39,6 @@ def _determinant(G11, G12, G22):
     product = G11 * G22
     difference = product - G12 * G12
     return jnp.where(difference > _PARALLEL * product, difference, 0.0)
-
-
-def _root(x):
-    """√x with derivative 0 at x = 0."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
 
 
 # Cephes, atan.c: arctan(q) = q + q³ P(q²) / Q(q²) for |q| ≤ 0.66. XLA's own arctan2 takes ten times as long on CPU.
@@ -93,16 +87,14 @@ def _piecewise_linear(activation: Activation) -> ClosedForm:
     p, q = (right + left) / 2, (right - left) / 2
     if q == 0:
         return lambda G11, G12, G22: (p * p * G12, jnp.full_like(G11 * G12 * G22, p * p))
-    # A sample whose preactivation vanishes identically takes JAX's value of σ'(0).
-    with jax.ensure_compile_time_eval():
-        at_zero = float(evaluate(activation, np.zeros(1), 1)[1, 0])
+    resting = at_zero(activation)
 
     def integrate(G11, G12, G22):
-        root = _root(_determinant(G11, G12, G22))
+        root = square_root(_determinant(G11, G12, G22))
         signs = 2 / math.pi * _angle(G12, root)
         Phi = p * p * G12 + q * q * (2 / math.pi * root + signs * G12)
         dead1, dead2 = G11 == 0, G22 == 0
-        means = jnp.where(dead1, at_zero, p) * jnp.where(dead2, at_zero, p)
+        means = jnp.where(dead1, resting, p) * jnp.where(dead2, resting, p)
         return Phi, jnp.where(dead1 | dead2, means, p * p + q * q * signs)
 
     return integrate

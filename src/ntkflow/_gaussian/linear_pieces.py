@@ -17,7 +17,7 @@ from .requests import Factors, Placement, Placements
 from .sign_moments import LEAST_VARIANCE, delta_moment, factor, pairs, sign_moments
 
 
-def _root(x):
+def square_root(x):
     """√x with derivative 0 at 0."""
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
@@ -57,9 +57,9 @@ def angle(g11, g12, g22, parallel=None):
     Args:
         parallel: the sign of c where z2 = c z1 is known, 0 elsewhere; what rounding left between them is ignored.
     """
-    s1, s2 = _root(g11), _root(g22)
+    s1, s2 = square_root(g11), square_root(g22)
     rho = _quotient(g12, s1 * s2)
-    sine = jnp.where(g11 * g22 > 0, _root(_quotient(_determinant(g11, g22, g12), g11 * g22)), 1.0)
+    sine = jnp.where(g11 * g22 > 0, square_root(_quotient(_determinant(g11, g22, g12), g11 * g22)), 1.0)
     if parallel is not None:
         known = (parallel != 0) & (g11 * g22 > 0)
         rho, sine = jnp.where(known, jnp.sign(parallel), rho), jnp.where(known, 0.0, sine)
@@ -205,7 +205,7 @@ def slot_moments(
         ActivationError: as of `check_orders`.
     """
     n = G.shape[-1]
-    s = [_root(G[..., a, a]) for a in range(n)]
+    s = [square_root(G[..., a, a]) for a in range(n)]
     c = [jnp.ones_like(s[0])] * 4 if scale is None else [scale[..., i] for i in range(4)]
     # σ' of each slot below and above the kink of its sample.
     steps = [[jnp.where(c[i] > 0, x, y) for x, y in (slopes, slopes[::-1])] for i in range(4)]
