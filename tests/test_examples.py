@@ -71,6 +71,19 @@ def test_first_code_about_pytorch_prints_what_the_page_says(page, capsys):
 
 
 @pytest.mark.slow
+def test_first_code_about_tuning_prints_what_the_page_says(capsys):
+    """The page of the recipe to the letter; the test error of the network that it trains, which differs between machines, below 0.15."""
+    pytest.importorskip("torch")
+    text = (Path(__file__).parents[1] / "docs/tuning.md").read_text(encoding="utf-8")
+    code, expected = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL)[0]
+    exec(code, {})  # noqa: S102
+    printed = capsys.readouterr().out
+    start = "test error after 200 steps: "
+    assert printed.split(start)[0] == expected.split(start)[0]
+    assert float(printed.split(start)[1]) < 0.15
+
+
+@pytest.mark.slow
 def test_demo(tmp_path):
     assert "relu, C_W = 2" in run("demo.py", tmp_path)
     for activation in ("tanh", "relu"):

@@ -64,7 +64,7 @@ def _learning_rate(recipe: Recipe) -> str:
 def _table(recipe: Recipe) -> list[str]:
     mlp, rates = recipe.mlp, recipe.eta is not None
     header = ["layer", "fan-in", "C_b", "C_W"]
-    header += ["lambda_b", "lambda_W", "NTK share %", "of biases %"] if rates else []
+    header += ["lambda_b", "lambda_W", "NTK: weights %", "biases %"] if rates else []
     rows = [header]
     for ell in evenly(mlp.depth, _MOST_ROWS):
         row = [
