@@ -1,18 +1,14 @@
-"""Writes the README's figures from `results`: what stands between `<!-- figures: NAME -->` and `<!-- end of figures -->`.
+"""Writes the README's figures from `results`.
 
 python benchmarks/figures.py            # write them
 python benchmarks/figures.py --check    # exit status 1 if they are others
 """
 
 import re
-import sys
-from pathlib import Path
 
+import pages
 import records
 from flow_times import CASES, LARGE
-
-README = Path(__file__).parents[1] / "README.md"
-_BLOCK = re.compile(r"(<!-- figures: (\w+) -->).*?(<!-- end of figures -->)", re.DOTALL)
 
 
 def first_result() -> str:
@@ -96,9 +92,8 @@ MAKERS = {
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], cases: dict, medians: str) -> str:
-    lines = [head, ("---",) * len(head), *rows]
     where = "; ".join(sorted({_on(case, "jax") for case in cases.values()}))
-    return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{where}; {medians}.\n"
+    return pages.table(head, rows) + f"\n{where}; {medians}.\n"
 
 
 def _on(case: dict, *versions: str) -> str:
@@ -116,17 +111,5 @@ def _seconds(t: float) -> str:
     return f"{_rounded(t)} s"
 
 
-def written(text: str) -> str:
-    """The README with the figures as `results` have them."""
-    return _BLOCK.sub(lambda found: found[1] + MAKERS[found[2]]() + found[3], text)
-
-
-def main() -> None:
-    text = README.read_text(encoding="utf-8")
-    if sys.argv[1:] == ["--check"]:
-        sys.exit(written(text) != text)
-    README.write_text(written(text), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    pages.main(pages.ROOT / "README.md", MAKERS)

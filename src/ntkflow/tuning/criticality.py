@@ -233,8 +233,12 @@ def _lifted(activation: Any):
         return activation
     from ..interop.torch import lifted
 
-    linear = torch.nn.Linear(1, 1)
-    return lifted(torch.nn.Sequential(linear, activation, torch.nn.Linear(1, 1))).activations[0]
+    model = torch.nn.Sequential()
+    # Errors name the module by its place.
+    model.add_module("before", torch.nn.Linear(1, 1))
+    model.add_module("activation", activation)
+    model.add_module("after", torch.nn.Linear(1, 1))
+    return lifted(model).activations[0]
 
 
 def _half_stable_words(point: CriticalPoint) -> str:
