@@ -1,6 +1,7 @@
 """A recipe in a torch model: what is drawn, one step of its optimizer, and what is refused."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,13 @@ from ntkflow.errors import InteropError, SpecError
 torch = pytest.importorskip("torch")
 from torch import nn
 
+from ntkflow.interop import torch as torch_interop
+from ntkflow.interop.torch_rates import kind
+
 X = sampled_recipes.inputs()[:6]
 
 
-def make(widths=(64, 32, 16, 10), activation=nn.Tanh, bias=True):
+def make(widths=(64, 32, 16, 10), activation: type[nn.Module] = nn.Tanh, bias=True) -> Any:
     layers = []
     for n, m in itertools.pairwise(widths):
         layers += [nn.Linear(n, m, bias=bias), activation()]
@@ -45,14 +49,14 @@ def test_one_step(make_model, rng):
     tuned = recipe(model)
     y = rng.integers(10, size=len(X))
     assert tuned.apply_(model, torch.Generator().manual_seed(0)) is model
-    mlp, params = ntkflow.interop.torch.from_module(model, C_b=0.0)
+    mlp, params = torch_interop.from_module(model, C_b=0.0)
     assert mlp.widths == tuned.mlp.widths
     expected = finite.gradient_step(tuned.mlp, params, X, y, finite.cross_entropy, tuned.eta)
     optimizer = tuned.optimizer_of(model)
-    assert ntkflow.interop.torch_rates.kind(optimizer) == "sgd"
+    assert kind(optimizer) == "sgd"
     nn.functional.cross_entropy(model(torch.tensor(X)), torch.tensor(y)).backward()
     optimizer.step()
-    _, after = ntkflow.interop.torch.from_module(model, C_b=0.0)
+    _, after = torch_interop.from_module(model, C_b=0.0)
     for layer, other in zip(after, expected, strict=True):
         assert np.abs(layer.W - other.W).max() < 1e-6 * np.abs(other.W).max()
         assert np.abs(layer.b - other.b).max() < 1e-6 * np.abs(other.b).max()
@@ -79,6 +83,7 @@ def test_rates_of_the_groups():
     model[2].weight.requires_grad_(False)
     tuned = recipe(model)
     rates = [group["lr"] for group in tuned.param_groups(model)]
+    assert tuned.eta is not None
     assert rates[2] == 0 and all(rate > 0 for i, rate in enumerate(rates) if i != 2)
     assert rates[0] == pytest.approx(tuned.eta * tuned.mlp.lambda_W[0] / 64)
     # What the optimizer does is read back as the recipe's λ's, but for η.
@@ -110,7 +115,7 @@ def test_refused_models():
     shared = make((16, 16, 16, 10))
     shared[2].weight = shared[0].weight
     with pytest.raises(InteropError, match="shares a parameter"):
-        ntkflow.interop.torch.draw_(shared, ntkflow.MLP((16, 16, 16, 10), "tanh"))
+        torch_interop.draw_(shared, ntkflow.MLP((16, 16, 16, 10), "tanh"))
     slopes = nn.Sequential(nn.Linear(64, 8), nn.PReLU(), nn.Linear(8, 10))
     of_slopes = recipe(slopes)
     with pytest.raises(InteropError, match="learning rates are known of Linear layers only"):

@@ -37,10 +37,15 @@ class Variances(NamedTuple):
 
     A: np.ndarray
     """A·vvvv / n: of what all neurons' vᵀĤ_{ii}v share."""
-    B: np.ndarray
-    """B·vvvv / n: of vᵀĤ_{ij}v for two neurons."""
+    B_by_layer: np.ndarray
+    """What the neurons of each hidden layer add to B, (L-1, m)."""
     error: np.ndarray
     """The standard error of the sampling of A + 2B."""
+
+    @property
+    def B(self) -> np.ndarray:
+        """B·vvvv / n: of vᵀĤ_{ij}v for two neurons."""
+        return self.B_by_layer.sum(axis=0)
 
     @property
     def total(self) -> np.ndarray:
@@ -70,17 +75,21 @@ def variances(
         M_G = np.zeros_like(M)
         for source in reversed(sources):
             M, M_G = source.set(k, M, M_G)
-    A, B, squared_error = np.zeros((3, m))
+    A, squared_error = np.zeros((2, m))
+    B_by_layer = np.zeros((len(sources), m))
     unfinished = np.arange(m)
     rng = np.random.default_rng(seed)
     while sources and len(unfinished):
         for source in sources:
             source.draw(rng, unfinished)
-        A, B, squared_error = np.sum([source.estimates() for source in sources], axis=0)
-        unfinished = np.flatnonzero(squared_error > (2 * accuracy * (A + 2 * B)) ** 2)
+        A_by_layer, B_by_layer, squared_errors = map(
+            np.array, zip(*(source.estimates() for source in sources), strict=True)
+        )
+        A, squared_error = A_by_layer.sum(axis=0), squared_errors.sum(axis=0)
+        unfinished = np.flatnonzero(squared_error > (2 * accuracy * (A + 2 * B_by_layer.sum(axis=0))) ** 2)
         if sources[0].draws.max() >= _MOST:
             break
-    return Variances(A, B, np.sqrt(squared_error))
+    return Variances(A, B_by_layer, np.sqrt(squared_error))
 
 
 class _Source:

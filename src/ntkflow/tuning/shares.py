@@ -27,8 +27,6 @@ class Shares(NamedTuple):
     """The weights' parts in the mean diagonal of the output's NTK, (L,)."""
     bias: np.ndarray
     """The biases', (L,)."""
-    H: np.ndarray
-    """The mean NTK of the output, (N, N)."""
 
 
 def shared_learning_rates(mlp: MLP, X: np.ndarray, bias_share: float, first_share: float) -> Shares:
@@ -64,7 +62,6 @@ def shared_learning_rates(mlp: MLP, X: np.ndarray, bias_share: float, first_shar
         mlp.replace(lambda_b=(s * lambda_b).tolist(), lambda_W=(s * lambda_W).tolist()),
         lambda_W * of_weight / size,
         lambda_b * of_bias / size,
-        s * H,
     )
 
 

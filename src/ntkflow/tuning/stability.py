@@ -6,18 +6,17 @@ Hessian by the outputs: 1 for the mean squared error, diag p - ppᵀ for the cro
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
 
+from .._theory.flow import flow
 from .._theory.quadratic_forms import variances
 from .._theory.statistics import LayerStatistics
 from ..network.mlp import MLP
 
-_DRAWS = 4000
-_MOST_DRAWN = 32  # outputs: beyond, the law of large matrices
-_GAUSSIAN = 1e6  # degrees of freedom, with which a Wishart matrix is a Gaussian one
+_DRAWS, _LEAST_DRAWS = 1000, 100
+_MOST_DRAWN = 64  # outputs: beyond, the law of large matrices
 _ACCURACY = 0.02
 
 
@@ -35,76 +34,77 @@ class LargestEigenvalue(NamedTuple):
     """The mean's error of cutting the expansion at 1/n."""
 
 
-def largest_eigenvalue(
-    mlp: MLP, X: np.ndarray, H: np.ndarray, tensors: LayerStatistics, seed: int
-) -> LargestEigenvalue:
-    """The largest eigenvalue of one network's NTK, over seeds, relative to that of the mean kernel H (N, N).
+def largest_eigenvalue(mlp: MLP, X: np.ndarray, tensors: LayerStatistics, seed: int) -> LargestEigenvalue:
+    """The largest eigenvalue of one network's NTK, over seeds, relative to that of the mean kernel on X (N, n_0).
 
     With v its eigenvector, the block vᵀĤv of the n_L outputs is, to order 1/n,
 
         (h + √(A·vvvv / n) ξ) 1 + √(B·vvvv / n) GOE,   h = vᵀ(H + H1/n)v.
 
-    It is resummed: what comes from below the last layer is a sum of outer products, so that a Wishart matrix of the same mean and
-    variance takes the place of the Gaussian one; and A and B are multiplied by how much the resummed variance of the NTK exceeds the leading one.
+    It is resummed: the part of a layer's parameters in the NTK comes to the outputs through all layers above, each of which multiplies it by a
+    Wishart matrix, whose degrees of freedom give B its share of that layer. A is multiplied by how much the NTK's resummed variance exceeds the
+    leading one. One network's top direction is not v: it turns to inputs whose gradients vary more. So B, relative to H², lies between that of
+    v and that of one input; the mean of both results is taken, and half their difference is part of the error.
 
     Args:
         tensors: the output's statistics with H1, on some samples.
         seed: of what is integrated by sampling.
     """
-    values, vectors = np.linalg.eigh(H)
-    variance = variances(mlp, X, mlp.depth, vectors[:, -1:], seed, _ACCURACY)
-    v = np.linalg.eigh(tensors.H)[1][:, -1]
-    h = v @ tensors.H @ v
-    shift = float(v @ tensors.H1 @ v / h) / tensors.fan_in
-    last = float(v @ (tensors.weight_contributions[-1] + tensors.bias_contributions[-1]) @ v / h)
+    last = flow(mlp, X, "mean")[-1]
+    values, vectors = np.linalg.eigh(last.H)
+    v = vectors[:, -1]
+    shares = np.einsum("a,lab,b->l", v, last.weight_contributions + last.bias_contributions, v) / values[-1]
+    variance = variances(mlp, X, mlp.depth, v[:, None], seed, _ACCURACY)
+    of_layers = variance.B_by_layer[:, 0] / values[-1] ** 2
+    few = np.linalg.eigh(tensors.H)[1][:, -1]
+    shift = float(few @ tensors.H1 @ few / (few @ tensors.H @ few)) / tensors.fan_in
     resummed, leading = (float(np.diag(sd).mean()) for sd in (tensors.ntk_std(), tensors.ntk_std(order=1)))
     growth = resummed / leading if leading > 0 else 1.0
-    of_all, of_block = (growth * float(np.sqrt(part[0]) / values[-1]) for part in (variance.A, variance.B))
-    below = max(1 + shift - last, 0.0)
-    gaussian = 1 + shift + goe_largest(mlp.widths[-1]) * of_block / growth
-    if not (below > 0 and of_block > 0):
-        return LargestEigenvalue(1 + shift, of_all, abs(shift) / 3)
-    mean, std = wishart_largest(mlp.widths[-1], (below / of_block) ** 2)
-    total = last + below * mean
-    return LargestEigenvalue(
-        total,
-        float(np.hypot(of_all * total / (1 + shift), below * std)),
-        abs(shift) / 3 + (total - gaussian) / 2,
-    )
+    common = growth * float(np.sqrt(variance.A[0]) / values[-1])
+    of_one = float(np.mean(np.diag(tensors.ntk_variance("different")) / np.diag(tensors.H) ** 2))
+    factors = (1.0, max(of_one / of_layers.sum(), 1.0)) if of_layers.any() else (1.0, 1.0)
+    n = mlp.widths[-1]
+    (least, least_std), (most, most_std) = (largest_of_products(n, shares, f * of_layers) for f in factors)
+    mean, std = (1 + shift) * (least + most) / 2, (1 + shift) * (least_std + most_std) / 2
+    error = abs(shift) / 3 + (most - least) / 2 + common**2 * mean
+    return LargestEigenvalue(mean, float(np.hypot(common * mean, std)), error)
 
 
-def goe_largest(n: int) -> float:
-    """The mean largest eigenvalue of an (n, n) symmetric Gaussian matrix with variances 1, and 2 on its diagonal."""
-    mean, _ = wishart_largest(n, _GAUSSIAN)
-    return (mean - 1) * _GAUSSIAN**0.5
+def largest_of_products(n: int, shares: np.ndarray, variances: np.ndarray) -> tuple[float, float]:
+    """Mean and sd of the largest eigenvalue of Σ_ℓ p_ℓ T_ℓ T_ℓᵀ, with T_L = 1 and T_ℓ = T_{ℓ+1} R_ℓ, where R_ℓ R_ℓᵀ is a Wishart matrix of mean 1.
 
-
-@functools.lru_cache(maxsize=64)
-def wishart_largest(n: int, m: float) -> tuple[float, float]:
-    """Mean and sd of the largest eigenvalue of an (n, n) Wishart matrix of m degrees of freedom and mean 1.
-
-    Its elements have variances 1/m, and 2/m on the diagonal; many degrees of freedom make it Gaussian.
+    Args:
+        n: the matrices' size. Larger ones than 64 are replaced by such with as many degrees of freedom for each row.
+        shares: p_ℓ, (L,), whose sum is the mean's diagonal.
+        variances: what R_1 … R_{L-1} add to the variance of an element off the diagonal, to leading order: (p_1 + … + p_ℓ)² / degrees of freedom.
     """
-    if m < n:
-        # G Gᵀ has the eigenvalues of GᵀG, for a whole number of degrees of freedom: in between they are interpolated.
-        low = max(int(m), 1)
-        few, more = (np.array(wishart_largest(k, float(n))) * n / k for k in (low, low + 1))
-        mean, std = few + (more - few) * max(m - low, 0.0)
-        return float(mean), float(std)
-    if n > _MOST_DRAWN:
-        # Tracy and Widom's law, with Johnstone and Ma's centre and scale.
-        edges = np.sqrt(m - 0.5), np.sqrt(n - 0.5)
-        scale = sum(edges) * (1 / edges[0] + 1 / edges[1]) ** (1 / 3)
-        return float(sum(edges) ** 2 - 1.2065 * scale) / m, float(1.2680 * scale) / m
-    # Bartlett's decomposition. The same draws for all m: the result is a smooth function of it.
-    import scipy.stats
-
     rng = np.random.default_rng(n)
-    lower = np.tril(rng.normal(size=(_DRAWS, n, n)), -1)
-    i = np.arange(n)
-    lower[:, i, i] = np.sqrt(scipy.stats.chi2.ppf(rng.uniform(size=(_DRAWS, n)), m - i))
-    matrices = lower @ np.swapaxes(lower, 1, 2) / m
-    # The mean of the trace is n: what it adds to the sample's mean is taken away.
-    trace = np.einsum("sii->s", matrices) / n
-    largest = np.linalg.eigvalsh(matrices)[:, -1] / trace
-    return float(largest.mean()), float(np.hypot(largest.std(), largest.mean() * np.sqrt(2 / (n * m))))
+    size = min(n, _MOST_DRAWN)
+    with np.errstate(divide="ignore"):
+        freedoms = np.cumsum(shares)[:-1] ** 2 / variances * size / n
+    draws = max(_LEAST_DRAWS, _DRAWS * 10 // max(size, 10))
+    largest = []
+    for _ in range(draws):
+        T = np.eye(size)
+        total = shares[-1] * T
+        for share, freedom in zip(shares[-2::-1], freedoms[::-1], strict=True):
+            T = T @ _wishart_root(rng, T.shape[1], freedom)
+            total = total + share * (T @ T.T)
+        largest.append(np.linalg.eigvalsh(total)[-1])
+    # The width of Tracy and Widom's law falls as n^(-2/3).
+    return float(np.mean(largest)), float(np.std(largest) * (size / n) ** (2 / 3))
+
+
+def _wishart_root(rng: np.random.Generator, n: int, m: float) -> np.ndarray:
+    """R (n, k) with R Rᵀ a Wishart matrix of m degrees of freedom and mean 1; a fraction of m comes by chance."""
+    if not m < 1e12:
+        return np.eye(n)
+    if m >= n + 1:
+        # Bartlett's decomposition.
+        lower = np.tril(rng.normal(size=(n, n)), -1)
+        return (lower + np.diag(np.sqrt(rng.chisquare(m - np.arange(n))))) / np.sqrt(m)
+    low = max(int(m), 1)
+    # 1/m is the mean of 1/low and 1/(low + 1).
+    chance = np.clip((1 / m - 1 / (low + 1)) / (1 / low - 1 / (low + 1)), 0, 1)
+    columns = low if rng.uniform() < chance else low + 1
+    return rng.normal(size=(n, columns)) / np.sqrt(columns)

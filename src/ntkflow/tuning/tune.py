@@ -106,7 +106,7 @@ def tune(
         warnings.simplefilter("ignore")  # of narrow networks: told as errors and notes
         last = flow(tuned, samples[rows], "pairs", rtol=_RTOL)[-1]
     rows = subset(len(samples), _EIGENVALUE_SAMPLES, seed)
-    eigenvalue = largest_eigenvalue(tuned, samples[rows], shares.H[np.ix_(rows, rows)], last, seed)
+    eigenvalue = largest_eigenvalue(tuned, samples[rows], last, seed)
     few = samples[subset(len(samples), _DEPTH_SAMPLES, seed)]
     of_depth = _tuned_at_depth(mlp, few, bias_share, first_share, output_variance)
     name = _optimizer_name(optimizer)
