@@ -147,7 +147,9 @@ def test_ten_steps_of_optax(library):
             def apply(p):
                 return Dense().apply(p, jnp.asarray(X))
 
-        optimizer = optax.chain(scale_by_learning_rate_tensor(**RATES, fan_in_axis=axis), optax.sgd(0.2))
+        optimizer = optax.chain(
+            scale_by_learning_rate_tensor(RATES["lambda_b"], RATES["lambda_W"], axis), optax.sgd(0.2)
+        )
         params = jax.tree.map(jnp.asarray, params)
         state = optimizer.init(params)
         for _ in range(10):

@@ -114,7 +114,7 @@ def test_refused_models():
         tuned.param_groups(make(activation=nn.ReLU))
     shared = make((16, 16, 16, 10))
     shared[2].weight = shared[0].weight
-    with pytest.raises(InteropError, match="shares a parameter"):
+    with pytest.raises(InteropError, match="shares parameters with 0"):
         torch_interop.draw_(shared, ntkflow.MLP((16, 16, 16, 10), "tanh"))
     slopes = nn.Sequential(nn.Linear(64, 8), nn.PReLU(), nn.Linear(8, 10))
     of_slopes = recipe(slopes)

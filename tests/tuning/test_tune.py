@@ -97,6 +97,7 @@ def test_what_is_frozen_stays_so():
     assert [x > 0 for x in tuned.mlp.lambda_b] == [False, True, False, True]
     assert [x > 0 for x in tuned.mlp.lambda_W] == [True, True, False, True]
     assert sum(tuned.weight_shares) + sum(tuned.bias_shares) == pytest.approx(1, rel=1e-12)
+    assert tuned.weight_shares[0] / sum(tuned.weight_shares) == pytest.approx(KAPPA, rel=1e-12)
     with pytest.raises(DataError, match="no parameter is trained"):
         ntkflow.tune(mlp.replace(lambda_b=0, lambda_W=0), X)
 
@@ -129,6 +130,8 @@ def test_small_cases(widths, samples):
         ({"output_variance": 0}, SpecError, "output_variance must be a number above 0"),
         ({"sd": 0}, DataError, "sd must be a relative standard deviation"),
         ({"optimizer": 3}, SpecError, "optimizer must be a name"),
+        ({"optimizer": "sdg"}, SpecError, "no optimizer 'sdg'"),
+        ({"seed": -1}, DataError, "seed must be a whole number"),
     ],
 )
 def test_refused_arguments(arguments, error, message):
@@ -153,13 +156,31 @@ def test_learning_rates_far_from_criticality_are_refused():
     shared_learning_rates(mlp.replace(C_b=0.0, C_W=1.0), X, BETA, KAPPA)
 
 
+def test_an_input_of_zeros_counts_for_nothing():
+    """Its NTK vanishes without biases: the spread over seeds is that of the other inputs."""
+    rows = np.vstack([X, 0 * X[:1]])
+    with_zeros, without = (ntkflow.tune(network("relu"), x, bias_share=0) for x in (rows, X))
+    assert with_zeros.ntk_std == pytest.approx(without.ntk_std, rel=1e-6)
+    assert with_zeros.lambda_max_truncation > 0
+    assert with_zeros.lambda_max == pytest.approx(without.lambda_max, rel=0.1)
+
+
+def test_sizes_of_inputs():
+    """λ's undo the size of the inputs; beyond float64's range a sentence says what to do."""
+    small = ntkflow.tune(network("relu"), 1e-20 * X)
+    assert small.lambda_max == pytest.approx(recipe("relu").lambda_max, rel=1e-6)
+    for size in (1e-150, 1e160):
+        with pytest.raises(DataError, match="scale X to about 1"):
+            ntkflow.tune(network("tanh"), size * X)
+
+
 def test_other_optimisers():
     adam = ntkflow.tune(network("tanh"), X, optimizer="Adam")
     assert adam.eta is None and adam.mlp.C_W == recipe("tanh").mlp.C_W
     assert adam.ntk_std == recipe("tanh").ntk_std
     with pytest.raises(SpecError, match="no learning rates for adam"):
         adam.optax()
-    assert "adam: no learning rates" in repr(adam) and "lambda" not in repr(adam)
+    assert "adam: no learning rates" in repr(adam) and "lambda" not in repr(adam) and "0.4" not in repr(adam)
 
 
 @pytest.mark.parametrize("row", json.loads(sampled_recipes.FILE.read_text()), ids=lambda row: f"{row['activation']}-{row['depth']}-{row['width']}")  # fmt: skip
@@ -253,6 +274,7 @@ def drawn_products(rng, n, shares, freedoms, draws):
         (10, [0.6, 0.2, 0.1, 0.1], [40, 30, 20]),
         (10, [0.7, 0.2, 0.1], [6, 4]),
         (100, [0.8, 0.2], [300]),
+        (300, [0.8, 0.2], [10]),
     ],
 )
 def test_largest_eigenvalue_of_products(n, shares, freedoms, rng):
@@ -314,6 +336,22 @@ def test_optax_steps(rng):
         tuned.optax().init(params[:-1])
 
 
+def test_optax_trees_that_do_not_fit():
+    optax = pytest.importorskip("optax")
+    tuned = ntkflow.tune(ntkflow.MLP((64, 9, 8, 10), "tanh", lambda_b=0), X)
+    W = [np.zeros(shape) for shape in ((9, 64), (8, 9), (10, 8))]
+    state = tuned.optax().init({f"layer{i}": w for i, w in enumerate(W)})  # without biases
+    assert state is not None and optax
+    with pytest.raises(
+        ntkflow.errors.InteropError, match=r"shape \(64, 9\), its layer \(9, 64\); give fan_in_axis=0"
+    ):
+        tuned.optax().init({f"layer{i}": w.T for i, w in enumerate(W)})
+    with pytest.raises(
+        ntkflow.errors.InteropError, match=r"\['body'\] has shape .* taken in their names' order"
+    ):
+        tuned.optax().init({"embed": W[0], "body": W[1], "head": W[2]})
+
+
 def test_files(tmp_path):
     path = tmp_path / "recipe.toml"
     recipe("gelu").save(path)
@@ -328,6 +366,18 @@ def test_files(tmp_path):
     with pytest.raises(FileError, match="cannot write"):
         adam.save(tmp_path / "nowhere" / "recipe.toml")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.toml", "recipe.toml"]
+    recipe("gelu").save(path)
+    text = path.read_text()
+    for old, new, message in (
+        ("eta = 8.0\n", "", "its recipe has no eta"),
+        ("eta = 8.0\n", "eta = 'x'\n", "eta of its recipe can't be 'x'"),
+        ("eta = 8.0\n", "eta = 8.0\nbeta = 1.0\n", "its recipe has an unknown beta"),
+        ("inputs = 6", "inputs = 6.5", "inputs of its recipe can't be 6.5"),
+    ):
+        assert old in text
+        path.write_text(text.replace(old, new))
+        with pytest.raises(SpecError, match=message):
+            ntkflow.Recipe.load(path)
     mine = ntkflow.tune(ntkflow.MLP((64, 8, 2), jax.numpy.tanh), X)
     with pytest.raises(SpecError, match="which is a callable"):
         mine.save(path)

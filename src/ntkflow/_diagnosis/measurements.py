@@ -16,6 +16,7 @@ from .._theory.truncation import widths_at_spread
 from ..errors import ActivationError, DataError, NonFiniteError
 from ..network.mlp import MLP
 from ..tuning import single_input
+from ..tuning.spread import relative_mean, subset
 
 MOST_SAMPLES = 200  # for means, of which the kernel's N³ eigenvalues are found
 _TENSOR_SAMPLES = 12  # for fluctuations: every pair of them takes a hundred integrals a layer
@@ -76,10 +77,10 @@ class Measurements:
 def measure(mlp: MLP, X: np.ndarray, seed: int) -> Measurements:
     """The measurements on at most 200 of the inputs X (N, n_0), and their fluctuations on at most 12."""
     rng = np.random.default_rng(seed)
-    samples = _random_subset(rng, len(X), MOST_SAMPLES)
+    samples = subset(len(X), MOST_SAMPLES, rng)
     X = X[samples]
     mlp, means, overflow = _means(mlp, X)
-    fluctuating = _random_subset(rng, len(X), _TENSOR_SAMPLES)
+    fluctuating = subset(len(X), _TENSOR_SAMPLES, rng)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tensors = flow(mlp, X[fluctuating], "pairs", rtol=_RTOL).layers if overflow is None else None
@@ -92,10 +93,6 @@ def measure(mlp: MLP, X: np.ndarray, seed: int) -> Measurements:
         samples=samples,
         fluctuating=fluctuating,
     )
-
-
-def _random_subset(rng: np.random.Generator, N: int, most: int) -> np.ndarray:
-    return np.arange(N) if N <= most else np.sort(rng.choice(N, most, replace=False))
 
 
 def _means(mlp: MLP, X: np.ndarray) -> tuple[MLP, list[LayerStatistics], int | None]:
@@ -179,7 +176,7 @@ def _seeds(means: list[LayerStatistics], tensors: list[LayerStatistics] | None, 
             ("extreme_eigenvalues", "eigenvalue_shift", "eigenvalue_std"), np.full(2, np.nan)
         )
     rows = [
-        (_relative(s, s.ntk_std()), _relative(s, s.ntk_std(order=1)), _relative(s, s.truncation("ntk_std")))
+        tuple(relative_mean(s, x) for x in (s.ntk_std(), s.ntk_std(order=1), s.truncation("ntk_std")))
         for s in tensors
     ]
     last = tensors[-1]
@@ -195,8 +192,3 @@ def _seeds(means: list[LayerStatistics], tensors: list[LayerStatistics] | None, 
         "eigenvalue_shift": shifts / scale,
         "eigenvalue_std": np.sqrt(variance) / scale,
     }
-
-
-def _relative(s: LayerStatistics, table: np.ndarray) -> float:
-    H = np.diag(s.H)
-    return float(np.mean(np.diag(table)[H > 0] / H[H > 0])) if np.any(H > 0) else 0.0

@@ -18,8 +18,8 @@ from .summary import layer_summary
 
 if TYPE_CHECKING:
     from .. import Comparison, Criticality, Ensemble, Flow, OutputNTK, Verification
-    from ..finite import History
-    from ..tuning import Exponents
+    from ..finite.training import History
+    from ..tuning.exponents import Exponents
 
 _LEAST_WIDTH = 72
 _LARGE_Z = 1000.0  # whose digits say no more

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._checks.extras import needs
 from ..errors import InteropError
@@ -20,6 +22,7 @@ def scale_by_learning_rate_tensor(
     lambda_b: float | Sequence[float] = 1.0,
     lambda_W: float | Sequence[float] = 1.0,
     fan_in_axis: int = 1,
+    widths: Sequence[int] | None = None,
 ) -> optax.GradientTransformation:
     """Multiply gradients of biases (one axis) by λ_b and of weights (two) by λ_W / n_{ℓ-1}, PDLT (8.5).
 
@@ -27,18 +30,21 @@ def scale_by_learning_rate_tensor(
 
     Args:
         lambda_b, lambda_W: one for all layers, or one for each. The layers of the tree of parameters are then its weights in their
-            natural order, `Dense_2` before `Dense_10`, and its biases.
+            natural order, `Dense_2` before `Dense_10`, and its biases; there may be biases in those layers alone whose λ_b is not 0.
         fan_in_axis: the weights' axis of inputs: 1 for (n_ℓ, n_{ℓ-1}), as of ntkflow, Equinox and torch; 0 for Flax.
+        widths: (n_0, …, n_L), which the weights must have, if given.
 
     Raises:
         InteropError: `fan_in_axis` is neither 0 nor 1; or, on `init`, a parameter has neither one nor two axes, or the tree has another
-            number of layers.
+            number of layers or other widths.
     """
     if fan_in_axis not in (0, 1):
         raise InteropError(f"fan_in_axis must be 0 or 1, not {fan_in_axis!r}")
 
     def init(params):
         _rates(params, lambda_b, lambda_W)
+        if widths is not None:
+            _check_widths(params, widths, fan_in_axis)
         return optax.EmptyState()
 
     def update(updates, state, params=None):
@@ -59,14 +65,30 @@ def _rates(params: Any, lambda_b: float | Sequence[float], lambda_W: float | Seq
         if axes not in (1, 2):
             raise InteropError(f"{name}: expected a bias or a weight matrix, not {axes} axes")
     rates = {}
-    for axes, what, values in ((1, "biases", lambda_b), (2, "weights", lambda_W)):
+    for axes, what, given in ((1, "biases", lambda_b), (2, "weights", lambda_W)):
         names = sorted((name for name in named if named[name] == axes), key=_natural)
-        if isinstance(values, Sequence) and len(names) != len(values):
+        values: list[Any] = np.array(given).tolist() if np.ndim(given) else [given] * len(names)
+        if axes == 1 and len(names) != len(values):
+            values = [value for value in values if value != 0]
+        if len(names) != len(values):
             raise InteropError(
                 f"there are {len(names)} {what} in the tree, and learning rates for {len(values)} layers"
             )
-        rates |= zip(names, values if isinstance(values, Sequence) else [values] * len(names), strict=True)
+        rates |= zip(names, values, strict=True)
     return jax.tree_util.tree_unflatten(form, [rates[name] for name in named])
+
+
+def _check_widths(params: Any, widths: Sequence[int], fan_in_axis: int) -> None:
+    """InteropError if a weight has another shape than its layer."""
+    leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    weights = sorted((name for name in leaves if jnp.ndim(leaves[name]) == 2), key=_natural)
+    for name, layer in zip(weights, itertools.pairwise(widths), strict=True):
+        shape = layer if fan_in_axis == 0 else layer[::-1]
+        if leaves[name].shape != shape:
+            hint = f"; give fan_in_axis={1 - fan_in_axis}" if leaves[name].shape == shape[::-1] else ""
+            raise InteropError(
+                f"{name} has shape {leaves[name].shape}, its layer {shape}{hint}; layers are taken in their names' order"
+            )
 
 
 def _natural(name: str) -> list:

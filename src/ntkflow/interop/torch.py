@@ -174,11 +174,6 @@ def _layers_of(model: nn.Module, mlp: MLP) -> list[tuple[Linear, Dense]]:
         raise InteropError(
             f"the model has widths {'-'.join(map(str, widths))} and the activations {names or 'none'}, the recipe is for {architecture(mlp)}"
         )
-    owners: dict[int, str] = {}
-    for linear in chain.linears:
-        for parameter in (linear.weight, linear.bias):
-            if parameter is not None and owners.setdefault(id(parameter), linear.path) != linear.path:
-                raise InteropError(f"{linear.path} shares a parameter with {owners[id(parameter)]}")
     return list(zip(chain.linears, mlp.layers, strict=True))
 
 

@@ -22,7 +22,9 @@ class Initialisation(NamedTuple):
     notes: tuple[str, ...]
 
 
-def critical_initialisation(mlp: MLP, X: np.ndarray, output_variance: float) -> Initialisation:
+def critical_initialisation(
+    mlp: MLP, X: np.ndarray, samples: np.ndarray, output_variance: float
+) -> Initialisation:
     """The network with critical C_b and C_W, PDLT chapter 5.
 
     The first layer sets the inputs' mean K to K*; to 1 where any K will do or K* = 0. A layer's C_W makes χ_∥ = χ_⊥ = 1 for the activation
@@ -30,15 +32,19 @@ def critical_initialisation(mlp: MLP, X: np.ndarray, output_variance: float) -> 
     mean variance `output_variance`.
 
     Args:
-        X: (N, n_0).
+        X: (N, n_0), which set C_W of the first layer.
+        samples: some of them, which set the last layer's.
 
     Raises:
         ActivationError: an activation has no critical point.
         DataError: all inputs are zero, or no output would vary.
     """
-    square = np.einsum("an,an->a", X, X) / X.shape[1]
-    if not square.any():
+    with np.errstate(over="ignore", under="ignore"):
+        square, of_samples = (np.einsum("an,an->a", x, x) / x.shape[1] for x in (X, samples))
+    if not X.any():
         raise DataError("all inputs are zero: no C_W of the first layer gives them a signal")
+    if not 1e-100 < square.mean() < 1e100:
+        raise DataError(f"the mean square of X's entries is {square.mean():.1g}: scale X to about 1")
     points = critical_points(mlp.activation)
     for layer, point in enumerate(points, start=1):
         if point.kind == "none":
@@ -47,6 +53,7 @@ def critical_initialisation(mlp: MLP, X: np.ndarray, output_variance: float) -> 
     C_b, C_W = [bias], [(target - bias) / square.mean()]
     K = C_b[0] + C_W[0] * square
     notes = _about_range(points, K)
+    K = C_b[0] + C_W[0] * of_samples
     for layer, point in enumerate(points, start=2):
         assert point.C_W is not None and point.C_b is not None
         fed = point.C_W * single_input(point.activation, K).g

@@ -30,7 +30,7 @@ class Recipe:
         eta: η of plain gradient descent on the loss's mean over a batch; None for an optimiser that is not plain gradient descent.
         edge: the η up to which gradient descent is stable at initialisation on the mean kernel, 2 / λ_max for the mean squared error, 2C /
             λ_max for the cross-entropy, λ_max(H)/N being 1.
-        loss, classes, optimizer, output_variance, sd: as of `tune`.
+        loss, classes, optimizer, output_variance, bias_share, first_share, sd: as of `tune`.
         weight_shares, bias_shares: the parts of each layer in the mean diagonal of the output's NTK, (L,).
         lambda_max, lambda_max_std, lambda_max_truncation: the largest eigenvalue of one network's NTK over N: mean and sd over seeds, and
             their error of cutting the expansion at 1/n. The mean kernel's is 1.
@@ -48,6 +48,8 @@ class Recipe:
     classes: int
     optimizer: str
     output_variance: float
+    bias_share: float
+    first_share: float
     sd: float
     weight_shares: tuple[float, ...]
     bias_shares: tuple[float, ...]
@@ -118,7 +120,9 @@ class Recipe:
 
         from ..interop.optax import scale_by_learning_rate_tensor
 
-        rates = scale_by_learning_rate_tensor(self.mlp.lambda_b, self.mlp.lambda_W, fan_in_axis)
+        rates = scale_by_learning_rate_tensor(
+            self.mlp.lambda_b, self.mlp.lambda_W, fan_in_axis, self.mlp.widths
+        )
         return optax.chain(rates, optax.sgd(self._eta()))
 
     def _eta(self) -> float:
@@ -148,12 +152,36 @@ class Recipe:
 
     @classmethod
     def load(cls, path: str | PathLike) -> Recipe:
-        """Read what `save` wrote; FileError, SpecError if it is no recipe."""
+        """Read what `save` wrote; FileError, SpecError if it is no recipe or damaged."""
         mlp = MLP.from_toml(path)
         table = tomllib.loads(Path(path).read_text(encoding="utf-8")).get(_TABLE)
-        names = [f.name for f in dataclasses.fields(cls) if f.name != "mlp"]
-        if not isinstance(table, dict) or not set(table) | {"eta"} == set(names) | {"eta"}:
+        if not isinstance(table, dict):
             raise SpecError(f"{path} holds a network, but no recipe")
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in table.items()}
-        values.setdefault("eta", None)
+        kinds = {f.name: str(f.type) for f in dataclasses.fields(cls) if f.name != "mlp"}
+        optional = {"eta"} if table.get("optimizer") != "sgd" else set()
+        for name in sorted(set(table) ^ set(kinds)):
+            if name not in optional:
+                what = "has no" if name in kinds else "has an unknown"
+                raise SpecError(
+                    f"{path} is damaged, or of another version of ntkflow: its recipe {what} {name}"
+                )
+        values: dict[str, Any] = {"eta": None}
+        for name, value in table.items():
+            values[name] = _read(kinds[name], value, mlp.depth)
+            if values[name] is None:
+                raise SpecError(f"{path} is damaged: {name} of its recipe can't be {value!r}")
         return cls(mlp, **values)
+
+
+def _read(kind: str, value: Any, depth: int) -> Any:
+    """A value of a recipe's file as the field's type has it; None if it is not of that type."""
+    if kind == "str":
+        return value if isinstance(value, str) else None
+    if kind == "int":
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if kind == "tuple[str, ...]":
+        return tuple(value) if isinstance(value, list) and all(isinstance(x, str) for x in value) else None
+    if kind == "tuple[float, ...]":
+        fits = isinstance(value, list) and len(value) == depth and all(isinstance(x, float) for x in value)
+        return tuple(value) if fits else None
+    return value if isinstance(value, float) else None

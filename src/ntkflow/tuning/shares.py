@@ -37,7 +37,7 @@ def shared_learning_rates(mlp: MLP, X: np.ndarray, bias_share: float, first_shar
         first_share: κ, the part of the first layer's weights in that of all weights. Measured, not derived: 0.8 trained best.
 
     Raises:
-        SpecError: the network is far from criticality: the λ's of its hidden layers would differ by more than 10⁴.
+        SpecError: the network is far from criticality: the λ's of its hidden layers would differ by more than 10⁴. (Critical C_b and C_W, as of `tune`, keep them together.)
         DataError: a layer has no part in the NTK at all.
     """
     L = mlp.depth
@@ -48,9 +48,11 @@ def shared_learning_rates(mlp: MLP, X: np.ndarray, bias_share: float, first_shar
         raise DataError("some layer has no part in the output's NTK: its signal or its gradient is 0")
     _refuse_far_from_criticality(of_weight[1:-1])
     share = np.ones(L)
-    share[0] = first_share / (1 - first_share) * (L - 1) if L > 1 else 1.0
     # What is frozen, and biases that are not there, have λ = 0.
-    lambda_W = share / of_weight * (np.array(mlp.lambda_W) > 0)
+    trained = np.array(mlp.lambda_W) > 0
+    if trained[1:].any():
+        share[0] = first_share / (1 - first_share) * np.count_nonzero(trained[1:])
+    lambda_W = share / of_weight * trained
     lambda_b = bias_share / of_bias * (np.array(mlp.lambda_b) > 0)
     H = np.einsum("l,lab->ab", lambda_W, weight) + np.einsum("l,lab->ab", lambda_b, bias)
     largest = np.linalg.eigvalsh(H)[-1]
@@ -69,5 +71,5 @@ def _refuse_far_from_criticality(parts: np.ndarray) -> None:
     if len(parts) and parts.max() > _MOST_RATIO * parts.min():
         raise SpecError(
             f"the network is far from criticality: learning rates that give its hidden layers equal parts would differ by a factor of "
-            f"{parts.max() / parts.min():.1g}; take the C_b and C_W of ntkflow.tune, or of ntkflow.critical"
+            f"{parts.max() / parts.min():.1g}"
         )

@@ -12,11 +12,12 @@ from .._checks.inputs import checked_inputs
 from .._theory.flow import flow
 from .._theory.statistics import LayerStatistics
 from .._theory.truncation import widths_at_spread
-from ..errors import DataError, SpecError
+from ..errors import DataError, NonFiniteError, SpecError
 from ..network import as_mlp
 from ..network.mlp import MLP
 
-_SAMPLES = 12
+SAMPLES = 12
+"""Of which the sd is a mean."""
 DEEPEST = 256
 """The depth at which the search for the largest one ends."""
 _RTOL = 1e-4
@@ -100,7 +101,10 @@ def largest_depth(of_depth: Callable[[int], MLP], start: int, X: np.ndarray, sd:
     """
     low, high, guess = 1, DEEPEST + 1, max(start, 2)
     while high - low > 1:
-        spread = relative_sd(one_by_one(of_depth(guess), X)[-1])
+        try:
+            spread = relative_sd(one_by_one(of_depth(guess), X)[-1])
+        except NonFiniteError:
+            spread = np.inf
         low, high = (guess, high) if spread <= sd else (low, guess)
         law = guess * (sd / spread) ** 2 if spread > 0 else DEEPEST
         guess = int(np.clip(law, low + 1, max(high - 1, low + 1)))
@@ -108,11 +112,10 @@ def largest_depth(of_depth: Callable[[int], MLP], start: int, X: np.ndarray, sd:
 
 
 def one_by_one(mlp: MLP, X: np.ndarray) -> list[LayerStatistics]:
-    """Every layer's statistics with the tensors of single samples, 12 of them at most."""
-    samples = subset(len(X), _SAMPLES)
+    """Every layer's statistics with the tensors of single samples."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the network is too narrow is what is asked
-        return flow(mlp, X[samples], [[i] for i in range(len(samples))], rtol=_RTOL).layers
+        return flow(mlp, X, [[i] for i in range(len(X))], rtol=_RTOL).layers
 
 
 def relative_sd(layer: LayerStatistics) -> float:
@@ -126,9 +129,9 @@ def relative_mean(layer: LayerStatistics, table: np.ndarray) -> float:
     return float(np.mean(np.diag(table)[H > 0] / H[H > 0])) if np.any(H > 0) else 0.0
 
 
-def subset(N: int, most: int, seed: int = 0) -> np.ndarray:
+def subset(N: int, most: int, rng: np.random.Generator) -> np.ndarray:
     """All of N samples, or a random `most` of them, ascending: (min(N, most),)."""
-    return np.arange(N) if N <= most else np.sort(np.random.default_rng(seed).choice(N, most, replace=False))
+    return np.arange(N) if N <= most else np.sort(rng.choice(N, most, replace=False))
 
 
 def checked_sd(sd: float) -> float:
@@ -141,4 +144,5 @@ def checked_sd(sd: float) -> float:
 def _checked(network: Any, X, sd: float) -> tuple[MLP, np.ndarray]:
     checked_sd(sd)
     mlp = as_mlp(network)
-    return mlp, checked_inputs(mlp, X)
+    X = checked_inputs(mlp, X)
+    return mlp, X[subset(len(X), SAMPLES, np.random.default_rng(0))]

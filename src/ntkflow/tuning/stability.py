@@ -15,8 +15,10 @@ from .._theory.quadratic_forms import variances
 from .._theory.statistics import LayerStatistics
 from ..network.mlp import MLP
 
-_DRAWS, _LEAST_DRAWS = 1000, 100
-_MOST_DRAWN = 64  # outputs: beyond, the law of large matrices
+_DRAWS, _LEAST_DRAWS = 1000, 8
+_WORK = 2.5e8  # in all draws, in units of one operation on a number
+_MOST_DRAWN = 64  # outputs: beyond, smaller matrices stand for them
+_LEAST_FREEDOM = 8  # degrees of freedom of these: with fewer they would be singular in another way
 _ACCURACY = 0.02
 
 
@@ -61,7 +63,8 @@ def largest_eigenvalue(mlp: MLP, X: np.ndarray, tensors: LayerStatistics, seed: 
     resummed, leading = (float(np.diag(sd).mean()) for sd in (tensors.ntk_std(), tensors.ntk_std(order=1)))
     growth = resummed / leading if leading > 0 else 1.0
     common = growth * float(np.sqrt(variance.A[0]) / values[-1])
-    of_one = float(np.mean(np.diag(tensors.ntk_variance("different")) / np.diag(tensors.H) ** 2))
+    H = np.diag(tensors.H)
+    of_one = float(np.mean(np.diag(tensors.ntk_variance("different"))[H > 0] / H[H > 0] ** 2))
     factors = (1.0, max(of_one / of_layers.sum(), 1.0)) if of_layers.any() else (1.0, 1.0)
     n = mlp.widths[-1]
     (least, least_std), (most, most_std) = (largest_of_products(n, shares, f * of_layers) for f in factors)
@@ -79,10 +82,11 @@ def largest_of_products(n: int, shares: np.ndarray, variances: np.ndarray) -> tu
         variances: what R_1 … R_{L-1} add to the variance of an element off the diagonal, to leading order: (p_1 + … + p_ℓ)² / degrees of freedom.
     """
     rng = np.random.default_rng(n)
-    size = min(n, _MOST_DRAWN)
     with np.errstate(divide="ignore"):
-        freedoms = np.cumsum(shares)[:-1] ** 2 / variances * size / n
-    draws = max(_LEAST_DRAWS, _DRAWS * 10 // max(size, 10))
+        freedoms = np.cumsum(shares)[:-1] ** 2 / variances
+    size = min(n, max(_MOST_DRAWN, int(_LEAST_FREEDOM * n / freedoms.min(initial=np.inf))))
+    freedoms *= size / n
+    draws = int(np.clip(_WORK / size**3, _LEAST_DRAWS, _DRAWS))
     largest = []
     for _ in range(draws):
         T = np.eye(size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,15 +13,18 @@ from .._checks.inputs import checked_inputs
 from .._checks.spelling import did_you_mean
 from .._theory.flow import flow
 from ..errors import DataError, SpecError
+from ..finite.parameters import whole_number
 from ..network import as_mlp
 from ..network.mlp import MLP
 from .initialisation import critical_initialisation
 from .recipe import Recipe
 from .shares import shared_learning_rates
 from .spread import (
+    SAMPLES,
     checked_sd,
     largest_depth,
     least_width,
+    one_by_one,
     relative_mean,
     relative_sd,
     subset,
@@ -30,12 +33,12 @@ from .spread import (
 from .stability import edge, largest_eigenvalue
 
 LOSSES = ("cross_entropy", "mse")
+_OPTIMISERS = ("sgd", "adam", "adamw", "adagrad", "rmsprop", "lion", "muon")
 OF_EDGE = 0.4
 """η as a part of the edge: what trained best, measured."""
 _MOST_SAMPLES = 256  # for the mean kernel
 _EIGENVALUE_SAMPLES = 64  # for the largest eigenvalue over seeds
 _TENSOR_SAMPLES = 6  # for what H1 adds to it: every pair takes a hundred integrals a layer
-_DEPTH_SAMPLES = 12
 _RTOL = 1e-4
 
 
@@ -62,7 +65,7 @@ def tune(
 
     Args:
         network: an MLP or a model, as of `flow`. Its widths and activations count, and which λ are 0: frozen parameters, and biases that
-            are not there, stay so. Its C's and other λ's are replaced.
+            are not there, keep λ = 0. Its C's and other λ's are replaced; `apply_` draws frozen parameters anew, too.
         X: (N, n_0) inputs, scaled as they will be in training. Above 256 a random sample of them is taken for the kernel.
         loss: "cross_entropy", a softmax, or "mse", ½ Σ_i (z_i - y_i)²; both a mean over the batch. (torch's MSELoss is 2/n_L times that: multiply
             η by n_L / 2.)
@@ -94,20 +97,22 @@ def tune(
     _check(loss, bias_share, first_share, output_variance)
     classes = _classes(mlp, loss, classes)
     sd = checked_sd(sd)
-    samples = X[subset(len(X), _MOST_SAMPLES, seed)]
+    rng = np.random.default_rng(whole_number(seed, "seed", 0, 2**63 - 1, DataError))
+    samples = X[subset(len(X), _MOST_SAMPLES, rng)]
     notes: list[str] = []
-    initialisation = critical_initialisation(mlp, X, output_variance)
+    initialisation = critical_initialisation(mlp, X, samples, output_variance)
     notes += initialisation.notes
     shares = shared_learning_rates(initialisation.mlp, samples, bias_share, first_share)
     tuned = shares.mlp
 
-    rows = subset(len(samples), _TENSOR_SAMPLES, seed)
+    rows = subset(len(samples), _TENSOR_SAMPLES, rng)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of narrow networks: told as errors and notes
         last = flow(tuned, samples[rows], "pairs", rtol=_RTOL)[-1]
-    rows = subset(len(samples), _EIGENVALUE_SAMPLES, seed)
+    rows = subset(len(samples), _EIGENVALUE_SAMPLES, rng)
     eigenvalue = largest_eigenvalue(tuned, samples[rows], last, seed)
-    few = samples[subset(len(samples), _DEPTH_SAMPLES, seed)]
+    few = samples[subset(len(samples), SAMPLES, rng)]
+    single = one_by_one(tuned, few)[-1]
     of_depth = _tuned_at_depth(mlp, few, bias_share, first_share, output_variance)
     name = _optimizer_name(optimizer)
     stable = edge(loss, classes)
@@ -119,14 +124,16 @@ def tune(
         classes=classes,
         optimizer=name,
         output_variance=float(output_variance),
+        bias_share=float(bias_share),
+        first_share=float(first_share),
         sd=sd,
         weight_shares=tuple(shares.weight.tolist()),
         bias_shares=tuple(shares.bias.tolist()),
         lambda_max=eigenvalue.mean,
         lambda_max_std=eigenvalue.std,
         lambda_max_truncation=eigenvalue.truncation,
-        ntk_std=relative_sd(last),
-        ntk_std_truncation=relative_mean(last, last.truncation("ntk_std")),
+        ntk_std=relative_sd(single),
+        ntk_std_truncation=relative_mean(single, single.truncation("ntk_std")),
         largest_depth=largest_depth(of_depth, mlp.depth, few, sd) if mlp.depth > 1 else 1,
         least_width=least_width(tuned, few, sd),
         inputs=len(X),
@@ -138,8 +145,11 @@ def tune(
 def _tuned_at_depth(
     mlp: MLP, X: np.ndarray, bias_share: float, first_share: float, output_variance: float
 ) -> Callable[[int], MLP]:
+    # Of a deeper network nothing is frozen.
+    mlp = mlp.replace(lambda_b=float(any(mlp.lambda_b)), lambda_W=1.0)
+
     def of_depth(depth: int) -> MLP:
-        deeper = critical_initialisation(with_depth(mlp, depth), X, output_variance).mlp
+        deeper = critical_initialisation(with_depth(mlp, depth), X, X, output_variance).mlp
         return shared_learning_rates(deeper, X, bias_share, first_share).mlp
 
     return of_depth
@@ -183,14 +193,17 @@ def _classes(mlp: MLP, loss: str, classes: int | None) -> int:
 def _optimizer_name(optimizer: Any) -> str:
     """ "sgd" for plain gradient descent, another name for anything else."""
     if isinstance(optimizer, str):
-        return optimizer.lower()
-    if isinstance(optimizer, type):
-        return "sgd" if optimizer.__name__ == "SGD" else optimizer.__name__
+        name = optimizer.lower()
+        if name not in _OPTIMISERS and (meant := did_you_mean(name, _OPTIMISERS)):
+            raise SpecError(f"there is no optimizer {optimizer!r}{meant}")
+        return name
     torch = sys.modules.get("torch")
+    if torch is not None and isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer):
+        return "sgd" if optimizer is torch.optim.SGD else str(optimizer.__name__)
     if torch is None or not isinstance(optimizer, torch.optim.Optimizer):
         raise SpecError(
             f"optimizer must be a name such as 'sgd' or 'adam', or a torch optimizer, not {optimizer!r}"
         )
     from ..interop.torch_rates import kind
 
-    return kind(optimizer)
+    return kind(cast(Any, optimizer))
