@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks.inputs import checked_inputs
+from .._report.page import Page
 from ..errors import DataError, warn
 from ..finite.parameters import whole_number
 from ..network import as_mlp
@@ -34,7 +35,7 @@ _DIMENSIONS = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Diagnosis:
+class Diagnosis(Page):
     """The result of `diagnose` for a network on its inputs; printed, it is a page of text.
 
     Attributes:
@@ -99,14 +100,6 @@ class Diagnosis:
         from .picture import draw
 
         return draw(self, path)
-
-    def __repr__(self) -> str:
-        return self.report()
-
-    def _repr_html_(self) -> str:
-        import html
-
-        return f"<pre>{html.escape(self.report())}</pre>"
 
 
 def diagnose(network: Any, X, seed: int = 0, optimizer: Any = None) -> Diagnosis:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._report.describe import evenly, network
 from .._report.digits import number, uncertain
+from .._report.page import aligned, inputs, wrapped
 
 if TYPE_CHECKING:
     from .diagnose import Diagnosis
 
-_WIDTH = 96
 _MOST_ROWS = 7
 
 
@@ -24,15 +23,11 @@ def report(diagnosis: Diagnosis) -> str:
     paragraphs = [heading, network(diagnosis.mlp), verdict.words]
     paragraphs += [f"What to do: {sentence}" for sentence in verdict.advice]
     paragraphs += verdict.remarks
-    lines = [line for text in paragraphs for line in _wrapped(text)]
+    lines = [line for text in paragraphs for line in wrapped(text)]
     notes = [verdict.distance] if verdict.distance else []
     notes += [*_eigenvalue_lines(diagnosis), _sample_line(diagnosis)]
-    below = [line for text in notes for line in _wrapped(text)]
+    below = [line for text in notes for line in wrapped(text)]
     return "\n".join([*lines, "", *_table(diagnosis), "", *below])
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ")
 
 
 def _table(diagnosis: Diagnosis) -> list[str]:
@@ -52,8 +47,7 @@ def _table(diagnosis: Diagnosis) -> list[str]:
                 uncertain(100 * m.ntk_std[ell], 100 * m.ntk_std_truncation[ell]),
             )
         )
-    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.rjust(size) for cell, size in zip(row, sizes, strict=True)) for row in rows]
+    return aligned(rows)
 
 
 def _eigenvalue_lines(diagnosis: Diagnosis) -> list[str]:
@@ -62,9 +56,7 @@ def _eigenvalue_lines(diagnosis: Diagnosis) -> list[str]:
         return []
     least, largest = m.eigenvalues[[0, -1]]
     N = len(m.eigenvalues)
-    line = (
-        f"Mean NTK of the output on {_inputs(N)}: eigenvalues {_scientific(least, largest)} to {largest:.3g}"
-    )
+    line = f"Mean NTK of the output on {inputs(N, N)}: eigenvalues {_scientific(least, largest)} to {largest:.3g}"
     lines = [f"{line}; contrast {number(m.contrast, '.2g')}."]
     if np.any(np.isfinite(m.eigenvalue_std)) and N > 1:
         parts = []
@@ -87,13 +79,5 @@ def _scientific(least: float, largest: float) -> str:
 
 def _sample_line(diagnosis: Diagnosis) -> str:
     m = diagnosis.measurements
-    inputs = (
-        f"a random {len(m.samples)} of {diagnosis.inputs} inputs"
-        if len(m.samples) < diagnosis.inputs
-        else _inputs(diagnosis.inputs)
-    )
-    return f"From {inputs}; G, rho: means over them; sd: of one neuron's NTK of one input, on {len(m.fluctuating)}; 28(2) is 28 +- 2."
-
-
-def _inputs(count: int) -> str:
-    return "one input" if count == 1 else f"{count} inputs"
+    of = inputs(diagnosis.inputs, len(m.samples))
+    return f"From {of}; G, rho: means over them; sd: of one neuron's NTK of one input, on {len(m.fluctuating)}; 28(2) is 28 +- 2."

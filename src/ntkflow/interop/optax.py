@@ -59,14 +59,13 @@ def scale_by_learning_rate_tensor(
 
 def _rates(params: Any, lambda_b: float | Sequence[float], lambda_W: float | Sequence[float]) -> Any:
     """The λ of each leaf, in the tree's form."""
-    leaves, form = jax.tree_util.tree_flatten_with_path(params)
-    named = {jax.tree_util.keystr(path): jnp.ndim(leaf) for path, leaf in leaves}
-    for name, axes in named.items():
-        if axes not in (1, 2):
-            raise InteropError(f"{name}: expected a bias or a weight matrix, not {axes} axes")
+    leaves = _named_leaves(params)
+    for name, leaf in leaves.items():
+        if jnp.ndim(leaf) not in (1, 2):
+            raise InteropError(f"{name}: expected a bias or a weight matrix, not {jnp.ndim(leaf)} axes")
     rates = {}
     for axes, what, given in ((1, "biases", lambda_b), (2, "weights", lambda_W)):
-        names = sorted((name for name in named if named[name] == axes), key=_natural)
+        names = _in_order(leaves, axes)
         values: list[Any] = np.array(given).tolist() if np.ndim(given) else [given] * len(names)
         if axes == 1 and len(names) != len(values):
             values = [value for value in values if value != 0]
@@ -75,14 +74,13 @@ def _rates(params: Any, lambda_b: float | Sequence[float], lambda_W: float | Seq
                 f"there are {len(names)} {what} in the tree, and learning rates for {len(values)} layers"
             )
         rates |= zip(names, values, strict=True)
-    return jax.tree_util.tree_unflatten(form, [rates[name] for name in named])
+    return jax.tree.unflatten(jax.tree.structure(params), [rates[name] for name in leaves])
 
 
 def _check_widths(params: Any, widths: Sequence[int], fan_in_axis: int) -> None:
     """InteropError if a weight has another shape than its layer."""
-    leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    weights = sorted((name for name in leaves if jnp.ndim(leaves[name]) == 2), key=_natural)
-    for name, layer in zip(weights, itertools.pairwise(widths), strict=True):
+    leaves = _named_leaves(params)
+    for name, layer in zip(_in_order(leaves, 2), itertools.pairwise(widths), strict=True):
         shape = layer if fan_in_axis == 0 else layer[::-1]
         if leaves[name].shape != shape:
             hint = f"; give fan_in_axis={1 - fan_in_axis}" if leaves[name].shape == shape[::-1] else ""
@@ -91,6 +89,14 @@ def _check_widths(params: Any, widths: Sequence[int], fan_in_axis: int) -> None:
             )
 
 
-def _natural(name: str) -> list:
-    """A key that sorts numbers in a name by value."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+def _named_leaves(params: Any) -> dict[str, Any]:
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+
+
+def _in_order(leaves: dict[str, Any], axes: int) -> list[str]:
+    """The names of all leaves with so many axes, numbers in them sorted by value."""
+
+    def parts(name: str) -> list:
+        return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+    return sorted((name for name in leaves if jnp.ndim(leaves[name]) == axes), key=parts)

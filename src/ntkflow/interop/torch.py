@@ -112,9 +112,7 @@ def parameter_groups(
     """
     groups, seen = [], set()
     for module in _linears(model):
-        groups.append({"params": [module.weight], "lr": eta * lambda_W / module.in_features})
-        if module.bias is not None:
-            groups.append({"params": [module.bias], "lr": eta * lambda_b})
+        groups += _groups(module, eta, lambda_b, lambda_W)
         seen |= {id(p) for p in module.parameters()}
     for name, parameter in model.named_parameters():
         if id(parameter) not in seen:
@@ -129,16 +127,14 @@ def layer_groups(model: nn.Module, mlp: MLP, eta: float) -> list[dict]:
         InteropError: the model has other widths or activations, a bias is missing that the MLP trains, a parameter belongs to two layers or
             to none; or as of `lifted`.
     """
-    groups, seen = [], set()
+    groups = []
     for linear, layer in _layers_of(model, mlp):
-        groups.append({"params": [linear.weight], "lr": eta * layer.lambda_W / linear.weight.shape[1]})
-        if linear.bias is not None:
-            groups.append({"params": [linear.bias], "lr": eta * layer.lambda_b})
-        elif layer.lambda_b:
+        if linear.bias is None and layer.lambda_b:
             raise InteropError(
                 f"{linear.path}: it has no bias to train; tune the model itself, or set its lambda_b to 0"
             )
-        seen |= {id(parameter) for group in groups for parameter in group["params"]}
+        groups += _groups(linear, eta, layer.lambda_b, layer.lambda_W)
+    seen = {id(parameter) for group in groups for parameter in group["params"]}
     for name, parameter in model.named_parameters():
         if id(parameter) not in seen and parameter.requires_grad:
             raise InteropError(f"{name}: learning rates are known of Linear layers only; freeze it first")
@@ -159,9 +155,7 @@ def draw_(model: nn.Module, mlp: MLP, generator: torch.Generator | None = None) 
                 f"{linear.path}: it has no bias, and C_b = {layer.C_b:.4g} is to be drawn: give it one"
             )
     for linear, layer in layers:
-        linear.weight.normal_(0.0, (layer.C_W / linear.weight.shape[1]) ** 0.5, generator=generator)
-        if linear.bias is not None:
-            linear.bias.normal_(0.0, layer.C_b**0.5, generator=generator)
+        _draw_layer_(linear, layer.C_b, layer.C_W, generator)
     return model
 
 
@@ -188,10 +182,24 @@ def gaussian_init_(
             the like), or two Linears share a parameter: its entries would not be independent.
     """
     for module in _linears(model):
-        module.weight.normal_(0.0, (C_W / module.in_features) ** 0.5, generator=generator)
-        if module.bias is not None:
-            module.bias.normal_(0.0, C_b**0.5, generator=generator)
+        _draw_layer_(module, C_b, C_W, generator)
     return model
+
+
+def _groups(linear: nn.Linear | Linear, eta: float, lambda_b: float, lambda_W: float) -> list[dict]:
+    """The groups of one layer's weight and bias."""
+    groups = [{"params": [linear.weight], "lr": eta * lambda_W / linear.weight.shape[1]}]
+    if linear.bias is not None:
+        groups.append({"params": [linear.bias], "lr": eta * lambda_b})
+    return groups
+
+
+def _draw_layer_(
+    linear: nn.Linear | Linear, C_b: float, C_W: float, generator: torch.Generator | None
+) -> None:
+    linear.weight.normal_(0.0, (C_W / linear.weight.shape[1]) ** 0.5, generator=generator)
+    if linear.bias is not None:
+        linear.bias.normal_(0.0, C_b**0.5, generator=generator)
 
 
 def _linears(model: nn.Module) -> list[nn.Linear]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._disk.atomic import replaced
+from .._report.page import Page
 from ..errors import SpecError
 from ..network.mlp import MLP
 from .recipe_report import report
@@ -22,7 +23,7 @@ _TABLE = "recipe"
 
 
 @dataclass(frozen=True, repr=False)
-class Recipe:
+class Recipe(Page):
     """The result of `tune`; printed, it is a page of text.
 
     Attributes:
@@ -67,14 +68,6 @@ class Recipe:
     def report(self) -> str:
         """One page: the numbers to use, and what to expect over seeds."""
         return report(self)
-
-    def __repr__(self) -> str:
-        return self.report()
-
-    def _repr_html_(self) -> str:
-        import html
-
-        return f"<pre>{html.escape(self.report())}</pre>"
 
     def apply_(self, model: torch.nn.Module, generator: torch.Generator | None = None) -> torch.nn.Module:
         """Draw a torch model's weights and biases anew, in place, from Gaussians of the recipe's variances. Returns the model.

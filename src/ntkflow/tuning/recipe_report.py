@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 from .._report.describe import architecture, evenly
 from .._report.digits import number, uncertain
+from .._report.page import aligned, inputs, wrapped
 from .spread import DEEPEST
 
 if TYPE_CHECKING:
     from .recipe import Recipe
 
-_WIDTH = 96
 _MOST_ROWS = 9
 # Relative sd of the NTK up to which networks trained well, and above which they did not.
 _TRAINED, _FAILED = 0.5, 1.2
@@ -20,23 +19,10 @@ _TRAINED, _FAILED = 0.5, 1.2
 
 def report(recipe: Recipe) -> str:
     """The numbers to use, and what to expect over seeds."""
-    paragraphs = [
-        f"Recipe for {architecture(recipe.mlp)}",
-        _learning_rate(recipe),
-        "",
-        *_table(recipe),
-        "",
-        *_over_seeds(recipe),
-        *(f"Note: {note}." for note in recipe.notes),
-        _footnote(recipe),
-    ]
-    return "\n".join(line for text in paragraphs for line in _wrapped(text))
-
-
-def _wrapped(text: str) -> list[str]:
-    if text.startswith(" ") or not text:
-        return [text]
-    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ")
+    heading = [f"Recipe for {architecture(recipe.mlp)}", _learning_rate(recipe)]
+    notes = [*_over_seeds(recipe), *(f"Note: {note}." for note in recipe.notes), _footnote(recipe)]
+    above, below = ([line for text in texts for line in wrapped(text)] for texts in (heading, notes))
+    return "\n".join([*above, "", *_table(recipe), "", *below])
 
 
 def _loss(recipe: Recipe) -> str:
@@ -72,8 +58,7 @@ def _table(recipe: Recipe) -> list[str]:
                 number(100 * recipe.weight_shares[ell], ".3g"), number(100 * recipe.bias_shares[ell], ".2g"),
             ]  # fmt: skip
         rows.append(row)
-    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  " + "  ".join(cell.rjust(size) for cell, size in zip(row, sizes, strict=True)) for row in rows]
+    return [f"  {line}" for line in aligned(rows)]
 
 
 def _over_seeds(recipe: Recipe) -> list[str]:
@@ -122,12 +107,10 @@ def _limits(recipe: Recipe) -> str:
 
 
 def _footnote(recipe: Recipe) -> str:
-    inputs = "one input" if recipe.inputs == 1 else f"{recipe.inputs} inputs"
-    if recipe.samples < recipe.inputs:
-        inputs = f"a random {recipe.samples} of {inputs}"
+    of = inputs(recipe.inputs, recipe.samples)
     if recipe.eta is None:
-        return f"From {inputs}; 28(2) is 28 +- 2."
+        return f"From {of}; 28(2) is 28 +- 2."
     return (
-        f"From {inputs}. The shares of the first layer's weights, {recipe.first_share:g} of all weights, and of biases, {recipe.bias_share:g} of a "
+        f"From {of}. The shares of the first layer's weights, {recipe.first_share:g} of all weights, and of biases, {recipe.bias_share:g} of a "
         "hidden layer's weights, and eta's 0.4 were found by measuring, not derived; 28(2) is 28 +- 2."
     )

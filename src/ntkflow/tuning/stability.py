@@ -22,9 +22,9 @@ _LEAST_FREEDOM = 8  # degrees of freedom of these: with fewer they would be sing
 _ACCURACY = 0.02
 
 
-def edge(loss: str, classes: int, largest: float = 1.0) -> float:
-    """The η up to which gradient descent is stable at initialisation, the NTK's largest eigenvalue over N being `largest`."""
-    return 2 * (classes if loss == "cross_entropy" else 1) / largest
+def edge(loss: str, classes: int) -> float:
+    """The η up to which gradient descent is stable at initialisation, the NTK's largest eigenvalue over N being 1."""
+    return 2.0 * (classes if loss == "cross_entropy" else 1)
 
 
 class LargestEigenvalue(NamedTuple):

@@ -97,11 +97,10 @@ def tune(
     _check(loss, bias_share, first_share, output_variance)
     classes = _classes(mlp, loss, classes)
     sd = checked_sd(sd)
+    name = _optimizer_name(optimizer)
     rng = np.random.default_rng(whole_number(seed, "seed", 0, 2**63 - 1, DataError))
     samples = X[subset(len(X), _MOST_SAMPLES, rng)]
-    notes: list[str] = []
     initialisation = critical_initialisation(mlp, X, samples, output_variance)
-    notes += initialisation.notes
     shares = shared_learning_rates(initialisation.mlp, samples, bias_share, first_share)
     tuned = shares.mlp
 
@@ -114,7 +113,6 @@ def tune(
     few = samples[subset(len(samples), SAMPLES, rng)]
     single = one_by_one(tuned, few)[-1]
     of_depth = _tuned_at_depth(mlp, few, bias_share, first_share, output_variance)
-    name = _optimizer_name(optimizer)
     stable = edge(loss, classes)
     return Recipe(
         mlp=tuned,
@@ -138,7 +136,7 @@ def tune(
         least_width=least_width(tuned, few, sd),
         inputs=len(X),
         samples=len(samples),
-        notes=tuple(notes),
+        notes=initialisation.notes,
     )
 
 
