@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,13 +20,14 @@ from ..errors import DataError
 from ..network.mlp import MLP
 from .descent import Loss, checked_eta, checked_function, stacked, stepped
 from .learning_rates import LearningRates, checked_rates
-from .parameters import Parameters, checked, in_their_precision, inputs, whole_number
+from .parameters import LayerParameters, Parameters, checked, in_their_precision, inputs, whole_number
 from .preactivations import preactivations
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 Metric = Callable[[jax.Array, jax.Array], jax.Array]
+_MOST_ROWS = 2**22  # of X, which one call of the program is given the numbers of
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def train(
     measures = {name: checked_function(m, name) for name, m in {"loss": loss, **(metrics or {})}.items()}
     history = History(mlp, len(X), metrics={name: [] for name in metrics or {}})
     batches = _batches(len(X), size, np.random.default_rng(seed))
-    for step in range(steps + 1):
+    at_once = max(1, min(record_every, steps, _MOST_ROWS // size))
+    for step in _stops(steps, record_every, at_once):
         if step % record_every == 0 or step == steps:
             values = {
                 name: float(_measure(mlp.architecture, m, params, X, y)) for name, m in measures.items()
@@ -114,9 +117,21 @@ def train(
             if not np.isfinite(history.loss[-1]):
                 break
         if step < steps:
-            rows = next(batches)
-            params = stepped(mlp.architecture, stacked_rates, loss, params, X[rows], y[rows], eta)
+            count = min(at_once, record_every - step % record_every, steps - step)
+            rows = np.zeros((at_once, size), int)
+            rows[:count] = list(itertools.islice(batches, count))
+            params = _after(mlp.architecture, stacked_rates, loss, params, X, y, rows, count, eta)
     return params, history
+
+
+def _stops(steps: int, record_every: int, at_once: int) -> list[int]:
+    """The steps from 0 to the last between which the program runs: multiples of `record_every`, and at most `at_once` apart."""
+    stops = {
+        step
+        for start in range(0, steps, record_every)
+        for step in range(start, min(start + record_every, steps), at_once)
+    }
+    return sorted({*stops, steps})
 
 
 def _batches(N: int, size: int, rng: np.random.Generator):
@@ -124,6 +139,16 @@ def _batches(N: int, size: int, rng: np.random.Generator):
         order = np.arange(N) if size == N else rng.permutation(N)
         for start in range(0, N - size + 1, size):
             yield order[start : start + size]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _after(architecture: MLP, rates: LayerParameters, loss: Loss, params: Parameters, X, y, rows, count, eta):
+    """The parameters after `count` steps on the batches X[rows[k]]; rows from `count` on fill a shape that is compiled once."""
+
+    def step(k, params):
+        return stepped(architecture, rates, loss, params, X[rows[k]], y[rows[k]], eta)
+
+    return jax.lax.fori_loop(0, count, step, params)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
