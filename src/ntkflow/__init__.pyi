@@ -20,7 +20,7 @@ from .network import as_mlp, read_initialisation
 from .network.mlp import MLP
 from .observables import FirstStep, JointDistribution, joint, predict_first_step
 from .sampling import Ensemble, LayerEstimates, OutputNTK, ensemble, output_ntk
-from .tuning import Criticality, Recipe, critical, depth_for, tune, width_for
+from .tuning import Criticality, Recipe, critical, depth_for, learning_rate_transfer, tune, width_for
 from .version import __version__
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "joint",
     "kernels",
     "kinked",
+    "learning_rate_transfer",
     "mse",
     "open_kernels",
     "output_ntk",

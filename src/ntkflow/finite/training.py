@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Metric = Callable[[jax.Array, jax.Array], jax.Array]
-_MOST_ROWS = 2**22  # of X, which one call of the program is given the numbers of
+_AT_ONCE = 64  # steps of one call of the program
+_MOST_ROWS = 2**22  # of X, whose numbers one call is given
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def train(
     measures = {name: checked_function(m, name) for name, m in {"loss": loss, **(metrics or {})}.items()}
     history = History(mlp, len(X), metrics={name: [] for name in metrics or {}})
     batches = _batches(len(X), size, np.random.default_rng(seed))
-    at_once = max(1, min(record_every, steps, _MOST_ROWS // size))
+    at_once = max(1, min(_AT_ONCE, _MOST_ROWS // size))
     for step in _stops(steps, record_every, at_once):
         if step % record_every == 0 or step == steps:
             values = {

@@ -5,6 +5,7 @@ from .exponents import Exponents
 from .recipe import Recipe
 from .single_input import SingleInput, largest_variance, single_input
 from .spread import depth_for, width_for
+from .transfer import Transfer, learning_rate_transfer
 from .tune import tune
 
 __all__ = [
@@ -12,9 +13,11 @@ __all__ = [
     "Exponents",
     "Recipe",
     "SingleInput",
+    "Transfer",
     "critical",
     "depth_for",
     "largest_variance",
+    "learning_rate_transfer",
     "single_input",
     "tune",
     "width_for",
