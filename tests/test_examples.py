@@ -102,6 +102,20 @@ def test_one_learning_rate(tmp_path):
     )
 
 
+def test_tune_of_small_networks(tmp_path, monkeypatch, capsys):
+    """The same script, on less than it shows."""
+    spec = importlib.util.spec_from_file_location("tune", Path(__file__).parents[1] / "examples" / "tune.py")
+    assert spec is not None and spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    for name, value in {"DEPTHS": (2, 3), "WIDTH": 8, "SEEDS": 1, "STEPS": 10}.items():
+        monkeypatch.setattr(example, name, value)
+    monkeypatch.chdir(tmp_path)
+    example.main()
+    assert capsys.readouterr().out.count("recipe") == 2
+    assert all((tmp_path / "out" / f"{name}.png").stat().st_size > 10_000 for name in ("tune", "coordinates"))
+
+
 @pytest.mark.slow
 def test_first_step(tmp_path):
     """400 trained networks of each width: the prediction's error is a few percent of the sd at 128 and 256."""

@@ -1,5 +1,8 @@
 """Equinox, Flax and Optax: the same outputs both ways, the same parameters after ten steps."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -163,3 +166,9 @@ def test_ten_steps_of_optax(library):
         scale_by_learning_rate_tensor().init({"kernel": np.zeros((3, 3, 2, 2))})
     with pytest.raises(ntkflow.errors.InteropError, match="fan_in_axis"):
         scale_by_learning_rate_tensor(fan_in_axis=2)
+
+
+def test_modules_are_there_without_an_import_of_their_own():
+    code = "import sys, ntkflow; ntkflow.interop.optax.scale_by_learning_rate_tensor; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

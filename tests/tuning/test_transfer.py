@@ -95,7 +95,7 @@ def test_a_loop_in_torch(rng):
         ntkflow.interop.torch.draw_(model, mlp, torch.Generator().manual_seed(seed))
         groups = ntkflow.interop.torch.layer_groups(model, mlp, eta)
         rates.update(round(group["lr"] / eta, 12) for group in torch.optim.SGD(groups, lr=eta).param_groups)
-        deviations.append([float(layer.weight.std()) for layer in (model[0], model[2])])
+        deviations.append([float(layer.weight.detach().std()) for layer in (model[0], model[2])])
         return {"loss": eta, "test_error": 0.5}
 
     transfer = ntkflow.learning_rate_transfer(
@@ -125,8 +125,8 @@ def test_torch_default_has_the_variances_of_torch():
     linear = torch.nn.Linear(50, 4000)
     mlp = torch_default(ntkflow.MLP((50, 4000)))
     # Of 200,000 and 4,000 uniform numbers: 5 standard errors of their variance.
-    assert float(linear.weight.var()) == pytest.approx(mlp.C_W[0] / 50, rel=5 * np.sqrt(0.8 / 200_000))
-    assert float(linear.bias.var()) == pytest.approx(mlp.C_b[0], rel=5 * np.sqrt(0.8 / 4000))
+    assert float(linear.weight.detach().var()) == pytest.approx(mlp.C_W[0] / 50, rel=5 * np.sqrt(0.8 / 200_000))
+    assert float(linear.bias.detach().var()) == pytest.approx(mlp.C_b[0], rel=5 * np.sqrt(0.8 / 4000))
 
 
 def test_table_and_pictures(rng, tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._report.describe import counted
 from .._report.digits import number
 from .._report.picture import Picture, new_picture, saved
 from .._report.table import titled_table
@@ -20,37 +22,35 @@ if TYPE_CHECKING:
 
 _PANEL = (3.6, 4.2)  # inches
 _DIVERGED = "diverged"
+_PER_PANEL = 40  # characters below it
+_LEAST_SHOWN = 1e-6  # of the largest change
 
 
 def transfer_table(transfer: Transfer) -> Table:
     """One row per network and scheme."""
     data = transfer.data
-    best, excess = transfer.best(), transfer.excess()
-    errors = [str(name) for name in data if str(name).endswith("_error")]
+    best = transfer.best()
+    measures = ["loss", *(str(name) for name in data if str(name).endswith("_error"))]
+    headings = [name.replace("_", "\n") for name in measures]
     table = titled_table(
-        f"Loss after training, mean over {data.sizes['seed']} seeds, at {data.sizes['eta']} learning rates",
-        "Best: the learning rate with the least training loss, and what was measured there. Own: what the scheme itself says, and its loss "
-        "relative to the best one.",
-        (
-            "network", "scheme", "best η", "loss", *(name.replace("_", "\n") for name in errors), "own η", "loss /\nbest",
-        ),
-    )  # fmt: skip
+        f"After training, mean over {counted(data.sizes['seed'], 'seed')}, at {counted(data.sizes['eta'], 'learning rate')}",
+        "Best: the learning rate with the least training loss, and what was measured there. Own: the learning rate that the scheme itself "
+        "says, and what was measured there.",
+        ("network", "scheme", "best η", *headings, "own η", *headings),
+    )
     for network in data.network.values:
         for scheme in data.scheme.values:
-            place = {"network": network, "scheme": scheme}
-            eta, own = float(best.sel(place)), float(data.told.sel(place))
-            if np.isnan(eta):
-                measured = [_DIVERGED, "-", *["-"] * len(errors)]
-            else:
-                means = [data[name].sel(place).sel(eta=eta).mean("seed") for name in ("loss", *errors)]
-                measured = [number(eta, ".3g"), *(number(float(mean), ".3g") for mean in means)]
-            told = ["-", "-"] if np.isnan(own) else [number(own, ".3g"), _ratio(float(excess.sel(place)))]
-            table.add_row(str(network), str(scheme), *measured, *told)
+            means = data[measures].sel(network=network, scheme=scheme).mean("seed", skipna=False)
+            cells = [str(network), str(scheme)]
+            for eta, unknown in ((best, _DIVERGED), (data.told, "-")):
+                rate = float(eta.sel(network=network, scheme=scheme))
+                if np.isnan(rate):
+                    cells += [unknown, *["-"] * len(measures)]
+                else:
+                    values = means.sel(eta=rate)
+                    cells += [number(rate, ".3g"), *(number(float(values[name]), ".3g") for name in measures)]
+            table.add_row(*cells)
     return table
-
-
-def _ratio(value: float) -> str:
-    return number(value, ".3g") if np.isfinite(value) else _DIVERGED
 
 
 def plot_transfer(transfer: Transfer, path: str | PathLike | None, measure: str) -> Picture:
@@ -58,7 +58,8 @@ def plot_transfer(transfer: Transfer, path: str | PathLike | None, measure: str)
     transfer.best(measure)
     data = transfer.data
     values = data[measure]
-    figure, panels = _panels(transfer, f"{measure.replace('_', ' ')} after training")
+    words = str(values.attrs["long_name"]).replace("_", " ")
+    figure, panels = _panels(transfer, f"{words}; mean and range over {counted(data.sizes['seed'], 'seed')}")
     for axes, scheme in zip(panels, data.scheme.values, strict=True):
         for network in data.network.values:
             runs = values.sel(network=network, scheme=scheme)
@@ -95,7 +96,7 @@ def plot_coordinates(transfer: Transfer, path: str | PathLike | None, eta: float
         raise DataError('there is no "change": let your training loop return it, one number for each layer')
     if eta is not None and not np.isin(eta, data.eta.values):
         raise DataError(f"eta = {eta!r} was not tried")
-    figure, panels = _panels(transfer, "change of preactivations in the first steps")
+    figure, panels = _panels(transfer, "change of preactivations in the first 10 steps")
     for axes, scheme in zip(panels, data.scheme.values, strict=True):
         rate = _common_eta(transfer, scheme) if eta is None else eta
         axes.set_title(f"{scheme}, η = {rate:.3g}", fontsize="medium")
@@ -114,8 +115,11 @@ def plot_coordinates(transfer: Transfer, path: str | PathLike | None, eta: float
             )
         axes.set_xlabel("layer / depth")
         axes.set_xlim(0, 1.03)
-    if any(np.any(line.get_ydata() > 0) for axes in panels for line in axes.lines):
+    heights = np.concatenate([np.asarray(line.get_ydata()) for axes in panels for line in axes.lines])
+    heights = heights[heights > 0]
+    if len(heights):
         panels[0].set_yscale("log")
+        panels[0].set_ylim(max(heights.min() / 2, heights.max() * _LEAST_SHOWN), 2 * heights.max())
     panels[0].set_ylabel("root mean square of the change")
     return _finished(
         figure,
@@ -140,8 +144,7 @@ def _common_eta(transfer: Transfer, scheme: str) -> float:
 def _panels(transfer: Transfer, what: str) -> tuple[Picture, list[Axes]]:
     data = transfer.data
     schemes = data.scheme.values
-    title = f"{what}; mean and range over {data.sizes['seed']} seeds" if data.sizes["seed"] > 1 else what
-    figure = new_picture(title[0].upper() + title[1:], (_PANEL[0] * len(schemes) + 0.6, _PANEL[1]))
+    figure = new_picture(what[0].upper() + what[1:], (_PANEL[0] * len(schemes) + 0.6, _PANEL[1]))
     panels = list(figure.subplots(1, len(schemes), sharey=True, squeeze=False)[0])
     for axes, scheme in zip(panels, schemes, strict=True):
         axes.set_title(str(scheme), fontsize="medium")
@@ -152,5 +155,6 @@ def _panels(transfer: Transfer, what: str) -> tuple[Picture, list[Axes]]:
 def _finished(figure: Picture, panels: list[Axes], words: str, path: str | PathLike | None) -> Picture:
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, frameon=False, fontsize="small", loc="outside lower center", ncols=3)
-    panels[len(panels) // 2].set_xlabel(f"{panels[0].get_xlabel()}\n\n{words}")
+    lines = textwrap.fill(words, _PER_PANEL * len(panels))
+    panels[len(panels) // 2].set_xlabel(f"{panels[0].get_xlabel()}\n\n{lines}")
     return saved(figure, path)
