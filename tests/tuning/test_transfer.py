@@ -125,7 +125,9 @@ def test_torch_default_has_the_variances_of_torch():
     linear = torch.nn.Linear(50, 4000)
     mlp = torch_default(ntkflow.MLP((50, 4000)))
     # Of 200,000 and 4,000 uniform numbers: 5 standard errors of their variance.
-    assert float(linear.weight.detach().var()) == pytest.approx(mlp.C_W[0] / 50, rel=5 * np.sqrt(0.8 / 200_000))
+    assert float(linear.weight.detach().var()) == pytest.approx(
+        mlp.C_W[0] / 50, rel=5 * np.sqrt(0.8 / 200_000)
+    )
     assert float(linear.bias.detach().var()) == pytest.approx(mlp.C_b[0], rel=5 * np.sqrt(0.8 / 4000))
 
 
