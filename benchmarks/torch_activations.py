@@ -73,6 +73,8 @@ def _row_of(name: str, criticality: Criticality, remark: str) -> tuple[str, ...]
         remarks.append(f"any K* from {low:.2g} to {high:.0e} has a C_W and C_b of its own")
     if point.others:
         remarks.append(f"further K* = {', '.join(f'{K:.6g}' for K in point.others)}")
+    for fixed_point in point.other_fixed_points:
+        remarks.append(f"K = {fixed_point.K:.6g} {'attracts' if fixed_point.attracts else 'repels'}")
     if point.c is not None:
         remarks.append(f"c = {point.c:.2e}")
     if not exponents.settled:

@@ -10,6 +10,7 @@ from random_functions import RandomFunction, random_function
 import ntkflow
 from ntkflow.activations import Activation
 from ntkflow.errors import ActivationError
+from ntkflow.tuning.critical_point import FixedPoint
 from ntkflow.tuning.line_rule import line_rule
 
 
@@ -129,6 +130,49 @@ def test_half_stable(sigma, C_W, C_b, K_star, c, side):
 
 
 @pytest.mark.parametrize(
+    ("sigma", "K", "one_minus_chi"),
+    [  # by mpmath with 30 digits
+        ("silu", 14.5931049905541, 7.5812766e-7),
+        ("gelu", 3.03498143550973, 9.439762e-5),
+        ("hardswish", 11.0316425782881, 0.0024570999),
+    ],
+)
+def test_another_fixed_point_with_the_same_C_b_and_C_W(sigma, K, one_minus_chi):
+    criticality = ntkflow.critical(sigma)
+    (fixed_point,) = criticality.other_fixed_points
+    assert fixed_point.K == pytest.approx(K, rel=1e-8)
+    assert 1 - fixed_point.chi_parallel == pytest.approx(one_minus_chi, rel=1e-5)
+    assert fixed_point.attracts
+    side = "below" if K > criticality.K_star else "above"
+    assert "The first layer must set it there, or next to it: C_W of layer 1" in criticality.words
+    assert f"Nearby K flows to K* from {side}" in criticality.words
+    assert f"another fixed point: K = {K:.5g}, which attracts (chi_parallel = 1 - " in criticality.words
+
+
+def test_fixed_points_that_attract_and_repel():
+    """1 - cos z + z²/10, whose g is in closed form."""
+
+    def move(K):
+        decay = np.exp(-K / 2)
+        g = 1.5 - 2 * decay + decay**4 / 2 + (K - (K - K * K) * decay) / 5 + 3 * K * K / 100
+        return criticality.C_b + criticality.C_W * g - K
+
+    criticality = ntkflow.critical(undeclared(lambda z: 1 - jnp.cos(z) + z * z / 10))
+    lower, upper = criticality.other_fixed_points
+    assert lower.attracts and not upper.attracts
+    assert move(0.999 * lower.K) > 0 > move(1.001 * lower.K)
+    assert move(0.999 * upper.K) < 0 < move(1.001 * upper.K)
+    for point in (lower, upper):
+        K = point.K * np.array([1 - 1e-5, 1 + 1e-5])
+        assert point.chi_parallel == pytest.approx(np.diff(move(K) + K)[0] / np.diff(K)[0], rel=1e-5)
+    assert (
+        "K = 0.64017, which attracts (chi_parallel = 0.879), and K = 18.349, which repels"
+        in criticality.words
+    )
+    assert ntkflow.critical("mish").other_fixed_points == ntkflow.critical("tanh").other_fixed_points == ()
+
+
+@pytest.mark.parametrize(
     ("sigma", "words"),
     [
         ("sigmoid", "sigmoid(z) - 0.5 is critical at K* = 0 with C_W = 16 and C_b = 0"),
@@ -201,6 +245,8 @@ def check(function: RandomFunction, declared: bool, name: str) -> str:
         assert abs(found.C_b + found.C_W * g - K) < 1e-10 * K, function
         assert abs(found.C_W * slope_squared - 1) < 1e-10, function
         assert abs(found.C_W * g_prime - 1) < 1e-10, function
+        for fixed_point in found.other_fixed_points:
+            check_fixed_point(function, found, fixed_point)
         return found.kind
     assert found.C_b == 0 and abs(at_zero) < 1e-12
     slopes = np.array([function.slope(-1e-12), function.slope(1e-12)])
@@ -215,6 +261,17 @@ def check(function: RandomFunction, declared: bool, name: str) -> str:
         elif K < 0.99 * basin:
             assert growth < 1e-9, function
     return found.kind
+
+
+def check_fixed_point(function: RandomFunction, found: ntkflow.tuning.Criticality, point: FixedPoint):
+    """It is one, and χ_∥ is the slope of K' there."""
+    assert found.C_b is not None and found.C_W is not None
+    K = point.K * np.array([1, 1 - 1e-4, 1 + 1e-4])
+    mapped = found.C_b + found.C_W * np.array(
+        [function.average(lambda z: function.value(np, z) ** 2, variance) for variance in K]
+    )
+    assert abs(mapped[0] / K[0] - 1) < 1e-10, function
+    assert (mapped[2] - mapped[1]) / (K[2] - K[1]) == pytest.approx(point.chi_parallel, abs=1e-6), function
 
 
 @pytest.mark.parametrize("part", [0, *(pytest.param(p, marks=pytest.mark.slow) for p in range(1, 40))])

@@ -182,8 +182,19 @@ def test_half_stable(row):
     K = K_star * np.array([0.995, 1.005])
     moves = C_W * (sigma.g(K) - sigma.g(K_star)) - (K - K_star)
     assert [moves[0] > 0, moves[1] < 0] == [row[5] == "below", row[5] == "above"]
+    check_other_fixed_points(row, lambda K: C_W * (sigma.g(K) - sigma.g(K_star)) - (K - K_star))
     c = C_W / 2 * np.diff(sigma.g_prime(K)) / np.diff(K)
     assert c == pytest.approx(float(row[8].rpartition("c = ")[2]), rel=0.02)
+
+
+def check_other_fixed_points(row, move):
+    """K' - K changes its sign at those of the page, and nowhere else."""
+    fixed_points = re.findall(r"K = ([\d.]+) (attracts|repels)", row[8])
+    for K, word in fixed_points:
+        below, above = move(float(K) * np.array([1 - 1e-4, 1 + 1e-4]))
+        assert (below > 0 > above) if word == "attracts" else (below < 0 < above)
+    signs = np.sign(move(np.logspace(-2.1, 4.9, 50)))
+    assert np.count_nonzero(np.diff(signs)) == len(fixed_points)
 
 
 @rows("none")

@@ -7,8 +7,9 @@ C_b = K - C_W g(K), which must not be negative. K = 0 is such a point whenever Ï
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
@@ -32,6 +33,19 @@ _SHRINKING = 0.3
 _NEARBY = 0.01  # of K*: how far from it K' - K is looked at
 
 
+class FixedPoint(NamedTuple):
+    """A K that a layer leaves as it is, K' = C_b + C_W g(K) = K."""
+
+    K: float
+    chi_parallel: float
+    """By how much a layer multiplies a small change of K."""
+
+    @property
+    def attracts(self) -> bool:
+        """Whether K flows there from nearby."""
+        return abs(self.chi_parallel) < 1
+
+
 @dataclass(frozen=True)
 class CriticalPoint:
     """A solution, or why there is none.
@@ -44,6 +58,7 @@ class CriticalPoint:
         knee: a K in the basin from which the flow sets out with a K'/K well below 1.
         interval: where h â‰¡ 0 on an interval, as for relu(z - 1), its ends: each K there has a C_W and C_b of its own.
         others: K* of further half-stable points.
+        other_fixed_points: with C_b and C_W of a half-stable point, K ascending.
         reason: for "none", why, as the end of a sentence.
     """
 
@@ -57,6 +72,7 @@ class CriticalPoint:
     knee: float | None = None
     interval: tuple[float, float] | None = None
     others: tuple[float, ...] = ()
+    other_fixed_points: tuple[FixedPoint, ...] = ()
     reason: str = ""
 
 
@@ -151,9 +167,8 @@ def _half_stable(rule: LineRule, scanned: SingleInput) -> tuple[dict[float, Crit
         return float(averages_of(rule, np.exp(log_K))[0].h)
 
     points, negative = {}, []
-    for low, high in _sign_changes(scanned):
-        log_K: Any = brentq(h, np.log(low), np.log(high), xtol=1e-15)
-        at_root, _ = averages_of(rule, np.exp(log_K))
+    for K in _roots(h, scanned.K, scanned.h, scanned.rounding):
+        at_root, _ = averages_of(rule, np.asarray(K))
         if not abs(at_root.h) <= _CRITICAL:
             continue
         C_b = _bias_variance(at_root)
@@ -161,7 +176,7 @@ def _half_stable(rule: LineRule, scanned: SingleInput) -> tuple[dict[float, Crit
             needed = f"would need C_b = {C_b:.3g}"
             negative.append(f"chi_parallel = chi_perpendicular = 1 at K = {at_root.K:.4g} {needed}")
         else:
-            points[float(at_root.K)] = _point(rule, at_root)
+            points[K] = _point(rule, scanned, at_root)
     return points or _vanishing(rule, scanned), negative
 
 
@@ -173,7 +188,7 @@ def _vanishing(rule: LineRule, scanned: SingleInput) -> dict[float, CriticalPoin
         return {}
     at_star = inside[np.argmin(np.abs(np.log(inside.K)))]
     interval = (float(inside.K[0]), float(inside.K[-1]))
-    return {float(at_star.K): dataclasses.replace(_point(rule, at_star), interval=interval)}
+    return {float(at_star.K): dataclasses.replace(_point(rule, scanned, at_star), interval=interval)}
 
 
 def _bias_variance(averages: SingleInput) -> np.ndarray:
@@ -181,24 +196,38 @@ def _bias_variance(averages: SingleInput) -> np.ndarray:
     return averages.K - averages.g / averages.slope_squared
 
 
-def _point(rule: LineRule, at_star: SingleInput) -> CriticalPoint:
+def _point(rule: LineRule, scanned: SingleInput, at_star: SingleInput) -> CriticalPoint:
     """The half-stable point of the averages at K*, where h = 0."""
     K, C_W, C_b = float(at_star.K), float(1 / at_star.slope_squared), max(float(_bias_variance(at_star)), 0.0)
-    nearby = K * np.array([1 - _NEARBY, 1 + _NEARBY])
-    moves = C_b + C_W * averages_of(rule, nearby)[0].g - nearby
+
+    def move(log_K: np.ndarray | float) -> np.ndarray:
+        return C_b + C_W * averages_of(rule, np.exp(log_K))[0].g - np.exp(log_K)
+
+    lower = np.append(scanned.K[scanned.K < (1 - _NEARBY) * K], (1 - _NEARBY) * K)
+    upper = np.append((1 + _NEARBY) * K, scanned.K[scanned.K > (1 + _NEARBY) * K])
+    moves = [move(np.log(side)) for side in (lower, upper)]
     sides: dict[tuple[bool, bool], Side] = {
         (True, True): "both sides",
         (True, False): "below",
         (False, True): "above",
         (False, False): "neither side",
     }
-    attracted = sides[bool(moves[0] > 0), bool(moves[1] < 0)]
-    return CriticalPoint("half-stable", C_b, C_W, K, attracted, C_W * float(at_star.g_second) / 2)
+    attracted = sides[bool(moves[0][-1] > 0), bool(moves[1][0] < 0)]
+    fixed_points = [
+        FixedPoint(root, C_W * float(averages_of(rule, np.asarray(root))[0].g_prime))
+        for side, moves_of_side in zip((lower, upper), moves, strict=True)
+        for root in _roots(move, side, moves_of_side, _GROWTH * side)
+    ]
+    c = C_W * float(at_star.g_second) / 2
+    return CriticalPoint("half-stable", C_b, C_W, K, attracted, c, other_fixed_points=tuple(fixed_points))
 
 
-def _sign_changes(scanned: SingleInput) -> list[tuple[float, float]]:
-    """Pairs of K between which h changes its sign by more than rounding."""
-    h = scanned.h
-    certain = np.flatnonzero(np.abs(h) > scanned.rounding)
-    changes = np.flatnonzero(np.diff(np.sign(h[certain])))
-    return [(float(scanned.K[certain[i]]), float(scanned.K[certain[i + 1]])) for i in changes]
+def _roots(
+    function: Callable[[float], Any], K: np.ndarray, values: np.ndarray, rounding: np.ndarray
+) -> list[float]:
+    """Where a function of ln K changes its sign by more than rounding between some of the K's, ascending; its values there are given."""
+    certain = np.flatnonzero(np.abs(values) > rounding)
+    changes = np.flatnonzero(np.diff(np.sign(values[certain])))
+    log_K = np.log(K[certain])
+    roots: list[Any] = [brentq(function, log_K[i], log_K[i + 1], xtol=1e-15) for i in changes]
+    return [float(np.exp(root)) for root in roots]

@@ -17,7 +17,7 @@ from ..activations import activation as activation_of
 from ..errors import ActivationError
 from ..network import as_mlp, is_network
 from ..network.mlp import MLP
-from .critical_point import CriticalPoint, Kind, Side, critical_point, straight_point
+from .critical_point import CriticalPoint, FixedPoint, Kind, Side, critical_point, straight_point
 from .exponents import Exponents, constant_exponents, measured_exponents
 from .line_rule import line_rule
 from .single_input import averages_of, single_input
@@ -69,6 +69,11 @@ class Criticality(InNotebooks):
     def c(self) -> float | None:
         """c in K' - K* = c (K - K*)² next to a half-stable K*; None elsewhere."""
         return self.point.c
+
+    @property
+    def other_fixed_points(self) -> tuple[FixedPoint, ...]:
+        """Other K = C_b + C_W g(K) > 0 with C_b and C_W of a half-stable K*, K ascending: each with K, chi_parallel, and whether it attracts."""
+        return self.point.other_fixed_points
 
     def chi_parallel(self, K) -> np.ndarray:
         """χ_∥ = C_W g'(K) at the critical C_W, an array like K ≥ 0: how a small change of one input's K is passed on.
@@ -249,16 +254,31 @@ def _half_stable_words(point: CriticalPoint) -> str:
         "neither side": "flows away from K* on both sides",
     }
     words = (
-        f"With C_W = {point.C_W:.10g} and C_b = {point.C_b:.10g} K stays at K* = {point.K_star:.10g} if the first layer sets it: "
-        f"C_W of layer 1 = (K* - C_b) / mean of x.x/n_0. Elsewhere K {sides[point.attracted or 'neither side']}, no faster than "
+        f"With C_W = {point.C_W:.10g} and C_b = {point.C_b:.10g} K stays at K* = {point.K_star:.10g}. The first layer must set it there, or "
+        f"next to it: C_W of layer 1 = (K* - C_b) / mean of x.x/n_0. Nearby K {sides[point.attracted or 'neither side']}, no faster than "
         f"K' - K* = c (K - K*)^2, c = {point.c:.2e}: do not wait for it."
     )
+    if point.other_fixed_points:
+        words += f" The same C_W and C_b have {_fixed_point_words(point.other_fixed_points)}."
     if point.interval:
         low, high = point.interval
         words += f" The same holds for any K* between {low:.3g} and {high:.3g}, with C_W and C_b of its own."
     if point.others:
         words += f" Further half-stable points: K* = {', '.join(f'{K:.6g}' for K in point.others)}."
     return words
+
+
+def _fixed_point_words(points: Sequence[FixedPoint]) -> str:
+    listed = [
+        f"K = {point.K:.5g}, which {'attracts' if point.attracts else 'repels'} (chi_parallel = {_next_to_one(point.chi_parallel)})"
+        for point in points
+    ]
+    return f"{'another fixed point' if len(points) == 1 else 'other fixed points'}: {', and '.join(listed)}"
+
+
+def _next_to_one(chi: float) -> str:
+    """Of a χ next to 1 how far it is from it: 1 - 7.6e-07."""
+    return f"{chi:.3g}" if abs(chi - 1) > 0.01 else f"1 {'-' if chi < 1 else '+'} {abs(chi - 1):.2g}"
 
 
 def _power(exponent: float) -> str:
