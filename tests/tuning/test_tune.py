@@ -383,6 +383,15 @@ def test_files(tmp_path):
         mine.save(path)
 
 
+def test_a_file_is_read_once(tmp_path, monkeypatch):
+    """What changes between two readings can't mix two recipes."""
+    path = tmp_path / "recipe.toml"
+    recipe("gelu").save(path)
+    text, reads = path.read_text(), []
+    monkeypatch.setattr("pathlib.Path.read_text", lambda *arguments, **keywords: reads.append(0) or text)
+    assert ntkflow.Recipe.load(path) == recipe("gelu") and len(reads) == 1
+
+
 def test_command(tmp_path):
     (tmp_path / "net.toml").write_text('widths = [64, 64, 64, 64, 10]\nactivation = "gelu"\n')
     np.save(tmp_path / "X.npy", X)
@@ -392,5 +401,9 @@ def test_command(tmp_path):
     assert ntkflow.Recipe.load(tmp_path / "recipe.toml") == recipe("gelu")
     status, _, err = within(tmp_path, "tune", "net.toml", "--data", "X.npy", "-o", "recipe.toml")
     assert status == 2 and "exists" in err
+    np.save(tmp_path / "many.npy", sampled_recipes.inputs())
+    status, out, err = within(tmp_path, "tune", "net.toml", "--data", "many.npy", "--seed", "3")
+    seeds = [repr(ntkflow.tune(network("gelu"), sampled_recipes.inputs(), seed=seed)) for seed in (0, 3)]
+    assert (status, err) == (0, "") and out.strip() == seeds[1] != seeds[0]
     status, _, err = within(tmp_path, "tune", "net.toml", "--data", "X.npy", "-o", "recipe.txt")
     assert status == 2 and "must end in .toml" in err

@@ -390,6 +390,9 @@ def tune_command(
     optimizer: Annotated[
         str, typer.Option(help="sgd, or another, for which there are no learning rates.")
     ] = "sgd",
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Of the choice of samples, and of what is sampled.")
+    ] = 0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="RECIPE.toml", help="Where to save the recipe.")
     ] = None,
@@ -402,6 +405,7 @@ def tune_command(
         recipe = ntkflow.tune(
             model(spec), load_inputs(data), loss=loss.value, classes=classes, bias_share=bias_share,
             first_share=first_share, output_variance=output_variance, sd=sd, optimizer=optimizer,
+            seed=seed,
         )  # fmt: skip
         typer.echo(recipe.report())
         if output is not None:

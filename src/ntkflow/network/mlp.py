@@ -126,19 +126,7 @@ class MLP:
     @classmethod
     def from_toml(cls, path) -> MLP:
         """An MLP from a TOML file, also one of `Recipe.save`; FileError if the file can't be read."""
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise FileError(f"cannot read the specification {path}: {reason}") from error
-        try:
-            spec = tomllib.loads(text)
-            spec.pop("recipe", None)
-            return cls.from_spec(spec)
-        except tomllib.TOMLDecodeError as error:
-            raise SpecError(f"{path} is not TOML: {error}") from error
-        except NtkflowError as error:
-            raise type(error)(f"{path}: {error}") from error
+        return network_and_recipe(path)[0]
 
     def __repr__(self) -> str:
         return mlp_call(self)
@@ -147,6 +135,23 @@ class MLP:
         """The table that `from_spec` reads, fit for JSON; a callable activation is named only."""
         spec: dict = {"widths": list(self.widths), "activation": [a.to_spec() for a in self.activation]}
         return spec | {name: list(getattr(self, name)) for name in _HYPERPARAMETERS}
+
+
+def network_and_recipe(path) -> tuple[MLP, Any]:
+    """The MLP of a TOML file and what the file has as `recipe`, None without it; raises as `MLP.from_toml`."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise FileError(f"cannot read the specification {path}: {reason}") from error
+    try:
+        spec = tomllib.loads(text)
+        recipe = spec.pop("recipe", None)
+        return MLP.from_spec(spec), recipe
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path} is not TOML: {error}") from error
+    except NtkflowError as error:
+        raise type(error)(f"{path}: {error}") from error
 
 
 def checked_widths(widths) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 from .._disk.atomic import replaced
 from .._report.page import Page
 from ..errors import SpecError
-from ..network.mlp import MLP
+from ..network.mlp import MLP, network_and_recipe
 from .recipe_report import report
 
 if TYPE_CHECKING:
     import optax
     import torch
-
-_TABLE = "recipe"
 
 
 @dataclass(frozen=True, repr=False)
@@ -139,15 +136,14 @@ class Recipe(Page):
         if callables:
             raise SpecError(f"a file can't hold the activation {callables[0]}, which is a callable")
         numbers = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "mlp"}
-        spec = self.mlp.to_spec() | {_TABLE: {k: v for k, v in numbers.items() if v is not None}}
+        spec = self.mlp.to_spec() | {"recipe": {k: v for k, v in numbers.items() if v is not None}}
         with replaced(Path(path)) as temporary:
             temporary.write_text(tomli_w.dumps(spec), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | PathLike) -> Recipe:
         """Read what `save` wrote; FileError, SpecError if it is no recipe or damaged."""
-        mlp = MLP.from_toml(path)
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8")).get(_TABLE)
+        mlp, table = network_and_recipe(path)
         if not isinstance(table, dict):
             raise SpecError(f"{path} holds a network, but no recipe")
         kinds = {f.name: str(f.type) for f in dataclasses.fields(cls) if f.name != "mlp"}
