@@ -119,12 +119,37 @@ def test_small_cases(widths, samples):
     assert "nan" not in repr(tuned)
 
 
+@pytest.mark.parametrize("classes", [None, 7])
+def test_the_edge_is_that_of_the_loss(classes, rng):
+    """By the loss's Hessian at z = 0, on the mean kernel: labels of four classes, a softmax over all ten outputs or over seven."""
+    tuned = ntkflow.tune(network("tanh"), X, classes=classes)
+    y = rng.integers(4, size=len(X))
+
+    def loss(z):
+        return finite.cross_entropy(z.reshape(len(X), 10)[:, :classes], y)
+
+    with jax.enable_x64(True):
+        hessian = np.asarray(jax.hessian(loss)(jax.numpy.zeros(10 * len(X))))
+    kernel = np.kron(ntkflow.flow(tuned.mlp, X, "mean")[-1].H, np.eye(10))
+    assert np.linalg.eigvals(hessian @ kernel).real.max() * tuned.edge == pytest.approx(2, rel=1e-9)
+    assert tuned.eta == pytest.approx(0.4 * tuned.edge)
+
+
+def test_masked_outputs_count_for_nothing():
+    """A softmax over seven of ten outputs is that of a network with seven."""
+    masked = ntkflow.tune(network("tanh"), X, classes=7)
+    narrower = ntkflow.tune(ntkflow.MLP((64, 64, 64, 64, 7), "tanh"), X)
+    for name in ("eta", "edge", "lambda_max", "lambda_max_std", "lambda_max_truncation"):
+        assert getattr(masked, name) == pytest.approx(getattr(narrower, name), rel=1e-9), name
+    assert "cross-entropy of 7 classes (3 outputs masked)" in repr(masked)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         ({"loss": "mae"}, SpecError, "loss must be one of cross_entropy, mse"),
         ({"loss": "mse", "classes": 10}, SpecError, "classes goes with the cross-entropy"),
-        ({"classes": 11}, SpecError, "from 2 to the 10 outputs"),
+        ({"classes": 11}, SpecError, "outputs that the softmax is over, must be a whole number from 2 to 10"),
         ({"first_share": 1.0}, SpecError, "first_share must be a number above 0 and below 1"),
         ({"bias_share": -0.1}, SpecError, "bias_share must be a number at least 0"),
         ({"output_variance": 0}, SpecError, "output_variance must be a number above 0"),

@@ -377,7 +377,8 @@ def tune_command(
     data: Data,
     loss: Annotated[Losses, typer.Option(help="A mean over the batch.")] = Losses.cross_entropy,
     classes: Annotated[
-        int | None, typer.Option(help="Of the cross-entropy; by default the network's outputs.")
+        int | None,
+        typer.Option(help="Outputs that the softmax is over; all by default, fewer if others are masked."),
     ] = None,
     bias_share: Annotated[
         float, typer.Option(help="Of a layer's biases in the NTK, relative to a hidden layer's weights.")

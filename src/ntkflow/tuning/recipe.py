@@ -26,8 +26,8 @@ class Recipe(Page):
     Attributes:
         mlp: the network with C_b, C_W, λ_b and λ_W of every layer.
         eta: η of plain gradient descent on the loss's mean over a batch; None for an optimiser that is not plain gradient descent.
-        edge: the η up to which gradient descent is stable at initialisation on the mean kernel, 2 / λ_max for the mean squared error, 2C /
-            λ_max for the cross-entropy, λ_max(H)/N being 1.
+        edge: the η up to which gradient descent is stable at initialisation on the mean kernel: 2 for the mean squared error, 2C for the
+            cross-entropy of a softmax over C outputs, λ_max(H)/N being 1.
         loss, classes, optimizer, output_variance, bias_share, first_share, sd: as of `tune`.
         weight_shares, bias_shares: the parts of each layer in the mean diagonal of the output's NTK, (L,).
         lambda_max, lambda_max_std, lambda_max_truncation: the largest eigenvalue of one network's NTK over N: mean and sd over seeds, and

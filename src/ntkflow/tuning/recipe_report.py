@@ -28,7 +28,9 @@ def report(recipe: Recipe) -> str:
 def _loss(recipe: Recipe) -> str:
     if recipe.loss == "mse":
         return "mean squared error, sum_i (z_i - y_i)^2 / 2"
-    return f"cross-entropy of {recipe.classes} classes"
+    masked = recipe.mlp.widths[-1] - recipe.classes
+    outputs = "" if not masked else f" ({masked} output{'s' if masked > 1 else ''} masked)"
+    return f"cross-entropy of {recipe.classes} classes{outputs}"
 
 
 def _learning_rate(recipe: Recipe) -> str:

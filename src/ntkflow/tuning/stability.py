@@ -1,7 +1,8 @@
 """The largest eigenvalue of the NTK over seeds, and the learning rate up to which gradient descent is stable.
 
 Of a loss that is a mean over N samples, gradient descent with η is stable up to η λ_max(H_out^½ Ĥ H_out^½ / N) < 2, H_out being the loss's
-Hessian by the outputs: 1 for the mean squared error, diag p - ppᵀ for the cross-entropy, about 1/C of C classes at initialisation.
+Hessian by the outputs: 1 for the mean squared error, diag p - ppᵀ for the cross-entropy. At z = 0 the latter has p = 1/C for each of the C
+outputs that the softmax is over, and the eigenvalue 1/C, whatever the labels are: outputs that are never a label count, masked ones do not.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _ACCURACY = 0.02
 
 
 def edge(loss: str, classes: int) -> float:
-    """The η up to which gradient descent is stable at initialisation, the NTK's largest eigenvalue over N being 1."""
+    """The η up to which gradient descent is stable at initialisation, the NTK's largest eigenvalue over N being 1; classes: C above."""
     return 2.0 * (classes if loss == "cross_entropy" else 1)
 
 
@@ -36,10 +37,12 @@ class LargestEigenvalue(NamedTuple):
     """The mean's error of cutting the expansion at 1/n."""
 
 
-def largest_eigenvalue(mlp: MLP, X: np.ndarray, tensors: LayerStatistics, seed: int) -> LargestEigenvalue:
+def largest_eigenvalue(
+    mlp: MLP, X: np.ndarray, tensors: LayerStatistics, outputs: int, seed: int
+) -> LargestEigenvalue:
     """The largest eigenvalue of one network's NTK, over seeds, relative to that of the mean kernel on X (N, n_0).
 
-    With v its eigenvector, the block vᵀĤv of the n_L outputs is, to order 1/n,
+    With v its eigenvector, the block vᵀĤv of the outputs is, to order 1/n,
 
         (h + √(A·vvvv / n) ξ) 1 + √(B·vvvv / n) GOE,   h = vᵀ(H + H1/n)v.
 
@@ -50,6 +53,7 @@ def largest_eigenvalue(mlp: MLP, X: np.ndarray, tensors: LayerStatistics, seed: 
 
     Args:
         tensors: the output's statistics with H1, on some samples.
+        outputs: how many of them the loss is of.
         seed: of what is integrated by sampling.
     """
     last = flow(mlp, X, "mean")[-1]
@@ -66,8 +70,9 @@ def largest_eigenvalue(mlp: MLP, X: np.ndarray, tensors: LayerStatistics, seed: 
     H = np.diag(tensors.H)
     of_one = float(np.mean(np.diag(tensors.ntk_variance("different"))[H > 0] / H[H > 0] ** 2))
     factors = (1.0, max(of_one / of_layers.sum(), 1.0)) if of_layers.any() else (1.0, 1.0)
-    n = mlp.widths[-1]
-    (least, least_std), (most, most_std) = (largest_of_products(n, shares, f * of_layers) for f in factors)
+    (least, least_std), (most, most_std) = (
+        largest_of_products(outputs, shares, f * of_layers) for f in factors
+    )
     mean, std = (1 + shift) * (least + most) / 2, (1 + shift) * (least_std + most_std) / 2
     error = abs(shift) / 3 + (most - least) / 2 + common**2 * mean
     return LargestEigenvalue(mean, float(np.hypot(common * mean, std)), error)

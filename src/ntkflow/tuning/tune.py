@@ -69,7 +69,8 @@ def tune(
         X: (N, n_0) inputs, scaled as they will be in training. Above 256 a random sample of them is taken for the kernel.
         loss: "cross_entropy", a softmax, or "mse", ½ Σ_i (z_i - y_i)²; both a mean over the batch. (torch's MSELoss is 2/n_L times that: multiply
             η by n_L / 2.)
-        classes: of the cross-entropy; the network's outputs by default.
+        classes: how many outputs the softmax is over: all by default, fewer where the others are masked. It is not the number of different
+            labels: an output in the softmax counts whether or not it is ever a label.
         bias_share: of the biases of one layer, relative to the weights of one hidden layer; ≥ 0.
         first_share: of the first layer's weights in what all weights contribute; between 0 and 1.
         output_variance: of one output over seeds, a mean over X; above 0. Less than 1 means more feature learning.
@@ -109,7 +110,7 @@ def tune(
         warnings.simplefilter("ignore")  # of narrow networks: told as errors and notes
         last = flow(tuned, samples[rows], "pairs", rtol=_RTOL)[-1]
     rows = subset(len(samples), _EIGENVALUE_SAMPLES, rng)
-    eigenvalue = largest_eigenvalue(tuned, samples[rows], last, seed)
+    eigenvalue = largest_eigenvalue(tuned, samples[rows], last, classes, seed)
     few = samples[subset(len(samples), SAMPLES, rng)]
     single = one_by_one(tuned, few)[-1]
     of_depth = _tuned_at_depth(mlp, few, bias_share, first_share, output_variance)
@@ -184,7 +185,9 @@ def _classes(mlp: MLP, loss: str, classes: int | None) -> int:
     if classes is None:
         return outputs
     if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or not 2 <= classes <= outputs:
-        raise SpecError(f"classes must be a whole number from 2 to the {outputs} outputs, not {classes!r}")
+        raise SpecError(
+            f"classes, the outputs that the softmax is over, must be a whole number from 2 to {outputs}, not {classes!r}"
+        )
     return int(classes)
 
 
