@@ -11,7 +11,7 @@ from ..finite.parameters import LayerParameters, Parameters, checked
 from ..network.mlp import MLP
 from .jax_sequence import known, layer
 from .jax_sequence import lifted as sequence
-from .lifted import Lifted
+from .lifted import Lifted, like
 
 with needs("equinox", "ntkflow.interop.equinox"):
     import equinox as eqx
@@ -49,6 +49,23 @@ def lifted(model: eqx.Module) -> Lifted:
     return sequence(items)
 
 
+def drawn(model: eqx.Module, mlp: MLP, key) -> eqx.nn.MLP:
+    """The model with weights and biases of `finite.init(mlp, key)`, in its own precision.
+
+    Raises:
+        InteropError, ParameterError: as of `lifted` and `Lifted.drawn`.
+    """
+    model = _checked(model)
+    layers = zip(model.layers, lifted(model).drawn(mlp, key), strict=True)
+    pairs = [pair for layer, (W, b) in layers for pair in ((layer.weight, W), (layer.bias, b))]
+    return eqx.tree_at(_parameters, model, [like(leaf, values) for leaf, values in pairs if leaf is not None])
+
+
+def _parameters(model: eqx.nn.MLP) -> list:
+    leaves = (leaf for layer in model.layers for leaf in (layer.weight, layer.bias))
+    return [leaf for leaf in leaves if leaf is not None]
+
+
 def to_mlp(mlp: MLP, params: Parameters) -> eqx.nn.MLP:
     """The `equinox.nn.MLP` of the same function; InteropError unless hidden widths and activations are all the same."""
     params = checked(mlp, params)
@@ -61,9 +78,7 @@ def to_mlp(mlp: MLP, params: Parameters) -> eqx.nn.MLP:
             activation=mlp.activation[0].function if mlp.activation else (lambda z: z), key=jax.random.key(0),
         )  # fmt: skip
         leaves = [leaf for layer in params for leaf in layer]
-        return eqx.tree_at(
-            lambda m: [leaf for layer in m.layers for leaf in (layer.weight, layer.bias)], model, leaves
-        )
+        return eqx.tree_at(_parameters, model, leaves)
 
 
 def _checked(model: object) -> eqx.nn.MLP:

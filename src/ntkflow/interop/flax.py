@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
 import numpy as np
 from flax import linen, nnx
 
@@ -12,7 +14,7 @@ from ..finite.parameters import LayerParameters, Parameters, checked
 from ..network.mlp import MLP
 from .jax_sequence import SUPPORTED, layer
 from .jax_sequence import lifted as sequence
-from .lifted import Lifted
+from .lifted import Lifted, like
 
 
 def from_variables(
@@ -98,6 +100,46 @@ def lifted_nnx(module: nnx.Module) -> Lifted:
         else:
             items.append((name, _function(name, item, nnx.Module)))
     return sequence(items)
+
+
+def drawn_linen(module: linen.Module, variables: Mapping, mlp: MLP, key) -> Mapping:
+    """The variables of a `linen.Sequential` with kernels and biases of `finite.init(mlp, key)`, in their own precision.
+
+    Raises:
+        InteropError, ParameterError: as of `lifted_linen` and `Lifted.drawn`.
+    """
+    layers = lifted_linen(module, variables)
+    prefix = ("params",) if "params" in variables else ()
+    values = {
+        (*prefix, layer.name, name): value
+        for layer, (W, b) in zip(layers.layers, layers.drawn(mlp, key), strict=True)
+        for name, value in (("kernel", W.T), ("bias", b))
+    }
+
+    def drawn(path, leaf):
+        name = tuple(part.key for part in path)
+        return like(leaf, values[name]) if name in values else leaf
+
+    return jax.tree_util.tree_map_with_path(drawn, variables)
+
+
+def drawn_nnx(module: nnx.Module, mlp: MLP, key) -> nnx.Module:
+    """A copy of an `nnx.Sequential` with kernels and biases of `finite.init(mlp, key)`, in their own precision.
+
+    Raises:
+        InteropError: a layer is called twice: its entries would not be independent; or as of `lifted_nnx` and `Lifted.drawn`.
+        ParameterError: as of `Lifted.drawn`.
+    """
+    layers = lifted_nnx(module).drawn(mlp, key)
+    copy: Any = nnx.clone(module)
+    linears = [item for item in copy.layers if isinstance(item, nnx.Linear)]
+    if len(set(map(id, linears))) < len(linears):
+        raise InteropError("a Linear is called twice: two layers can't be drawn independently")
+    for linear, (W, b) in zip(linears, layers, strict=True):
+        linear.kernel[...] = like(linear.kernel[...], W.T)
+        if linear.bias is not None:
+            linear.bias[...] = like(linear.bias[...], b)
+    return copy
 
 
 def _check_dropout(name: str, rate: float, deterministic: bool | None) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from .._report.describe import architecture, listed
 from ..activations import Activation
-from ..finite.parameters import LayerParameters, Parameters, checked
+from ..errors import InteropError
+from ..finite.parameters import LayerParameters, Parameters, checked, init
 from ..network.mlp import MLP
 from .initialisation import Initialisation, LayerWeights, read
 
@@ -27,6 +32,10 @@ class Lifted:
     lambda_W: tuple[float, ...] | None = None
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        return self.layers[0].W.shape[1], *(layer.W.shape[0] for layer in self.layers)
+
+    @property
     def initialisation(self) -> Initialisation:
         return read(self.layers, self.activations)
 
@@ -36,10 +45,9 @@ class Lifted:
         Plain gradient descent has λ_W = n_{ℓ-1} and λ_b = 1. Warns where the model differs from the theory's networks; where its weights
         do, only if C_b or C_W is read from them.
         """
-        widths = [self.layers[0].W.shape[1], *(layer.W.shape[0] for layer in self.layers)]
         rates = {
             "lambda_b": self.lambda_b or tuple(float(layer.b is not None) for layer in self.layers),
-            "lambda_W": self.lambda_W or tuple(float(n) for n in widths[:-1]),
+            "lambda_W": self.lambda_W or tuple(float(n) for n in self.widths[:-1]),
         }
         remarks = list(self.remarks)
         if not {"C_b", "C_W"} <= hyperparameters.keys():
@@ -48,7 +56,7 @@ class Lifted:
             rates |= {"C_b": initialisation.C_b, "C_W": initialisation.C_W}
         for remark in remarks:
             warnings.warn(remark, stacklevel=_level_of_the_user())
-        return MLP(widths, self.activations or "linear", **(rates | hyperparameters))
+        return MLP(self.widths, self.activations or "linear", **(rates | hyperparameters))
 
     def parameters(self, mlp: MLP) -> Parameters:
         """The weights and biases; the biases of a layer without any are zero. ParameterError for layers of different precision."""
@@ -61,6 +69,39 @@ class Lifted:
                 for layer in self.layers
             ),
         )
+
+    def drawn(self, mlp: MLP, key) -> Parameters:
+        """`finite.init(mlp, key)` for these layers.
+
+        Raises:
+            InteropError: the MLP has other widths or activations, or a layer has no bias whose C_b is not 0.
+            ParameterError: as of `finite.init`.
+        """
+        check_fits(mlp, self.widths, self.activations)
+        for layer, C_b in zip(self.layers, mlp.C_b, strict=True):
+            check_bias(layer.name, layer.b is not None, C_b)
+        return init(mlp, key)
+
+
+def check_fits(mlp: MLP, widths: Sequence[int], activations: Sequence[Activation]) -> None:
+    """InteropError unless a model's widths and activations are the MLP's."""
+    if tuple(widths) != mlp.widths or tuple(activations) != mlp.activation:
+        names = listed(list(dict.fromkeys(a.name for a in activations)))
+        raise InteropError(
+            f"the model has widths {'-'.join(map(str, widths))} and the activations {names or 'none'}, the recipe is for {architecture(mlp)}"
+        )
+
+
+def check_bias(name: str, has_bias: bool, C_b: float) -> None:
+    """InteropError where biases are to be drawn and there are none."""
+    if C_b and not has_bias:
+        raise InteropError(f"{name}: it has no bias, and C_b = {C_b:.4g} is to be drawn: give it one")
+
+
+def like(parameter: jax.Array, values) -> jax.Array:
+    """Values in a parameter's precision, whatever the caller's JAX setting."""
+    with jax.enable_x64(True):
+        return jnp.asarray(values, parameter.dtype)
 
 
 def _level_of_the_user() -> int:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from .._checks.extras import needs
-from .._report.describe import architecture, listed
 from ..errors import InteropError
 from ..finite.parameters import Parameters, checked
 from ..network.dense import Dense
 from ..network.mlp import MLP
 from .initialisation import Initialisation, LayerWeights
-from .lifted import Lifted
+from .lifted import Lifted, check_bias, check_fits
 
 with needs("torch", "ntkflow.interop.torch"):
     import torch
@@ -150,10 +149,7 @@ def draw_(model: nn.Module, mlp: MLP, generator: torch.Generator | None = None) 
     """
     layers = _layers_of(model, mlp)
     for linear, layer in layers:
-        if linear.bias is None and layer.C_b:
-            raise InteropError(
-                f"{linear.path}: it has no bias, and C_b = {layer.C_b:.4g} is to be drawn: give it one"
-            )
+        check_bias(linear.path, linear.bias is not None, layer.C_b)
     for linear, layer in layers:
         _draw_layer_(linear, layer.C_b, layer.C_W, generator)
     return model
@@ -163,11 +159,7 @@ def _layers_of(model: nn.Module, mlp: MLP) -> list[tuple[Linear, Dense]]:
     """The model's Linear layers in the order in which it calls them, each with the MLP's; InteropError if they don't fit."""
     chain = chain_of(model)
     widths = (chain.linears[0].weight.shape[1], *(linear.weight.shape[0] for linear in chain.linears))
-    if widths != mlp.widths or chain.activations != mlp.activation:
-        names = listed(list(dict.fromkeys(a.name for a in chain.activations)))
-        raise InteropError(
-            f"the model has widths {'-'.join(map(str, widths))} and the activations {names or 'none'}, the recipe is for {architecture(mlp)}"
-        )
+    check_fits(mlp, widths, chain.activations)
     return list(zip(chain.linears, mlp.layers, strict=True))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..errors import InteropError, SpecError
 from .mlp import MLP
@@ -71,27 +71,60 @@ def read_initialisation(network: Any):
     return _lifted(network, None).initialisation
 
 
+def drawn(network: Any, mlp: MLP, key: Any) -> Any:
+    """A JAX library's model with weights and biases of `finite.init(mlp, key)`; of a pair (`linen.Sequential`, variables) the variables.
+
+    Raises:
+        InteropError: as of `as_mlp`; or the MLP has other widths or activations, or a layer has no bias whose C_b is not 0.
+        SpecError: the network is no library's model.
+        ParameterError: the key is none.
+    """
+    if isinstance(network, MLP):
+        raise SpecError("an MLP has no weights: finite.init(recipe.mlp, key) draws some")
+    library = _library(network)
+    if library == "torch":
+        raise InteropError("a torch model is drawn in place: recipe.apply_(model)")
+    if library == "equinox":
+        from ..interop import equinox
+
+        return equinox.drawn(network, mlp, key)
+    from ..interop import flax
+
+    if library == "nnx":
+        return flax.drawn_nnx(network, mlp, key)
+    module, variables = network
+    return flax.drawn_linen(module, variables, mlp, key)
+
+
 def _lifted(network: Any, optimizer: Any) -> Lifted:
-    if _is(network, "torch.nn", "Module"):
+    library = _library(network)
+    if library == "torch":
         from ..interop import torch
 
         return torch.lifted(network, optimizer)
     if optimizer is not None:
         raise InteropError("optimizer goes with a torch model only")
-    if _is(network, "equinox", "Module"):
+    if library == "equinox":
         from ..interop import equinox
 
         return equinox.lifted(network)
-    if _is(network, "flax.nnx", "Module"):
-        from ..interop import flax
+    from ..interop import flax
 
-        return flax.lifted_nnx(network)
+    return flax.lifted_nnx(network) if library == "nnx" else flax.lifted_linen(*network)
+
+
+def _library(network: Any) -> Literal["torch", "equinox", "nnx", "linen"]:
+    """The library that a model is of. InteropError for a linen module without variables, SpecError for what is no library's model."""
+    if _is(network, "torch.nn", "Module"):
+        return "torch"
+    if _is(network, "equinox", "Module"):
+        return "equinox"
+    if _is(network, "flax.nnx", "Module"):
+        return "nnx"
     if _is(network, "flax.linen", "Module"):
         raise InteropError("a linen module has no weights of its own: pass (module, variables)")
     if isinstance(network, tuple) and len(network) == 2 and _is(network[0], "flax.linen", "Module"):
-        from ..interop import flax
-
-        return flax.lifted_linen(*network)
+        return "linen"
     hint = "; MLP.from_spec reads a table" if isinstance(network, Mapping) else ""
     hint = (
         "; of other layers flow, traced_flow, finite and ensemble alone take networks"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .._disk.atomic import replaced
 from .._report.page import Page
 from ..errors import SpecError
+from ..network.lift import drawn
 from ..network.mlp import MLP, network_and_recipe
 from .recipe_report import report
 
@@ -75,6 +76,25 @@ class Recipe(Page):
         from ..interop import torch
 
         return torch.draw_(model, self.mlp, generator)
+
+    def drawn(self, model: Any, key: Any) -> Any:
+        """A JAX model with weights and biases drawn anew from Gaussians of the recipe's variances: those of `finite.init(recipe.mlp, key)`.
+
+        The model is an `equinox.nn.MLP`, an `nnx.Sequential` or a pair (`linen.Sequential`, variables). It stays as it is: a new one is
+        returned, of a pair the new variables. Each parameter keeps its precision.
+
+        Args:
+            key: a JAX key or a whole number.
+
+        Raises:
+            InteropError: as of `apply_`; or it is a torch model.
+            SpecError: it is no model.
+            ParameterError: the key is none.
+
+        Example:
+            >>> model = recipe.drawn(model, jax.random.key(0))
+        """
+        return drawn(model, self.mlp, key)
 
     def param_groups(self, model: torch.nn.Module) -> list[dict]:
         """Groups for `torch.optim.SGD` with learning rates η λ_b and η λ_W / n_{ℓ-1} of each layer, PDLT (8.5).
