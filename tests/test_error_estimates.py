@@ -59,7 +59,7 @@ def test_estimates_are_numbers_where_the_ntk_vanishes():
 def test_two_byte_arrays():
     """Numbers ≥ 0 are rounded up, by at most 2 %, and stay apart from 0; a unit of any size."""
     rng = np.random.default_rng(1)
-    for size in (1e-240, 3.7e-80, 1.0, 2e155, 1e300):
+    for size in (1e-240, 3.7e-80, 1.0, 2e155, 1e300, 1.5e308):
         numbers = size * 10 ** rng.uniform(-12, 0, (7, 11))
         held = TwoByteArray.empty(numbers.shape, size)
         held[:4], held[4:] = numbers[:4], numbers[4:]

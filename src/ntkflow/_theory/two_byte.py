@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 
 import numpy as np
 from ml_dtypes import bfloat16
 
 _LEAST = 2.0**-126  # smaller ones have fewer than 8 bits
+_LARGEST_EXPONENT = sys.float_info.max_exp - 1  # of a power of two that float64 holds
 
 
 class TwoByteArray:
@@ -23,7 +25,8 @@ class TwoByteArray:
     @classmethod
     def empty(cls, shape: tuple[int, ...], size: float) -> TwoByteArray:
         """An array of this shape, for numbers between about 1e-38 and 1e38 times `size`."""
-        return cls(np.empty(shape, bfloat16), 2.0 ** math.frexp(size)[1] if 0 < size < math.inf else 1.0)
+        exponent = min(math.frexp(size)[1], _LARGEST_EXPONENT)
+        return cls(np.empty(shape, bfloat16), 2.0**exponent if 0 < size < math.inf else 1.0)
 
     @property
     def size(self) -> int:
