@@ -259,7 +259,7 @@ def test_width_and_depth():
 
 def test_the_recipe_knows_them():
     tuned = recipe("relu")
-    assert tuned.least_width == least_width(tuned.mlp, X, 0.5)
+    assert tuned.least_width == least_width(one_by_one(tuned.mlp, X), 0.5)
     depths = []
 
     def of_depth(depth):

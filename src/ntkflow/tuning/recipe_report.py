@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 from .._report.describe import architecture, evenly
 from .._report.digits import number, uncertain
 from .._report.page import aligned, inputs, wrapped
-from .spread import DEEPEST
+from .spread import DEEPEST, FAILED, TRAINED
 
 if TYPE_CHECKING:
     from .recipe import Recipe
 
 _MOST_ROWS = 9
-# Relative sd of the NTK up to which networks trained well, and above which they did not.
-_TRAINED, _FAILED = 0.5, 1.2
 
 
 def report(recipe: Recipe) -> str:
@@ -84,9 +82,9 @@ def _largest_eigenvalue(recipe: Recipe, eta: float) -> str:
 
 def _spread(recipe: Recipe) -> str:
     value = uncertain(100 * recipe.ntk_std, 100 * recipe.ntk_std_truncation)
-    if recipe.ntk_std <= _TRAINED:
+    if recipe.ntk_std <= TRAINED:
         words = "Networks with at most 50 % trained well on digits."
-    elif recipe.ntk_std <= _FAILED:
+    elif recipe.ntk_std <= FAILED:
         words = "That is much: seeds will differ, and the best learning rate with them. Make it wider or shallower."
     else:
         words = "Networks above 120 % failed to train well on digits: make it wider or shallower."

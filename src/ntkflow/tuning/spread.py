@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,12 @@ SAMPLES = 12
 """Of which the sd is a mean."""
 DEEPEST = 256
 """The depth at which the search for the largest one ends."""
-_RTOL = 1e-4
+TRAINED, FAILED = 0.5, 1.2
+"""Relative sd of the NTK up to which networks trained well on digits, and above which they did not."""
+RTOL = 1e-4
+"""Of what is integrated: much less than what the expansion leaves open."""
+_WIDTH = 128
+"""At which the search for the least one begins."""
 
 
 def width_for(network: Any, X, sd: float = 0.5) -> int:
@@ -45,7 +51,7 @@ def width_for(network: Any, X, sd: float = 0.5) -> int:
         137
     """
     mlp, X = _checked(network, X, sd)
-    return least_width(mlp, X, sd)
+    return least_width(one_by_one(evenly_wide(mlp, _WIDTH), X), sd)
 
 
 def depth_for(network: Any, X, sd: float = 0.5) -> int:
@@ -66,13 +72,12 @@ def depth_for(network: Any, X, sd: float = 0.5) -> int:
         12
     """
     mlp, X = _checked(network, X, sd)
-    if mlp.depth < 2:
-        raise SpecError("depth_for: a network without hidden layers does not say what to add; give it one")
+    check_hidden(mlp, "depth_for")
     return largest_depth(lambda depth: with_depth(mlp, depth), mlp.depth, X, sd)
 
 
 def with_depth(mlp: MLP, depth: int) -> MLP:
-    """The network with `depth` ≥ 2 layers of weights, hidden ones like its last hidden layer."""
+    """The network with `depth` ≥ 1 layers of weights, the last one as it is, hidden ones like its last hidden layer, of which it has one."""
     kept = min(depth, mlp.depth) - 1
     more = depth - 1 - kept
 
@@ -86,12 +91,30 @@ def with_depth(mlp: MLP, depth: int) -> MLP:
     )
 
 
-def least_width(mlp: MLP, X: np.ndarray, sd: float) -> int:
-    """As `width_for`."""
-    n = 128
-    even = mlp.replace(widths=(mlp.widths[0], *[n] * (mlp.depth - 1), mlp.widths[-1]))
-    factor = widths_at_spread(one_by_one(even, X), sd)
-    return 1 if np.isnan(factor) else max(1, int(np.ceil(n * factor)))
+def evenly_wide(mlp: MLP, n: int) -> MLP:
+    """The network with n neurons in each hidden layer."""
+    return mlp.replace(widths=(mlp.widths[0], *[n] * (mlp.depth - 1), mlp.widths[-1]))
+
+
+def at_width(layers: Sequence[LayerStatistics], n: int) -> list[LayerStatistics]:
+    """The statistics of the layers of an evenly wide network at hidden width n.
+
+    Exact, without integrating again: tensors are coefficients of 1/n, and depend on ratios of hidden widths alone.
+    """
+    mlp = evenly_wide(layers[0].mlp, n)
+    wider: list[LayerStatistics] = []
+    for layer in layers:
+        wider.append(dataclasses.replace(layer, mlp=mlp, below=wider[-1] if wider else None))
+    return wider
+
+
+def least_width(layers: Sequence[LayerStatistics], sd: float) -> int:
+    """As `width_for`, from the statistics of all layers of a network."""
+    mlp = layers[0].mlp
+    if len(set(mlp.widths[1:-1])) > 1:
+        layers = one_by_one(evenly_wide(mlp, _WIDTH), layers[0].X)
+    factor = widths_at_spread(at_width(layers, _WIDTH), sd)
+    return 1 if np.isnan(factor) else max(1, int(np.ceil(_WIDTH * factor)))
 
 
 def largest_depth(of_depth: Callable[[int], MLP], start: int, X: np.ndarray, sd: float) -> int:
@@ -115,7 +138,7 @@ def one_by_one(mlp: MLP, X: np.ndarray) -> list[LayerStatistics]:
     """Every layer's statistics with the tensors of single samples."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the network is too narrow is what is asked
-        return flow(mlp, X, [[i] for i in range(len(X))], rtol=_RTOL).layers
+        return flow(mlp, X, [[i] for i in range(len(X))], rtol=RTOL).layers
 
 
 def relative_sd(layer: LayerStatistics) -> float:
@@ -141,8 +164,18 @@ def checked_sd(sd: float) -> float:
     return float(sd)
 
 
+def check_hidden(mlp: MLP, function: str) -> None:
+    """SpecError, which begins with the function's name, if there is no hidden layer that more can be like."""
+    if mlp.depth < 2:
+        raise SpecError(f"{function}: a network without hidden layers does not say what to add; give it one")
+
+
+def few_of(X: np.ndarray) -> np.ndarray:
+    """The inputs (N, n_0), or a random 12 of them."""
+    return X[subset(len(X), SAMPLES, np.random.default_rng(0))]
+
+
 def _checked(network: Any, X, sd: float) -> tuple[MLP, np.ndarray]:
     checked_sd(sd)
     mlp = as_mlp(network)
-    X = checked_inputs(mlp, X)
-    return mlp, X[subset(len(X), SAMPLES, np.random.default_rng(0))]
+    return mlp, few_of(checked_inputs(mlp, X))

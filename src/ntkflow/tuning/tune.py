@@ -20,6 +20,7 @@ from .initialisation import critical_initialisation
 from .recipe import Recipe
 from .shares import shared_learning_rates
 from .spread import (
+    RTOL,
     SAMPLES,
     checked_sd,
     largest_depth,
@@ -39,7 +40,6 @@ OF_EDGE = 0.4
 _MOST_SAMPLES = 256  # for the mean kernel
 _EIGENVALUE_SAMPLES = 64  # for the largest eigenvalue over seeds
 _TENSOR_SAMPLES = 6  # for what H1 adds to it: every pair takes a hundred integrals a layer
-_RTOL = 1e-4
 
 
 def tune(
@@ -108,11 +108,12 @@ def tune(
     rows = subset(len(samples), _TENSOR_SAMPLES, rng)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of narrow networks: told as errors and notes
-        last = flow(tuned, samples[rows], "pairs", rtol=_RTOL)[-1]
+        last = flow(tuned, samples[rows], "pairs", rtol=RTOL)[-1]
     rows = subset(len(samples), _EIGENVALUE_SAMPLES, rng)
     eigenvalue = largest_eigenvalue(tuned, samples[rows], last, classes, seed)
     few = samples[subset(len(samples), SAMPLES, rng)]
-    single = one_by_one(tuned, few)[-1]
+    layers = one_by_one(tuned, few)
+    single = layers[-1]
     of_depth = _tuned_at_depth(mlp, few, bias_share, first_share, output_variance)
     stable = edge(loss, classes)
     return Recipe(
@@ -134,7 +135,7 @@ def tune(
         ntk_std=relative_sd(single),
         ntk_std_truncation=relative_mean(single, single.truncation("ntk_std")),
         largest_depth=largest_depth(of_depth, mlp.depth, few, sd) if mlp.depth > 1 else 1,
-        least_width=least_width(tuned, few, sd),
+        least_width=least_width(layers, sd),
         inputs=len(X),
         samples=len(samples),
         notes=initialisation.notes,
