@@ -20,7 +20,17 @@ from .network import as_mlp, read_initialisation
 from .network.mlp import MLP
 from .observables import FirstStep, JointDistribution, joint, predict_first_step
 from .sampling import Ensemble, LayerEstimates, OutputNTK, ensemble, output_ntk
-from .tuning import Criticality, Recipe, critical, depth_for, learning_rate_transfer, tune, width_for
+from .tuning import (
+    Criticality,
+    Recipe,
+    Sweep,
+    critical,
+    depth_for,
+    learning_rate_transfer,
+    sweep,
+    tune,
+    width_for,
+)
 from .version import __version__
 
 __all__ = [
@@ -37,6 +47,7 @@ __all__ = [
     "LayerStatistics",
     "OutputNTK",
     "Recipe",
+    "Sweep",
     "TracedFlow",
     "TracedLayer",
     "Verification",
@@ -59,6 +70,7 @@ __all__ = [
     "predict_first_step",
     "read_initialisation",
     "store_kernels",
+    "sweep",
     "traced_flow",
     "tune",
     "verify",

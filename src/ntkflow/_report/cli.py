@@ -1,13 +1,10 @@
-"""The command line: `diagnose` judges a network, `tune` gives a recipe for it, `flow` predicts, `ensemble` measures, `compare` and `verify` hold one against the other, `show` prints.
+"""The command line: `diagnose` judges a network, `tune` gives a recipe for it, `sweep` looks at other widths and depths, `flow` predicts, `ensemble` measures, `compare` and `verify` hold one against the other, `show` prints.
 
 `observe` and `first-step` ask more of a saved flow. What takes long to import is imported by the commands that need it.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -17,24 +14,23 @@ import typer
 import ntkflow
 
 from .._machine.program_cache import keep_programs
-from ..errors import DataError, NtkflowError
+from ..errors import DataError
 from .cli_arguments import (
-    ActivationName,
     Data,
+    Losses,
     Picture,
     ReplacePicture,
     Spec,
-    activation,
-    check_file,
     check_output,
     check_picture,
     fraction,
     load_inputs,
-    model,
     network,
     number_of_bytes,
     whole_numbers,
 )  # fmt: skip
+from .cli_output import one_sentence_errors, say
+from .cli_tuning import critical_command, diagnose_command, sweep_command, tune_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,11 +53,6 @@ class Estimators(str, Enum):
 class Neurons(str, Enum):
     same = "same"
     different = "different"
-
-
-class Losses(str, Enum):
-    mse = "mse"
-    cross_entropy = "cross_entropy"
 
 
 class Precision(str, Enum):
@@ -131,7 +122,7 @@ def flow_command(
     from .saved_tables import saved_tables
 
     by_tiles = resume or memory is not None
-    with _one_sentence_errors():
+    with one_sentence_errors():
         if not by_tiles:
             check_output(output, force)
         elif force:
@@ -151,7 +142,7 @@ def flow_command(
             with progress_bar() as report:
                 layers = "last" if last else "all"
                 ntkflow.store_kernels(mlp, X, output, X2, tile, layers, overwrite=force, progress=report)
-            _print(*saved_tables(output), f"Saved to {output}.")
+            say(*saved_tables(output), f"Saved to {output}.")
             return
         tiles = (
             {"store": output, "memory": number_of_bytes(memory or "1GiB"), "resume": resume}
@@ -169,7 +160,7 @@ def flow_command(
 
             plot_flow(result, plot)
         pictured = "" if plot is None else f", drawn in {plot}"
-        _print(*saved_tables(output), f"Saved to {output}{pictured}.")
+        say(*saved_tables(output), f"Saved to {output}{pictured}.")
 
 
 @app.command("ntk")
@@ -189,11 +180,11 @@ def ntk_command(
     from ..finite.labelled import ntk_dataset
     from .saved_tables import saved_tables
 
-    with _one_sentence_errors():
+    with one_sentence_errors():
         check_output(output, force)
         mlp = network(spec)
         write(ntk_dataset(mlp, checked_inputs(mlp, load_inputs(data)), seed, layer), output, overwrite=force)
-        _print(*saved_tables(output), f"Saved to {output}.")
+        say(*saved_tables(output), f"Saved to {output}.")
 
 
 @app.command("ensemble")
@@ -238,7 +229,7 @@ def ensemble_command(
     from .progress import progress_bar
     from .table import ensemble_table
 
-    with _one_sentence_errors():
+    with one_sentence_errors():
         _join(distributed, coordinator, processes, process)
         mlp = network(spec)
         X = load_inputs(data)
@@ -249,7 +240,7 @@ def ensemble_command(
                 dtype=dtype.value, store=output, resume=resume, batch=batch, block=block, progress=report,
             )  # fmt: skip
         if first_process():
-            _print(ensemble_table(result))
+            say(ensemble_table(result))
 
 
 @app.command("compare")
@@ -265,13 +256,13 @@ def compare_command(
     from ..sampling.store import is_ensemble
     from .table import comparison_table
 
-    with _one_sentence_errors():
+    with one_sentence_errors():
         if plot is not None:
             check_picture(plot, force)
         if is_ensemble(flow) and not is_ensemble(run):
             raise DataError(f"the flow comes first, the ensemble second: ntkflow compare {run} {flow}")
         comparison = ntkflow.compare(ntkflow.Flow.load(flow), ntkflow.Ensemble.load(run))
-        _print(comparison_table(comparison), comparison.words)
+        say(comparison_table(comparison), comparison.words)
         if plot is not None:
             from .plot import plot_comparison
 
@@ -294,14 +285,16 @@ def verify_command(
     from .progress import progress_bar
     from .table import verification_table
 
-    with _one_sentence_errors():
+    with one_sentence_errors():
         if plot is not None:
             check_picture(plot, force)
         mlp = network(spec)
         X = load_inputs(data)
         with progress_bar() as report:
-            verification = ntkflow.verify(mlp, X, whole_numbers(widths), draws, seed, progress=report)
-        _print(verification_table(verification), verification.words)
+            verification = ntkflow.verify(
+                mlp, X, whole_numbers(widths, "--widths"), draws, seed, progress=report
+            )
+        say(verification_table(verification), verification.words)
         if plot is not None:
             from .plot import plot_verification
 
@@ -323,8 +316,8 @@ def observe_command(
     """Print mean, variance and covariance over seeds of functions of a neuron's preactivations."""
     from ..observables.report import observe
 
-    with _one_sentence_errors():
-        _print(observe(ntkflow.Flow.load(flow), layer, f, g, neurons.value))
+    with one_sentence_errors():
+        say(observe(ntkflow.Flow.load(flow), layer, f, g, neurons.value))
 
 
 @app.command("first-step")
@@ -341,121 +334,40 @@ def first_step_command(
 ) -> None:
     """Predict the first step of gradient descent: mean and sd over seeds of the loss's and the outputs' change."""
 
-    with _one_sentence_errors():
+    with one_sentence_errors():
         y = load_inputs(targets, "targets")
         if loss is Losses.cross_entropy:
             y = _column(y)
         step = ntkflow.predict_first_step(
             ntkflow.Flow.load(flow), getattr(ntkflow, loss.value), y, eta, draws=draws, key=seed
         )
-        _print(step.table())
+        say(step.table())
 
 
-@app.command("diagnose")
-def diagnose_command(
-    spec: Spec,
-    data: Data,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**62, help="Of the inputs looked at, if they are many.")
-    ] = 0,
-    plot: Picture = None,
-    force: ReplacePicture = False,
-) -> None:
-    """Say whether a network will train on these inputs, and if not, why and what to do."""
-    with _one_sentence_errors():
-        if plot is not None:
-            check_picture(plot, force)
-        diagnosis = ntkflow.diagnose(network(spec), load_inputs(data), seed)
-        typer.echo(diagnosis.report())
-        if plot is not None:
-            diagnosis.plot(plot)
-
-
-@app.command("tune")
-def tune_command(
-    spec: Spec,
-    data: Data,
-    loss: Annotated[Losses, typer.Option(help="A mean over the batch.")] = Losses.cross_entropy,
-    classes: Annotated[
-        int | None,
-        typer.Option(help="Outputs that the softmax is over; all by default, fewer if others are masked."),
-    ] = None,
-    bias_share: Annotated[
-        float, typer.Option(help="Of a layer's biases in the NTK, relative to a hidden layer's weights.")
-    ] = 0.05,
-    first_share: Annotated[float, typer.Option(help="Of the first layer's weights in those of all.")] = 0.8,
-    output_variance: Annotated[float, typer.Option(help="Of an output over seeds.")] = 1.0,
-    sd: Annotated[
-        float, typer.Option(help="Relative sd of the NTK over seeds, for the depth and width it allows.")
-    ] = 0.5,
-    optimizer: Annotated[
-        str, typer.Option(help="sgd, or another, for which there are no learning rates.")
-    ] = "sgd",
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="Of the choice of samples, and of what is sampled.")
-    ] = 0,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="RECIPE.toml", help="Where to save the recipe.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a recipe that exists.")] = False,
-) -> None:
-    """Print a recipe: critical initialisation, learning rates, and what to expect over seeds."""
-    with _one_sentence_errors():
-        if output is not None:
-            check_file(output, (".toml",), force)
-        recipe = ntkflow.tune(
-            model(spec), load_inputs(data), loss=loss.value, classes=classes, bias_share=bias_share,
-            first_share=first_share, output_variance=output_variance, sd=sd, optimizer=optimizer,
-            seed=seed,
-        )  # fmt: skip
-        typer.echo(recipe.report())
-        if output is not None:
-            recipe.save(output)
-
-
-@app.command("critical")
-def critical_command(name: ActivationName) -> None:
-    """Print the critical initialisation of an activation."""
-    with _one_sentence_errors():
-        typer.echo(ntkflow.critical(activation(name)))
+for name, command in (
+    ("diagnose", diagnose_command), ("tune", tune_command), ("sweep", sweep_command), ("critical", critical_command),
+):  # fmt: skip
+    app.command(name)(command)
 
 
 @app.command("show")
 def show_command(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="What flow, ensemble or ntk has written.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What flow, ensemble, sweep or ntk has written.")
+    ],
     accuracy: Annotated[
         bool, typer.Option("--accuracy", help="Digits of the integration in each tensor, too.")
     ] = False,
 ) -> None:
-    """Print what a file or store of ntkflow holds: a flow, an ensemble, kernels, the NTK of one network."""
+    """Print what a file or store of ntkflow holds: a flow, an ensemble, a sweep, kernels, the NTK of one network."""
     from .saved_tables import saved_tables
 
-    with _one_sentence_errors():
-        _print(*saved_tables(path, accuracy))
+    with one_sentence_errors():
+        say(*saved_tables(path, accuracy))
 
 
 def main() -> None:
     app(prog_name="ntkflow")
-
-
-def _print(*parts) -> None:
-    from rich.console import Console
-
-    console = Console()
-    for part in parts:
-        console.print(part, markup=False)
-
-
-@contextmanager
-def _one_sentence_errors() -> Iterator[None]:
-    """Turn an NtkflowError into one line on stderr and exit code 2, and a warning into one line."""
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _one_line_warning
-            yield
-    except NtkflowError as error:
-        typer.echo("ntkflow: " + " ".join(str(error).split()), err=True)
-        raise typer.Exit(2) from error
 
 
 def _join(distributed: bool, coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -480,7 +392,3 @@ def _column(table):
     if table.ndim != 2 or table.shape[1] != 1:
         return table
     return table[:, 0] if isinstance(table, np.ndarray) else table.iloc[:, 0]
-
-
-def _one_line_warning(message, *_) -> None:
-    typer.echo(f"ntkflow: warning: {message}", err=True)

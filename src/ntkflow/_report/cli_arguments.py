@@ -10,6 +10,7 @@ import tomllib
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,6 +49,11 @@ Picture = Annotated[Path | None, typer.Option(metavar="PICTURE.png", help="Where
 ReplacePicture = Annotated[bool, typer.Option("--force", help="Replace a picture that exists.")]
 
 
+class Losses(str, Enum):
+    mse = "mse"
+    cross_entropy = "cross_entropy"
+
+
 def fraction(text: str) -> float:
     try:
         return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
@@ -64,11 +70,11 @@ def number_of_bytes(text: str) -> int:
         raise DataError(f"--memory must be a number of bytes such as 500MB or 2GiB, not {text!r}") from error
 
 
-def whole_numbers(text: str) -> list[int]:
+def whole_numbers(text: str, option: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise DataError(f"--widths must be whole numbers such as 32,64,128, not {text!r}") from error
+        raise DataError(f"{option} must be whole numbers such as 32,64,128, not {text!r}") from error
 
 
 def check_output(path: Path, force: bool) -> None:

@@ -68,21 +68,29 @@ def mlp_call(mlp: Any) -> str:
 
 def network(mlp: Any, N: int | None = None, N2: int | None = None) -> str:
     """One line for titles: widths, activation, hyperparameters and the number of samples."""
-    parts = [architecture(mlp)]
-    hyperparameters = {symbol: getattr(mlp, name, None) for name, symbol in _SYMBOLS.items()}
-    parts += [f"{symbol} {_by_layer(values)}" for symbol, values in hyperparameters.items() if values]
+    parts = [architecture(mlp), *hyperparameters(mlp)]
     samples = [] if N is None else [f"N = {N}" if N2 is None else f"N = {N} and {N2}"]
     return ", ".join(parts + samples)
 
 
+def hyperparameters(mlp: Any) -> list[str]:
+    """Each hyperparameter with its symbol; none of a network of layers of any kind."""
+    values = {symbol: getattr(mlp, name, None) for name, symbol in _SYMBOLS.items()}
+    return [f"{symbol} {_by_layer(of_layers)}" for symbol, of_layers in values.items() if of_layers]
+
+
+def activations(mlp: Any) -> str:
+    """The different activations in their order."""
+    return listed(list(dict.fromkeys(map(_short_activation, mlp.activation))))
+
+
 def architecture(mlp: Any) -> str:
     """Widths and activations in a line."""
-    names = list(dict.fromkeys(map(_short_activation, mlp.activation)))
     widths = _runs(mlp.widths, "{}×{}")
     if len(widths) > 2 * _MANY:
         first, *hidden, last = mlp.widths
         widths = [str(first), f"{min(hidden)}…{max(hidden)}×{len(hidden)}", str(last)]
-    return ", ".join(["-".join(widths), *([listed(names)] if names else [])])
+    return ", ".join(["-".join(widths), *([activations(mlp)] if mlp.activation else [])])
 
 
 def _by_layer(values: Sequence[float]) -> str:

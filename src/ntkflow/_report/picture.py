@@ -7,6 +7,7 @@ import textwrap
 from os import PathLike
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -39,14 +40,26 @@ def new_picture(title: str, size: tuple[float, float]) -> Picture:
 
 
 def by_layer(axes: Axes, columns: int = 2, below: float = 0.15) -> None:
-    """Layers as the horizontal axis, and a legend below it, by a share of the axes' height, if there is something to name."""
+    """Layers as the horizontal axis, and a legend as of `legend_below`."""
     axes.set_xlabel("layer")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.spines[["top", "right"]].set_visible(False)
+    legend_below(axes, columns, below)
+
+
+def legend_below(axes: Axes, columns: int = 2, below: float = 0.15) -> None:
+    """A legend below the axes, by a share of their height, if there is something to name."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(
             frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -below), ncols=columns
         )
+
+
+def log_normal_band(mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 16 % and 84 % quantiles of log-normal variables: never below 0, where the NTK of one sample can't be either."""
+    sigma = np.sqrt(np.log1p(np.divide(std, mean, out=np.zeros_like(mean), where=mean > 0) ** 2))
+    median = mean * np.exp(-(sigma**2) / 2)
+    return median * np.exp(-sigma), median * np.exp(sigma)
 
 
 def saved(figure: Picture, path: str | PathLike | None) -> Picture:

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..errors import ComponentError
 from .describe import network
-from .picture import Picture, by_layer, new_picture, saved
+from .picture import Picture, by_layer, log_normal_band, new_picture, saved
 from .summary import LayerSummary, layer_summary
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _draw_mean(axes: Axes, rows: list[LayerSummary]) -> None:
     std = np.array([row.ntk_std for row in rows])
     kernel = np.array([row.kernel for row in rows])
     if np.any(std > 0):
-        low, high = _log_normal_band(mean, std)
+        low, high = log_normal_band(mean, std)
         axes.fill_between(layers, low, high, alpha=0.25, lw=0, label="two thirds of the seeds")
         axes.plot(layers, mean, "o-", label="mean over seeds")
         axes.plot(layers, kernel, "k--", lw=1, label="infinite width")
@@ -60,13 +60,6 @@ def _draw_mean(axes: Axes, rows: list[LayerSummary]) -> None:
         axes.set_yscale("log")
     axes.set_title("NTK of one neuron and sample")
     axes.set_ylabel(r"$\hat H_{ii;\alpha\alpha}$, average over samples")
-
-
-def _log_normal_band(mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 16 % and 84 % quantiles of log-normal variables: never below 0, where the NTK of one sample can't be either."""
-    sigma = np.sqrt(np.log1p(np.divide(std, mean, out=np.zeros_like(mean), where=mean > 0) ** 2))
-    median = mean * np.exp(-(sigma**2) / 2)
-    return median * np.exp(-sigma), median * np.exp(sigma)
 
 
 def _draw_relative(axes: Axes, rows: list[LayerSummary]) -> None:
@@ -120,7 +113,7 @@ def plot_ensemble(ensemble: Ensemble, path: str | PathLike | None = None) -> Pic
     with contextlib.suppress(ComponentError):
         std = np.array([np.nanmean(np.diag(s.ntk_std())) for s in ensemble])
         mean_axes.fill_between(
-            layers, *_log_normal_band(mean, std), alpha=0.25, lw=0, label="two thirds of the seeds"
+            layers, *log_normal_band(mean, std), alpha=0.25, lw=0, label="two thirds of the seeds"
         )
     mean_axes.errorbar(layers, mean, error, fmt="o-", label=f"mean over {ensemble.draws} networks")
     if 0 < _WIDE_RANGE * mean.min() < mean.max():

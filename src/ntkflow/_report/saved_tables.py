@@ -15,8 +15,9 @@ from .._theory.result import Flow
 from ..errors import FileError
 from ..sampling import Ensemble
 from ..sampling.store import is_ensemble
+from ..tuning.sweep import Sweep, is_sweep
 from .describe import network, samples
-from .table import ensemble_table, flow_table, titled_table
+from .table import ensemble_table, flow_table, powers_table, titled_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def saved_tables(path: str | Path, accuracy: bool = False) -> list[Table | str]:
-    """The tables to print of a flow, an ensemble, kernels by tiles or the NTK of one network; with `accuracy` a flow's digits too.
+    """The tables to print of a flow, an ensemble, a sweep, kernels by tiles or the NTK of one network; with `accuracy` a flow's digits too.
 
     Raises:
         FileError: there is nothing at the path, or nothing that ntkflow has written.
@@ -36,6 +37,9 @@ def saved_tables(path: str | Path, accuracy: bool = False) -> list[Table | str]:
     dataset = read(path)
     if "ntk" in dataset:
         return [_ntk_table(dataset)]
+    if is_sweep(dataset):
+        swept = Sweep(dataset)
+        return [swept.table(), swept.words, *([powers_table(dataset)] if "power" in dataset else [])]
     flow = Flow.from_xarray(dataset)
     return [flow_table(flow, accuracy)] if flow.X2 is None else [_block_table(flow)]
 

@@ -17,6 +17,8 @@ from .digits import measured, number, uncertain
 from .summary import layer_summary
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from .. import Comparison, Criticality, Ensemble, Flow, OutputNTK, Verification
     from ..finite.training import History
     from ..tuning.exponents import Exponents
@@ -28,6 +30,7 @@ _FINITE_WIDTH = (
     "Mean NTK, its 1/n correction and sd over seeds: averages over samples, of one neuron's Ĥ_αα. Worst pair: largest |H1_αβ| / n over "
     "√(H_αα H_ββ). In brackets what cutting the expansion at 1/n may do to the last digits: 28.7(9) is 28.7 ± 0.9."
 )
+_MOST_WIDTHS = 4  # that fit in 80 columns
 MOST_ROWS = 12  # of samples, steps and the like
 _ABOUT = (0.01, 0.1, 0.3, 0.6, 0.9, 1.0, 1.1, 1.5, 3.0, 10.0)  # factors on K*
 _VERDICTS = {"noise": "noise", "1/n": "noise + O(1/n)", "differs": "NEITHER", "?": "?"}
@@ -189,6 +192,45 @@ def exponents_table(exponents: Exponents) -> Table:
     )
     for depth, *slopes in zip(exponents.depths, exponents.slopes_0, exponents.slopes_perp, strict=True):
         table.add_row(str(depth), *(f"{slope + 0.0:.4f}" for slope in slopes))
+    return table
+
+
+def sweep_table(swept: xr.Dataset) -> Table:
+    """One row per depth: the sd over seeds at some of the widths, and the extreme eigenvalues at infinite width."""
+    columns = evenly(swept.sizes["width"], _MOST_WIDTHS)
+    table = titled_table(
+        swept.attrs["title"],
+        "sd over seeds of one output's NTK of one input, in percent, at width n; in brackets what cutting the expansion at 1/n may do to the "
+        "last digits. lambda: extreme eigenvalues of the mean NTK over N, at infinite width."
+        + of_many(swept.sizes["width"], "widths", _MOST_WIDTHS)
+        + of_many(swept.sizes["depth"], "depths"),
+        ("depth", *(f"sd %\nn = {swept['width'].values[k]}" for k in columns), "lambda_min\n/ N", "lambda_max\n/ N"),
+    )  # fmt: skip
+    sd, error = (100 * swept[name].values for name in ("ntk_std", "ntk_std_truncation"))
+    for k in evenly(swept.sizes["depth"], MOST_ROWS):
+        extremes = (
+            number(float(swept[name][k]), ".3g") for name in ("lambda_min_infinite", "lambda_max_infinite")
+        )
+        table.add_row(
+            str(swept["depth"].values[k]), *(uncertain(float(sd[n, k]), float(error[n, k])) for n in columns), *extremes
+        )  # fmt: skip
+    return table
+
+
+def powers_table(powers: xr.Dataset) -> Table:
+    """One row per tensor: its power of depth up to each depth, what that tends to, and the theory's."""
+    depths = powers["doubled_depth"].values
+    table = titled_table(
+        f"Powers of depth of {powers.attrs['powers_of']} at criticality, lambda_b = lambda_W = 1",
+        "Measured on one input, between half the depth and the depth; their limit, with the last change of it in brackets; the theory's, where "
+        "there is one.",
+        ("", *map(str, depths), "limit", "theory"),
+    )  # fmt: skip
+    for tensor in powers["tensor"].values:
+        row = powers.sel(tensor=tensor)
+        slopes = (number(float(slope), ".2f") for slope in row["power_slope"])
+        limit = uncertain(float(row["power"]), float(row["power_drift"]))
+        table.add_row(str(tensor), *slopes, limit, number(float(row["power_theory"]), ".0f"))
     return table
 
 

@@ -67,7 +67,7 @@ def variances(
     distinct, index = distinct_rows(X)
     vectors = np.eye(len(distinct))[index].T @ v
     with np.errstate(all="ignore"):
-        layers = list(kernels(mlp, distinct, 0, (), FINE, None))[:layer]
+        layers = list(itertools.islice(kernels(mlp, distinct, 0, (), FINE, None), layer))
     m = v.shape[1]
     sources = [_Source(mlp, below, above, m) for below, above in itertools.pairwise(layers)]
     for k, vector in enumerate(vectors.T):

@@ -230,14 +230,19 @@ class LayerStatistics(NamedArrays[np.ndarray]):
             order: as of `ntk_variance`.
         """
         v = np.linalg.eigh(self._complete(self.ntk_mean()))[1]
+        ratio = self.diagonal_expansion.variance_ratio @ v**2 if self._resums(order) else 1.0
+        return np.sqrt(np.maximum(self.variance_along(v) * ratio, 0.0))
+
+    def variance_along(self, v: np.ndarray) -> np.ndarray:
+        """The variance over seeds of vᵀĤ_{ii}v for every column of v (N, m), to leading order: (m,).
+
+        As in `eigenvalue_std`, sampled where not all components of A and B are held.
+        """
         if self.sets is not None and np.array_equal(self.sets, np.arange(len(v))[None]):
             # B_1324 and B_1423 contract with v v v v to the same number.
             components = (self.A + 2 * self.B).reshape((len(v),) * 4)
-            variance = np.einsum("abcd,ak,bk,ck,dk->k", components, v, v, v, v, optimize=True) / self.fan_in
-        else:
-            variance = self._sampled_variances(v)
-        ratio = self.diagonal_expansion.variance_ratio @ v**2 if self._resums(order) else 1.0
-        return np.sqrt(np.maximum(variance * ratio, 0.0))
+            return np.einsum("abcd,ak,bk,ck,dk->k", components, v, v, v, v, optimize=True) / self.fan_in
+        return self._sampled_variances(v)
 
     def _sampled_variances(self, v: np.ndarray) -> np.ndarray:
         from .quadratic_forms import variances

@@ -64,8 +64,22 @@ def measured_exponents(averages: Callable[[float], SingleInput], C_W: float, K: 
         if (ell + 1) & ell == 0:  # a power of two
             log_K.append(np.log(K))
             log_product.append(product)
-    slopes_0, slopes_perp = (-np.diff(x) / np.log(2) for x in (log_K, log_product))
-    limits = [2 * slopes[1:] - slopes[:-1] for slopes in (slopes_0, slopes_perp)]
-    settled = all(abs(limit[-1] - limit[-2]) < max(_SETTLED * limit[-1], 1e-6) for limit in limits)
-    p_0, p_perp = (float(x[-1]) for x in (limits if settled else (slopes_0, slopes_perp)))
+    slopes_0, slopes_perp = -local_powers(log_K), -local_powers(log_product)
+    limits = [extrapolated(slopes) for slopes in (slopes_0, slopes_perp)]
+    settled = all(drift < max(_SETTLED * limit, 1e-6) for limit, drift in limits)
+    p_0, p_perp = (
+        limit if settled else float(slopes[-1])
+        for (limit, _), slopes in zip(limits, (slopes_0, slopes_perp), strict=True)
+    )
     return Exponents(2 ** np.arange(1, _DOUBLINGS + 1), slopes_0, slopes_perp, p_0, p_perp, settled)
+
+
+def local_powers(logarithms) -> np.ndarray:
+    """d ln T / d ln ℓ between successive doublings of ℓ, (m,), from ln T at each, (m + 1,)."""
+    return np.diff(logarithms) / np.log(2)
+
+
+def extrapolated(powers: np.ndarray) -> tuple[float, float]:
+    """What local powers (m,), m ≥ 3, tend to, their part of order 1/ℓ taken off; and by how much the last doubling has changed it."""
+    limits = 2 * powers[1:] - powers[:-1]
+    return float(limits[-1]), float(abs(limits[-1] - limits[-2]))

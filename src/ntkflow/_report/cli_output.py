@@ -1,0 +1,36 @@
+"""What commands print: results on stdout, errors and warnings as one line on stderr."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from ..errors import NtkflowError
+
+
+def say(*parts) -> None:
+    """Print tables and sentences."""
+    from rich.console import Console
+
+    console = Console()
+    for part in parts:
+        console.print(part, markup=False)
+
+
+@contextmanager
+def one_sentence_errors() -> Iterator[None]:
+    """Turn an NtkflowError into one line on stderr and exit code 2, and a warning into one line."""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _one_line_warning
+            yield
+    except NtkflowError as error:
+        typer.echo("ntkflow: " + " ".join(str(error).split()), err=True)
+        raise typer.Exit(2) from error
+
+
+def _one_line_warning(message, *_) -> None:
+    typer.echo(f"ntkflow: warning: {message}", err=True)
