@@ -38,7 +38,7 @@ def data(name: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
         X, y = mnist_data()
         training, validation = 3000, 500
-    return split(X, y, training, validation)
+    return split(np.asarray(X), np.asarray(y), training, validation)
 
 
 def split(

@@ -149,7 +149,7 @@ def test_table_and_pictures(rng, tmp_path):
     assert np.isnan(np.asarray(diverged.lines[0].get_ydata())).all()
     assert (tmp_path / "transfer.png").stat().st_size > 10_000
     coordinates = transfer.plot_coordinates(eta=0.1)
-    assert [len(line.get_xdata()) for line in coordinates.axes[0].lines] == [4, 2]
+    assert [np.size(line.get_xdata()) for line in coordinates.axes[0].lines] == [4, 2]
     transfer.plot_coordinates()
     plt.close("all")
 

@@ -139,9 +139,9 @@ class Transfer(InNotebooks):
             DataError: there is no such measure.
         """
         mean = self._mean(measure)
-        finite = np.isfinite(mean)
-        lowest = mean.fillna(np.inf).argmin("eta")
-        return self.data.eta[lowest].where(finite.any("eta")).drop_vars("eta")
+        lowest = mean.fillna(np.inf)
+        some_finite = lowest.min("eta") < np.inf
+        return self.data.eta[lowest.argmin("eta")].where(some_finite).drop_vars("eta")
 
     def excess(self, eta: float | None = None, measure: str = "loss") -> xr.DataArray:
         """The measure at one η for all, relative to each network's and scheme's best: (network, scheme), from 1 on.
@@ -244,16 +244,15 @@ def _grid(etas, loss: str, outputs: int, told) -> list[float]:
 
 def _record(result: Any) -> dict[str, Any]:
     """What a training loop returned, as a mapping with the loss; NaN becomes infinite: it diverged."""
-    record = dict(result) if isinstance(result, Mapping) else {"loss": result}
+    values = dict(result) if isinstance(result, Mapping) else {"loss": result}
     try:
-        record = {name: np.asarray(value, float) for name, value in record.items()}
-        record["loss"] = float(record["loss"])
+        record: dict[str, Any] = {name: np.asarray(value, float) for name, value in values.items()}
+        loss = float(record["loss"])
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f'train must return the loss, or a mapping with "loss", not {result!r}') from error
     if any(np.ndim(value) > 1 for value in record.values()):
         raise DataError("train must return numbers, or one number for each layer")
-    record["loss"] = np.inf if np.isnan(record["loss"]) else record["loss"]
-    return record
+    return record | {"loss": np.inf if np.isnan(loss) else loss}
 
 
 def _dataset(mlps: dict[str, MLP], schemes: list[str], grid: list[float], seeds: int, records: dict, told: dict) -> xr.Dataset:  # fmt: skip

@@ -63,7 +63,7 @@ def plot_transfer(transfer: Transfer, path: str | PathLike | None, measure: str)
     for axes, scheme in zip(panels, data.scheme.values, strict=True):
         for network in data.network.values:
             runs = values.sel(network=network, scheme=scheme)
-            runs = runs.where(np.isfinite(runs).all("seed"))
+            runs = runs.where(runs.mean("seed", skipna=False) < np.inf)
             (line,) = axes.plot(data.eta, runs.mean("seed"), "o-", ms=3, label=str(network))
             axes.fill_between(
                 data.eta, runs.min("seed"), runs.max("seed"), alpha=0.2, lw=0, color=line.get_color()
