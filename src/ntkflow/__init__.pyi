@@ -5,6 +5,7 @@ from . import interop as interop
 from . import network as network
 from . import observables as observables
 from . import sampling as sampling
+from . import training as training
 from . import tuning as tuning
 from ._comparison.comparison import Comparison, compare
 from ._comparison.verification import Verification, verify
@@ -31,6 +32,8 @@ from .tuning import (
     tune,
     width_for,
 )
+from .training import Trained, trained
+from .tuning import Criticality, Recipe, critical, depth_for, learning_rate_transfer, tune, width_for
 from .version import __version__
 
 __all__ = [
@@ -50,6 +53,7 @@ __all__ = [
     "Sweep",
     "TracedFlow",
     "TracedLayer",
+    "Trained",
     "Verification",
     "__version__",
     "as_mlp",
@@ -72,6 +76,8 @@ __all__ = [
     "store_kernels",
     "sweep",
     "traced_flow",
+    "trained",
+    "training",
     "tune",
     "verify",
     "width_for",

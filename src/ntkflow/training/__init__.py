@@ -1,0 +1,7 @@
+"""The trained ensemble: mean and covariance over seeds of the outputs of networks that gradient descent has trained."""
+
+from .clock import Clock
+from .prediction import Prediction
+from .trained import Trained, trained
+
+__all__ = ["Clock", "Prediction", "Trained", "trained"]

@@ -1,0 +1,68 @@
+"""What is predicted of an ensemble at one time: mean and covariance over seeds of its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .._report.describe import InNotebooks, counted
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction(InNotebooks):
+    """Mean and covariance over seeds of the outputs, at infinite width: outputs are independent, and vary alike.
+
+    Attributes:
+        title: what it is of, in a line.
+        mean: (N, m), of N samples, training ones first, and m outputs.
+        training: how many of the samples are training samples.
+        covariance: computes `sample_cov` when that is first asked for.
+    """
+
+    title: str
+    mean: np.ndarray
+    training: int
+    covariance: Callable[[], np.ndarray]
+
+    @cached_property
+    def sample_cov(self) -> np.ndarray:
+        """The covariance of one output on two samples, (N, N)."""
+        return self.covariance()
+
+    @property
+    def cov(self) -> np.ndarray:
+        """The covariance of all outputs, (N, m, N, m): `sample_cov` where the outputs are the same, else 0."""
+        m = self.mean.shape[1]
+        return np.einsum("ab,ij->aibj", self.sample_cov, np.eye(m))
+
+    @property
+    def std(self) -> np.ndarray:
+        """The standard deviation over seeds of one output, (N,)."""
+        return np.sqrt(np.maximum(np.diag(self.sample_cov), 0.0))
+
+    @property
+    def train(self) -> Prediction:
+        """The prediction on the training samples."""
+        return self._on(slice(None, self.training), self.training)
+
+    @property
+    def test(self) -> Prediction:
+        """The prediction on the test samples."""
+        return self._on(slice(self.training, None), 0)
+
+    def _on(self, rows: slice, training: int) -> Prediction:
+        return Prediction(self.title, self.mean[rows], training, lambda: self.sample_cov[rows, rows])
+
+    def loss(self, y) -> float:
+        """The mean over seeds and samples of ½ Σ_i (z_i - y_i)², y (N, m) being the targets: ½ Σ_i of squared bias and variance."""
+        return 0.5 * float(np.mean(np.sum((self.mean - y) ** 2, axis=1)) + y.shape[1] * np.mean(self.std**2))
+
+    def __repr__(self) -> str:
+        N, m = self.mean.shape
+        return (
+            f"Prediction of {self.title}\n{counted(self.training, 'training sample')}, {counted(N - self.training, 'test sample')}, "
+            f"{counted(m, 'output')}: mean {self.mean.shape}, sample_cov ({N}, {N})"
+        )

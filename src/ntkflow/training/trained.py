@@ -1,0 +1,271 @@
+"""`trained`: mean and covariance over seeds of the outputs of networks that gradient descent has trained, at infinite width.
+
+With H the mean NTK, G the variance of the outputs at initialisation, A the training and B the test samples, and the loss ½ Σ (z - y)²,
+
+    z_A(t) = y + exp(-H_AA t) (z_A(0) - y),    z_B(t) = z_B(0) - H_BA H_AA⁻¹ (1 - exp(-H_AA t)) (z_A(0) - y),
+
+of which mean and covariance follow, z(0) being Gaussian with mean 0 and covariance G.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._checks.inputs import as_array, checked_inputs
+from .._report.describe import InNotebooks, counted, network
+from .._report.progress import Report, shows_progress, silent
+from .._theory.flow import flow
+from ..errors import DataError, SpecError
+from ..network import as_network
+from ..network.mlp import MLP
+from .clock import Clock
+from .modes import Modes
+from .prediction import Prediction
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+LOSSES = ("sum", "mse")
+_DRAWS = 2
+_CAUTION = 3.0  # from an sd over random errors to an estimate that holds
+
+
+@shows_progress
+def trained(
+    network: Any,
+    X,
+    y,
+    X_test=None,
+    *,
+    loss: str = "sum",
+    rtol: float | None = None,
+    progress: Report | None = None,
+) -> Trained:
+    """Predict an ensemble of networks that full-batch gradient descent trains on X and y, at infinite width.
+
+    Args:
+        network: as of `flow`; its λ's are the learning rates that η multiplies.
+        X: (N_A, n_0) training inputs. y: (N_A, m) targets, or (N_A,) for one output; of class numbers take one-hot rows, `np.eye(C)[y]`.
+        X_test: (N_B, n_0) inputs to predict as well.
+        loss: to which times and learning rates belong: "sum", ½ Σ_a Σ_i (z_{i;a} - y_{i;a})², or "mse", a mean over samples, as `ntkflow.mse`.
+        rtol: of the kernels' integration, as of `flow`.
+        progress: as of `flow`.
+
+    Returns:
+        A Trained: call it with `t`, or `steps` and `eta`, for a Prediction.
+
+    Raises:
+        DataError: targets that don't fit; and as of `flow`.
+
+    Cost:
+        The kernels of N_A + N_B inputs, one decomposition of order N_A³; then per time N_A (N_A + N_B) m for the mean and N_A² (N_A + N_B) for the
+        covariance, which is computed when it is asked for.
+
+    Example:
+        >>> predict = ntkflow.trained(ntkflow.MLP((64, 512, 512, 1), "relu", C_W=2.0), X, y, X_test)
+        >>> at_the_end = predict(t=np.inf)
+        >>> at_the_end.test.mean, at_the_end.test.std
+    """
+    mlp = as_network(network)
+    X = checked_inputs(mlp, X)
+    inputs = X if X_test is None else np.concatenate([X, checked_inputs(mlp, X_test, "X_test")])
+    if loss not in LOSSES:
+        raise SpecError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}")
+    targets = _targets(y, len(X))
+    if mlp.widths[-1] > 1 and np.ndim(y) == 1 and as_array(y, "y").dtype.kind in "iu":
+        raise DataError(
+            f"y holds whole numbers, one for each sample: of class numbers take one-hot rows, np.eye({mlp.widths[-1]})[y]"
+        )
+    settings: dict[str, Any] = {} if rtol is None else {"rtol": rtol}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of narrow networks: this is infinite width
+        last = flow(mlp, inputs, "mean", progress=progress or silent, **settings)[-1]
+    return Trained(
+        mlp,
+        len(X),
+        targets,
+        last.G,
+        last.H,
+        last.error("G"),
+        last.error("H"),
+        1.0 if loss == "sum" else 1 / len(X),
+    )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Trained(InNotebooks):
+    """Gradient descent on an infinitely wide network; the result of `trained`.
+
+    Attributes:
+        mlp: the network.
+        training: N_A, the number of training samples.
+        y: (N_A, m).
+        G, H: of all samples, training ones first, (N, N), with their errors G_err, H_err.
+        scale: by which times and learning rates are multiplied: 1, or 1 / N_A for a mean over samples.
+    """
+
+    mlp: MLP
+    training: int
+    y: np.ndarray
+    G: np.ndarray
+    H: np.ndarray
+    G_err: np.ndarray
+    H_err: np.ndarray
+    scale: float
+
+    @cached_property
+    def modes(self) -> Modes:
+        """The eigenvalues and eigenvectors of the training samples' mean NTK."""
+        n = self.training
+        return Modes.of(self.H[:n, :n], self.H[n:, :n], self.H_err[:n, :n])
+
+    @property
+    def largest_eta(self) -> float:
+        """The learning rate from which on gradient descent diverges, 2 / κ_max."""
+        return 2 / (self.scale * self.modes.rates[-1]) if self.modes.rates[-1] > 0 else np.inf
+
+    @property
+    def condition(self) -> float:
+        """κ_max / κ_min; infinite where a mode never trains."""
+        rates = self.modes.rates
+        return float(rates[-1] / rates[0]) if rates[0] > 0 else np.inf
+
+    def __call__(
+        self, t: float | None = None, *, steps: int | None = None, eta: float | None = None
+    ) -> Prediction:
+        """The outputs' mean and covariance over seeds.
+
+        Args:
+            t: a time of gradient flow, from 0 to `np.inf`.
+            steps, eta: instead, steps of gradient descent and their learning rate.
+
+        Raises:
+            DataError: neither or both are given, or η is above `largest_eta`.
+        """
+        clock = self._clock(t, steps, eta)
+        return self._prediction(clock, self.modes, self.G)
+
+    def error(
+        self, t: float | None = None, *, steps: int | None = None, eta: float | None = None
+    ) -> Prediction:
+        """Estimated errors of `mean` and `sample_cov` at a time, as a Prediction that holds them: of integration and of rounding.
+
+        They are seen on kernels that are changed at random by their errors; it takes three times as long as the prediction itself.
+        """
+        clock = self._clock(t, steps, eta)
+        exact, changed = self(t, steps=steps, eta=eta), [self._changed(clock, seed) for seed in range(_DRAWS)]
+        mean = _CAUTION * np.sqrt(np.mean([(c.mean - exact.mean) ** 2 for c in changed], axis=0))
+        # A difference may vanish by chance: samples lend one another theirs.
+        mean = np.maximum(mean, np.sqrt(np.mean(mean**2, axis=0)))
+
+        def covariance() -> np.ndarray:
+            errors = [(c.sample_cov - exact.sample_cov) ** 2 for c in changed]
+            error = _CAUTION * np.sqrt(np.mean(errors, axis=0))
+            return np.maximum(error, np.sqrt(np.mean(error**2)))
+
+        return Prediction(f"the errors at {clock}", mean, self.training, covariance)
+
+    def posterior(self, noise: float = 0.0) -> Prediction:
+        """The Bayesian posterior of the same network (NNGP): of the outputs, given targets with noise of this variance.
+
+        Its mean is G_BA (G_AA + noise)⁻¹ y. Nothing is trained: λ's do not enter.
+        """
+        n = self.training
+        if not 0 <= noise < np.inf:
+            raise DataError(f"noise must be a variance of at least 0, not {noise!r}")
+        noisy = self.G[:n, :n] + noise * np.eye(n)
+        modes = Modes.of(noisy, self.G[n:, :n], self.G_err[:n, :n])
+        inverse = Clock(t=np.inf).progress(modes.rates)
+        shares = np.concatenate([self.G[:n, :n] @ modes.vectors, modes.across]) * np.sqrt(inverse)
+        mean = (shares * np.sqrt(inverse)) @ (modes.vectors.T @ self.y)
+        return Prediction(
+            f"the posterior of {network(self.mlp)}", mean, n, lambda: self.G - shares @ shares.T
+        )
+
+    def losses(self, times=None, *, steps=None, eta: float | None = None, y_test=None) -> xr.Dataset:
+        """The mean over seeds of ½ Σ_i (z_i - y_i)², a mean over samples, as training goes on.
+
+        Args:
+            times: of gradient flow; or `steps`, numbers of steps, with `eta`.
+            y_test: (N_B, m) targets, for the test loss.
+
+        Returns:
+            `train` and `test`, and the parts `train_bias`, `train_variance`, … of squared bias and variance, by `time` or `steps`.
+        """
+        import xarray as xr
+
+        axis = "time" if times is not None else "steps"
+        values = np.atleast_1d(np.asarray(times if times is not None else steps))
+        parts = {"train": (slice(None, self.training), self.y)}
+        if y_test is not None:
+            parts["test"] = (
+                slice(self.training, None),
+                _targets(y_test, len(self.H) - self.training, "y_test"),
+            )
+        columns: dict[str, list[float]] = {
+            f"{part}_{kind}": [] for part in parts for kind in ("bias", "variance")
+        }
+        for value in values:
+            clock = {"t": float(value)} if times is not None else {"steps": int(value), "eta": eta}
+            prediction = self(**clock)
+            for part, (rows, y) in parts.items():
+                columns[f"{part}_bias"].append(
+                    0.5 * float(np.mean(np.sum((prediction.mean[rows] - y) ** 2, axis=1)))
+                )
+                columns[f"{part}_variance"].append(
+                    0.5 * y.shape[1] * float(np.mean(prediction.std[rows] ** 2))
+                )
+        table = xr.Dataset({name: (axis, column) for name, column in columns.items()}, {axis: values})
+        return table.assign({part: table[f"{part}_bias"] + table[f"{part}_variance"] for part in parts})
+
+    def _clock(self, t: float | None, steps: int | None, eta: float | None) -> Clock:
+        clock = Clock(t, steps, eta)
+        clock.check(self.scale * self.modes.rates)
+        return clock.scaled(self.scale)
+
+    def _prediction(self, clock: Clock, modes: Modes, G: np.ndarray) -> Prediction:
+        title = f"{network(self.mlp)} at {clock}"
+        return Prediction(title, modes.mean(clock, self.y), self.training, lambda: modes.covariance(clock, G))
+
+    def _changed(self, clock: Clock, seed: int) -> Prediction:
+        """The prediction from kernels that are changed by their errors and by what rounding does to a matrix of their size."""
+        rng = np.random.default_rng(seed)
+        n, rounding = self.training, np.finfo(float).eps * self.modes.rates[-1] / np.sqrt(self.training)
+
+        def changed(kernel: np.ndarray, error: np.ndarray) -> np.ndarray:
+            noise = np.triu(rng.choice([-1.0, 1.0], kernel.shape)) * np.hypot(error, rounding)
+            return kernel + noise + np.triu(noise, 1).T
+
+        G, H = changed(self.G, self.G_err), changed(self.H, self.H_err)
+        modes = Modes.of(H[:n, :n], H[n:, :n], self.H_err[:n, :n])
+        return self._prediction(clock, modes, G)
+
+    def __repr__(self) -> str:
+        rates = self.modes.rates
+        still = int(np.sum(rates == 0))
+        condition = (
+            f"condition {self.condition:.3g}"
+            if not still
+            else f"{counted(still, 'mode')} that never {'trains' if still == 1 else 'train'}"
+        )
+        return (
+            f"Trained ensemble of {network(self.mlp)}, at infinite width\n{counted(self.training, 'training sample')}, "
+            f"{counted(len(self.H) - self.training, 'test sample')}, {counted(self.y.shape[1], 'output')}; {condition}; largest eta {self.largest_eta:.4g}"
+        )
+
+
+def _targets(y, N: int, name: str = "y") -> np.ndarray:
+    """(N, m) targets; DataError for another shape, or for what is not finite."""
+    values = as_array(y, name)
+    if values.dtype.kind not in "iuf" or values.ndim not in (1, 2) or len(values) != N or values.size == 0:
+        raise DataError(
+            f"{name} must be numbers of shape ({N}, m), one row for each sample, not {values.dtype} of shape {values.shape}"
+        )
+    if not np.all(np.isfinite(values)):
+        raise DataError(f"{name} must be finite")
+    return values.astype(float).reshape(N, -1)
