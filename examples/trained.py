@@ -14,8 +14,8 @@ from sklearn.datasets import load_diabetes
 import ntkflow
 from ntkflow import finite
 
-TRAINING, NETWORKS, WIDTHS = 300, 100, (64, 512)
-STEPS, OF_LARGEST = 400, 0.5  # η as a part of the largest stable one
+TRAINING, NETWORKS, WIDTHS = 300, 60, (32, 256)
+STEPS, OF_LARGEST = 100, 0.5  # η as a part of the largest stable one
 
 
 def samples() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -34,7 +34,7 @@ def main() -> None:
     FigureCanvasAgg(figure)
     mean_axes, sd_axes, loss_axes = figure.subplots(1, 3)
     start = time.perf_counter()
-    mlp = ntkflow.MLP((10, 512, 512, 1), "tanh", lambda_b=0.1, lambda_W=1.0)
+    mlp = ntkflow.MLP((10, 256, 256, 1), "tanh", lambda_b=0.1, lambda_W=1.0)
     predict = ntkflow.trained(mlp, X, y, X_test, loss="mse")
     eta = OF_LARGEST * predict.largest_eta
     prediction = predict(steps=STEPS, eta=eta).test
@@ -64,7 +64,7 @@ def main() -> None:
         mean, sd = measured.mean(axis=0), measured.std(axis=0, ddof=1)
         mean_axes.plot(prediction.mean[:, 0], mean, "o", ms=3, label=f"width {n}")
         sd_axes.plot(prediction.std, sd, "o", ms=3)
-        (line,) = loss_axes.loglog(history.step[1:], np.mean(curves, axis=0)[1:], "o", ms=3)
+        loss_axes.loglog(history.step[1:], np.mean(curves, axis=0)[1:], "o", ms=3)
         loss = 0.5 * float(np.mean((measured - y_test.T) ** 2))
         off = float(np.sqrt(np.mean((mean - prediction.mean[:, 0]) ** 2)))
         print(

@@ -116,6 +116,24 @@ def test_tune_of_small_networks(tmp_path, monkeypatch, capsys):
     assert all((tmp_path / "out" / f"{name}.png").stat().st_size > 10_000 for name in ("tune", "coordinates"))
 
 
+def test_trained_of_few_networks(tmp_path, monkeypatch, capsys):
+    """The same script, on less than it shows: means of 20 networks of width 64 within half an sd over seeds of the prediction."""
+    path = Path(__file__).parents[1] / "examples" / "trained.py"
+    spec = importlib.util.spec_from_file_location("trained", path)
+    assert spec is not None and spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    for name, value in {"TRAINING": 30, "WIDTHS": (64,), "NETWORKS": 20, "STEPS": 20}.items():
+        monkeypatch.setattr(example, name, value)
+    monkeypatch.chdir(tmp_path)
+    example.main()
+    found = re.findall(
+        r"means differ by ([\d.]+) where the sd over seeds is ([\d.]+)", capsys.readouterr().out
+    )
+    assert len(found) == 1 and float(found[0][0]) < 0.5 * float(found[0][1])
+    assert (tmp_path / "out" / "trained.png").stat().st_size > 10_000
+
+
 @pytest.mark.slow
 def test_first_step(tmp_path):
     """400 trained networks of each width: the prediction's error is a few percent of the sd at 128 and 256."""

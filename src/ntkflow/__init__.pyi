@@ -21,6 +21,7 @@ from .network import as_mlp, read_initialisation
 from .network.mlp import MLP
 from .observables import FirstStep, JointDistribution, joint, predict_first_step
 from .sampling import Ensemble, LayerEstimates, OutputNTK, ensemble, output_ntk
+from .training import Trained, trained
 from .tuning import (
     Criticality,
     Recipe,
@@ -32,8 +33,6 @@ from .tuning import (
     tune,
     width_for,
 )
-from .training import Trained, trained
-from .tuning import Criticality, Recipe, critical, depth_for, learning_rate_transfer, tune, width_for
 from .version import __version__
 
 __all__ = [
@@ -77,7 +76,6 @@ __all__ = [
     "sweep",
     "traced_flow",
     "trained",
-    "training",
     "tune",
     "verify",
     "width_for",

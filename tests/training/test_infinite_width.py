@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.linalg
+import tomli_w
+from command_line import within
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -216,6 +218,27 @@ def test_refusals():
         ntkflow.trained(MLP, X, y, loss="cross_entropy")
     with pytest.raises(DataError, match="noise"):
         predict_.posterior(-1.0)
+
+
+def test_command_line(tmp_path):
+    X, y, X_test = samples()
+    for name, array in {"X": X, "y": y, "T": X_test}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    (tmp_path / "net.toml").write_text(tomli_w.dumps(MLP.to_spec()))
+    arguments = ["trained", "net.toml", "--data", "X.npy", "--targets", "y.npy"]
+    code, printed, error = within(tmp_path, *arguments, "--data2", "T.npy", "--time", "2")
+    assert code == 0 and "test sample" in printed and f"{predict()(2.0).test.mean[0, 0]:.4g}" in printed
+    code, printed, _ = within(tmp_path, *arguments)
+    assert code == 0 and "training sample" in printed
+    code, printed, error = within(tmp_path, *arguments, "--steps", "3", "--eta", "1e9")
+    assert code == 2 and "edge of stability" in error
+
+
+def test_dataset_and_table():
+    prediction = predict()(1.0)
+    data = prediction.to_xarray()
+    assert np.array_equal(data["std"].values, prediction.std) and int(data.training.sum()) == 6
+    assert prediction.table().row_count == 3 and prediction.train.table().row_count == 6
 
 
 @pytest.mark.slow

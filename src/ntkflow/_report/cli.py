@@ -30,6 +30,7 @@ from .cli_arguments import (
     whole_numbers,
 )  # fmt: skip
 from .cli_output import one_sentence_errors, say
+from .cli_training import trained_command
 from .cli_tuning import critical_command, diagnose_command, sweep_command, tune_command
 
 app = typer.Typer(
@@ -346,6 +347,7 @@ def first_step_command(
 
 for name, command in (
     ("diagnose", diagnose_command), ("tune", tune_command), ("sweep", sweep_command), ("critical", critical_command),
+    ("trained", trained_command),
 ):  # fmt: skip
     app.command(name)(command)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .. import Comparison, Criticality, Ensemble, Flow, OutputNTK, Verification
     from ..finite.training import History
+    from ..training.prediction import Prediction
     from ..tuning.exponents import Exponents
 
 _LEAST_WIDTH = 72
@@ -32,6 +33,7 @@ _FINITE_WIDTH = (
 )
 _MOST_WIDTHS = 4  # that fit in 80 columns
 MOST_ROWS = 12  # of samples, steps and the like
+_MOST_OUTPUTS = 5
 _ABOUT = (0.01, 0.1, 0.3, 0.6, 0.9, 1.0, 1.1, 1.5, 3.0, 10.0)  # factors on K*
 _VERDICTS = {"noise": "noise", "1/n": "noise + O(1/n)", "differs": "NEITHER", "?": "?"}
 
@@ -164,6 +166,25 @@ def history_table(history: History) -> Table:
     for k in evenly(len(history.step), MOST_ROWS):
         values = (history.loss[k], *(values[k] for values in history.metrics.values()))
         table.add_row(str(history.step[k]), *map(number, values))
+    return table
+
+
+def prediction_table(prediction: Prediction) -> Table:
+    """One row per sample, of some of them, and one column per output, of the first ones."""
+    shown = prediction.test if prediction.training < len(prediction.mean) else prediction
+    N, m = shown.mean.shape
+    outputs = min(m, _MOST_OUTPUTS)
+    kind = "test" if shown.training == 0 else "training"
+    table = titled_table(
+        prediction.title,
+        f"Mean over seeds of each output, and its sd, the same for all outputs: infinite width.{of_many(N, f'{kind} samples')}"
+        + (f" {outputs} of {m} outputs." if outputs < m else ""),
+        (f"{kind} sample", *(f"output {i}" for i in range(outputs)), "sd"),
+    )
+    for a in evenly(N, MOST_ROWS):
+        table.add_row(
+            str(a), *(number(value, ".4g") for value in shown.mean[a, :outputs]), number(shown.std[a], ".3g")
+        )
     return table
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._report.describe import InNotebooks, counted
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rich.table import Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +64,27 @@ class Prediction(InNotebooks):
     def loss(self, y) -> float:
         """The mean over seeds and samples of ½ Σ_i (z_i - y_i)², y (N, m) being the targets: ½ Σ_i of squared bias and variance."""
         return 0.5 * float(np.mean(np.sum((self.mean - y) ** 2, axis=1)) + y.shape[1] * np.mean(self.std**2))
+
+    def table(self) -> Table:
+        """Mean and sd over seeds of the outputs, of some of the samples: test samples where there are any."""
+        from .._report.table import prediction_table
+
+        return prediction_table(self)
+
+    def to_xarray(self) -> xr.Dataset:
+        """`mean` (sample, output), `std` (sample) and `sample_cov` (sample, sample2), and whether a sample is a training one."""
+        import xarray as xr
+
+        trained = np.arange(len(self.mean)) < self.training
+        return xr.Dataset(
+            {
+                "mean": (("sample", "output"), self.mean),
+                "std": ("sample", self.std),
+                "sample_cov": (("sample", "sample2"), self.sample_cov),
+            },
+            {"training": ("sample", trained)},
+            {"description": self.title},
+        )
 
     def __repr__(self) -> str:
         N, m = self.mean.shape

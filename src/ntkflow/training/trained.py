@@ -211,7 +211,9 @@ class Trained(InNotebooks):
             f"{part}_{kind}": [] for part in parts for kind in ("bias", "variance")
         }
         for value in values:
-            clock = {"t": float(value)} if times is not None else {"steps": int(value), "eta": eta}
+            clock: dict[str, Any] = (
+                {"t": float(value)} if times is not None else {"steps": int(value), "eta": eta}
+            )
             prediction = self(**clock)
             for part, (rows, y) in parts.items():
                 columns[f"{part}_bias"].append(
