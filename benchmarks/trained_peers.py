@@ -51,15 +51,14 @@ def neural_tangents(X, y, X_test):
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    nt = importlib.import_module("neural_tangents")
-    from neural_tangents import stax
-
+    predict_ensemble = importlib.import_module("neural_tangents.predict").gradient_descent_mse_ensemble
+    stax = importlib.import_module("neural_tangents.stax")
     layers = []
     for n in WIDTHS[1:-1]:
         layers += [stax.Dense(n, W_std=np.sqrt(C_W)), stax.Relu()]
     _, _, kernel = stax.serial(*layers, stax.Dense(WIDTHS[-1], W_std=np.sqrt(C_W)))
     # Its loss is a mean over samples and outputs, of half the square.
-    predict = nt.predict.gradient_descent_mse_ensemble(jax.jit(kernel, static_argnames="get"), X, y)
+    predict = predict_ensemble(jax.jit(kernel, static_argnames="get"), X, y)
     size = y.size
     results = []
     for t in TIMES:
@@ -76,7 +75,7 @@ def measure(method, folder):
     """Times of calls, printed, and what they returned, in a file."""
     with np.load(Path(folder) / "samples.npz") as file:
         arrays = dict(file)
-    times = []
+    times, results = [], []
     for _ in range(1 + ROUNDS):
         start = time.perf_counter()
         results = METHODS[method][0](**arrays)

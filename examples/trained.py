@@ -46,7 +46,7 @@ def main() -> None:
     for n in WIDTHS:
         start = time.perf_counter()
         narrow = mlp.replace(widths=(10, n, n, 1))
-        outputs, curves = [], []
+        outputs, curves, history = [], [], finite.History(narrow, TRAINING)
         for seed in range(NETWORKS):
             params, history = finite.train(
                 narrow,

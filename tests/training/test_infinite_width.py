@@ -3,6 +3,7 @@
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,7 +144,8 @@ def test_errors_of_a_coarse_integration_hold():
     X, y, X_test = samples()
     erf = ntkflow.MLP((4, 8, 8, 2), "gelu", C_b=0.1, C_W=1.9)
     fine, coarse = (ntkflow.trained(erf, X, y, X_test, rtol=rtol) for rtol in (1e-12, 1e-3))
-    for clock in ({"t": 1.0}, {"t": np.inf}, {"steps": 20, "eta": 0.1}):
+    clocks: list[dict[str, Any]] = [{"t": 1.0}, {"t": np.inf}, {"steps": 20, "eta": 0.1}]
+    for clock in clocks:
         error = coarse.error(**clock)
         assert np.all(np.abs(coarse(**clock).mean - fine(**clock).mean) <= error.mean)
         assert np.all(np.abs(coarse(**clock).sample_cov - fine(**clock).sample_cov) <= error.sample_cov)
@@ -193,7 +195,7 @@ def test_refusals():
     ):
         predict_(steps=2, eta=eta)
     assert np.isfinite(predict_(steps=2, eta=0.99 * predict_.largest_eta).mean).all()
-    for clock in (
+    clocks: list[dict[str, Any]] = [
         {},
         {"t": 1.0, "steps": 2, "eta": 0.1},
         {"steps": 2},
@@ -201,7 +203,8 @@ def test_refusals():
         {"t": np.nan},
         {"steps": 1.5, "eta": 0.1},
         {"steps": 1, "eta": 0.0},
-    ):
+    ]
+    for clock in clocks:
         with pytest.raises(DataError, match=r"t must|give a time|steps must|eta must"):
             predict_(**clock)
     for targets, match in (

@@ -32,7 +32,7 @@ class Clock:
             raise DataError(f"t must be a time from 0 to infinity, not {self.t!r}")
         if self.steps is not None:
             whole_number(self.steps, "steps", 0, 2**62, DataError)
-            if not (_is_number(self.eta) and 0 < self.eta < np.inf):
+            if self.eta is None or not (_is_number(self.eta) and 0 < self.eta < np.inf):
                 raise DataError(f"eta must be a learning rate above 0, not {self.eta!r}")
 
     def scaled(self, factor: float) -> Clock:
