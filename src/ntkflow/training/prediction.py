@@ -24,18 +24,18 @@ class Prediction(InNotebooks):
         title: what it is of, in a line.
         mean: (N, m), of N samples, training ones first, and m outputs.
         training: how many of the samples are training samples.
-        covariance: computes `sample_cov` when that is first asked for.
+        covariance: computes `sample_cov` of samples of these numbers when that is first asked for.
     """
 
     title: str
     mean: np.ndarray
     training: int
-    covariance: Callable[[], np.ndarray]
+    covariance: Callable[[np.ndarray], np.ndarray]
 
     @cached_property
     def sample_cov(self) -> np.ndarray:
         """The covariance of one output on two samples, (N, N)."""
-        return self.covariance()
+        return self.covariance(np.arange(len(self.mean)))
 
     @property
     def cov(self) -> np.ndarray:
@@ -59,7 +59,10 @@ class Prediction(InNotebooks):
         return self._on(slice(self.training, None), 0)
 
     def _on(self, rows: slice, training: int) -> Prediction:
-        return Prediction(self.title, self.mean[rows], training, lambda: self.sample_cov[rows, rows])
+        numbers = np.arange(len(self.mean))[rows]
+        return Prediction(
+            self.title, self.mean[rows], training, lambda samples: self.covariance(numbers[samples])
+        )
 
     def loss(self, y) -> float:
         """The mean over seeds and samples of ½ Σ_i (z_i - y_i)², y (N, m) being the targets: ½ Σ_i of squared bias and variance."""

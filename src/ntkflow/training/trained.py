@@ -24,7 +24,7 @@ from ..errors import DataError, SpecError
 from ..network import as_network
 from ..network.mlp import MLP
 from .clock import Clock
-from .modes import Modes
+from .modes import InitialCovariance, Modes
 from .prediction import Prediction
 
 if TYPE_CHECKING:
@@ -124,6 +124,11 @@ class Trained(InNotebooks):
         n = self.training
         return Modes.of(self.H[:n, :n], self.H[n:, :n], self.H_err[:n, :n])
 
+    @cached_property
+    def initial(self) -> InitialCovariance:
+        """G, in these modes."""
+        return InitialCovariance.of(self.G, self.modes)
+
     @property
     def largest_eta(self) -> float:
         """The learning rate from which on gradient descent diverges, 2 / κ_max."""
@@ -147,8 +152,7 @@ class Trained(InNotebooks):
         Raises:
             DataError: neither or both are given, or η is above `largest_eta`.
         """
-        clock = self._clock(t, steps, eta)
-        return self._prediction(clock, self.modes, self.G)
+        return self._prediction(self._clock(t, steps, eta), self.modes, self.initial)
 
     def error(
         self, t: float | None = None, *, steps: int | None = None, eta: float | None = None
@@ -163,8 +167,8 @@ class Trained(InNotebooks):
         # A difference may vanish by chance: samples lend one another theirs.
         mean = np.maximum(mean, np.sqrt(np.mean(mean**2, axis=0)))
 
-        def covariance() -> np.ndarray:
-            errors = [(c.sample_cov - exact.sample_cov) ** 2 for c in changed]
+        def covariance(samples: np.ndarray) -> np.ndarray:
+            errors = [(c.covariance(samples) - exact.covariance(samples)) ** 2 for c in changed]
             error = _CAUTION * np.sqrt(np.mean(errors, axis=0))
             return np.maximum(error, np.sqrt(np.mean(error**2)))
 
@@ -183,9 +187,11 @@ class Trained(InNotebooks):
         inverse = Clock(t=np.inf).progress(modes.rates)
         shares = np.concatenate([self.G[:n, :n] @ modes.vectors, modes.across]) * np.sqrt(inverse)
         mean = (shares * np.sqrt(inverse)) @ (modes.vectors.T @ self.y)
-        return Prediction(
-            f"the posterior of {network(self.mlp)}", mean, n, lambda: self.G - shares @ shares.T
-        )
+
+        def covariance(samples: np.ndarray) -> np.ndarray:
+            return self.G[np.ix_(samples, samples)] - shares[samples] @ shares[samples].T
+
+        return Prediction(f"the posterior of {network(self.mlp)}", mean, n, covariance)
 
     def losses(self, times=None, *, steps=None, eta: float | None = None, y_test=None) -> xr.Dataset:
         """The mean over seeds of ½ Σ_i (z_i - y_i)², a mean over samples, as training goes on.
@@ -230,9 +236,13 @@ class Trained(InNotebooks):
         clock.check(self.scale * self.modes.rates)
         return clock.scaled(self.scale)
 
-    def _prediction(self, clock: Clock, modes: Modes, G: np.ndarray) -> Prediction:
-        title = f"{network(self.mlp)} at {clock}"
-        return Prediction(title, modes.mean(clock, self.y), self.training, lambda: modes.covariance(clock, G))
+    def _prediction(self, clock: Clock, modes: Modes, initial: InitialCovariance) -> Prediction:
+        def covariance(samples: np.ndarray) -> np.ndarray:
+            return initial.after(modes.answers(clock), samples)
+
+        return Prediction(
+            f"{network(self.mlp)} at {clock}", modes.mean(clock, self.y), self.training, covariance
+        )
 
     def _changed(self, clock: Clock, seed: int) -> Prediction:
         """The prediction from kernels that are changed by their errors and by what rounding does to a matrix of their size."""
@@ -245,7 +255,7 @@ class Trained(InNotebooks):
 
         G, H = changed(self.G, self.G_err), changed(self.H, self.H_err)
         modes = Modes.of(H[:n, :n], H[n:, :n], self.H_err[:n, :n])
-        return self._prediction(clock, modes, G)
+        return self._prediction(clock, modes, InitialCovariance.of(G, modes))
 
     def __repr__(self) -> str:
         rates = self.modes.rates
