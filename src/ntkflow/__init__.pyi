@@ -10,6 +10,7 @@ from . import tuning as tuning
 from ._comparison.comparison import Comparison, compare
 from ._comparison.verification import Verification, verify
 from ._diagnosis import Diagnosis, diagnose
+from ._disk.load import load
 from ._theory.flow import flow, store_kernels
 from ._theory.mean_kernels import kernels, open_kernels
 from ._theory.result import Flow
@@ -67,6 +68,7 @@ __all__ = [
     "kernels",
     "kinked",
     "learning_rate_transfer",
+    "load",
     "mse",
     "open_kernels",
     "output_ntk",

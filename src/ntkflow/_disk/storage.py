@@ -1,43 +1,72 @@
-"""Labelled arrays on disk: NetCDF and Zarr, replaced whole or not at all."""
+"""Datasets on disk: as a store, whose folder's name ends in `.zarr`, or as a NetCDF file, `.nc`; replaced whole or not at all."""
 
 from __future__ import annotations
 
-import shutil
-import warnings
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._theory.tiles.store import TileStore
+import numpy as np
+
 from ..errors import FileError
+from .atomic import not_written, replaced
+from .store import Store, checked, kind_at, lock_of
 
 if TYPE_CHECKING:
     import xarray as xr
+    import zarr
 
 SUFFIXES = (".nc", ".zarr")
+_CHUNK = 2**22  # numbers
 
 
-def write(dataset: xr.Dataset, path, overwrite: bool = False) -> None:
-    """Write `dataset` to `path`, which ends in `.nc` or `.zarr`.
+def write(dataset: xr.Dataset, path, kind: type[Store], overwrite: bool = False) -> None:
+    """Write `dataset` to `path`, which ends in `.nc` or `.zarr`; as a store it is of this kind.
 
-    What is there is replaced only when all is written; a folder only if it is a Zarr store.
+    What is there is replaced only when all is written; a folder only if it is a store of ntkflow.
 
     Raises:
-        FileError: the path exists and `overwrite` is not set, has another suffix, or can't be written.
+        FileError: the path exists and `overwrite` is not set, has another suffix, is in use or can't be written.
     """
     path = Path(path)
     check_writable(path, overwrite)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        if path.suffix == ".nc":
-            dataset.to_netcdf(partial, engine="h5netcdf")
-        else:
-            dataset.to_zarr(partial, mode="w", consolidated=False)
-            if path.exists():
-                shutil.rmtree(path)
-        partial.replace(path)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True) if partial.is_dir() else partial.unlink(missing_ok=True)
-        raise FileError(f"cannot write {path}: {error.strerror or 'the disk may be full'}") from error
+    if path.suffix == ".nc":
+        from .netcdf import write_netcdf
+
+        with replaced(path, overwrite) as temporary:
+            write_netcdf(dataset, temporary)
+        return
+    check_unused(path)
+    kind.make(path, dataset.attrs, lambda group: fill(group, dataset), overwrite)
+
+
+def fill(group: zarr.Group, dataset: xr.Dataset) -> None:
+    """Write all variables of a dataset to a new store."""
+    from zarr.codecs import ZstdCodec
+
+    packed = checked(ZstdCodec(level=1))
+    for name, variable in dataset.variables.items():
+        group.create_array(
+            str(name), data=np.ascontiguousarray(variable.values), chunks=_chunks(variable.shape),
+            fill_value=np.nan if variable.dtype.kind == "f" else 0, dimension_names=[str(dim) for dim in variable.dims], **packed,
+        )  # fmt: skip
+
+
+def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Some 32 MB each: the last axes whole, as many as fit."""
+    chunks = list(shape)
+    for axis, n in enumerate(shape):
+        rest = math.prod(shape[axis + 1 :])
+        chunks[axis] = min(n, max(1, _CHUNK // max(1, rest)))
+        if chunks[axis] > 1 or rest <= _CHUNK:
+            break
+    return tuple(max(1, n) for n in chunks)
+
+
+def check_unused(path: Path) -> None:
+    """FileError if a run is at work on the store at this path."""
+    if path.is_dir() and (path / "records").is_dir():
+        lock_of(path).release()
 
 
 def check_writable(path: Path, overwrite: bool) -> None:
@@ -46,47 +75,15 @@ def check_writable(path: Path, overwrite: bool) -> None:
         raise FileError(f"cannot write {path}: its name must end in {' or '.join(SUFFIXES)}")
     try:
         exists, folder = path.exists(), path.is_dir()
-        if not path.parent.is_dir():
+        if not path.resolve().parent.is_dir():
             raise FileError(f"cannot write {path}: there is no directory {path.parent}")
     except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror}") from error
+        raise not_written(path, error) from error
+    except RuntimeError as error:  # a link that leads to itself, in Python 3.11 and 3.12
+        raise FileError(f"cannot write {path}: {error}") from error
     if exists and not overwrite:
         raise FileError(f"{path} exists already; overwrite=True replaces it")
-    if folder and not (path.suffix == ".zarr" and (path / "zarr.json").exists()):
-        raise FileError(f"cannot write {path}: it is a directory, and not a Zarr store")
-
-
-def read(path) -> xr.Dataset:
-    """The dataset at `path`, in memory, or for a finished store of tiles on disk; FileError if there is none or it can't be read."""
-    import xarray as xr
-
-    path = Path(path)
-    if not path.exists():
-        raise FileError(f"{path} does not exist")
-    if TileStore.is_at(path):
-        TileStore(path).check_finished()
-        return _of_tiles(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if path.suffix == ".zarr":
-                opened = xr.open_zarr(path, consolidated=False)
-            else:
-                opened = xr.open_dataset(path, engine="h5netcdf")
-            with opened as dataset:
-                return dataset.load()
-    except Exception as error:  # what a damaged file raises is up to the libraries that parse it
-        raise FileError(f"cannot read {path}: it is damaged, or not NetCDF or Zarr") from error
-
-
-def _of_tiles(path: Path) -> xr.Dataset:
-    """A store's dataset, of which only what is small and always looked at is read now."""
-    import xarray as xr
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            dataset = xr.open_zarr(path, consolidated=False, chunks=None)
-            return dataset.assign({name: dataset[name].load() for name in ("X", "sets", "largest")})
-    except Exception as error:  # as in `read`
-        raise FileError(f"{path} is damaged ({error})") from error
+    if exists and (path.suffix == ".zarr") is not folder:
+        raise FileError(f"cannot write {path}: it is a {'directory' if folder else 'file'}")
+    if folder and kind_at(path) is None:
+        raise FileError(f"cannot write {path}: it is a directory, and not a store of ntkflow")

@@ -1,86 +1,131 @@
-"""Runs on disk: a Zarr group with a header in its attributes, arrays, and one record for each part of the run that is done.
+"""Results on disk: a Zarr group with a header in its attributes, its arrays, and records of what was written.
 
-Each record is one chunk, and so one file, written whole or not at all, with a checksum: which parts are done is which files are
-there. One run at a time holds the lock.
+The group's `zarr.json` holds the metadata of all arrays and a digest of itself. Records are files of the subgroup `records`, which other
+readers don't look into: `begin` is of the arrays that were written when the store was made, and of jobs that are done in parts each
+part has one. A record lists the checksums of its chunks, so that a chunk that is missing, another's or of another store is noticed; each chunk
+ends in the checksum of its content. Which parts are done is which chunks of the array RECORDS are there. One run at a time holds the lock.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import math
 import os
-import shutil
 import uuid
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from ..errors import FileError
+from ..errors import FileError, NtkflowError
+from .atomic import acquired, not_written, replaced
+from .sealed import DIGEST, MOST, digest_of, parsed, read_record, write_json, write_record
 
 # Imported where they are needed: they take longer than all of ntkflow.
 if TYPE_CHECKING:
+    import xarray as xr
     import zarr
     from filelock import FileLock
 
-_LOCK = ".lock"
+FORMAT = 4
+KINDS = {
+    "ntkflow_flow": "a flow",
+    "ntkflow_tiles": "a flow by tiles",
+    "ntkflow_kernels": "infinite-width kernels",
+    "ntkflow_ensemble": "an ensemble",
+    "ntkflow_ntk": "the NTK of one network",
+}
+"""Of each kind of store the attribute that holds the number of its format, and what it is."""
+
+_RECORDS = "records"
+BEGIN = "begin"
+_ID = "ntkflow_store"
 _IN_WORDS = {"X_sha256": "other inputs", "mlp": "another network", "callable_activations": "another network"}
 
 
 class Store:
-    """A run's folder; FileError whenever it can't be made, read or written, or is not one.
+    """A result's folder; FileError whenever it can't be made, read or written, or is not one.
 
-    Subclasses name what they are (WHAT), the attribute that says so (KEY), the number of their format (FORMAT), the array of
-    their records (RECORDS), and the part of the run that one record is of (PART).
+    Subclasses name the attribute that says what they are (KEY), and for jobs in parts the array of which each part writes one chunk last
+    (RECORDS), and what a part is (PART).
     """
 
-    WHAT: ClassVar[str]
     KEY: ClassVar[str]
-    FORMAT: ClassVar[int]
-    RECORDS: ClassVar[str]
-    PART: ClassVar[str]
+    FORMAT: ClassVar[int] = FORMAT
+    RECORDS: ClassVar[str] = ""
+    PART: ClassVar[str] = ""
 
     def __init__(self, path: Path):
         self.path = path
-        self.group = self._opened()
-        self.header = self._header()
+        self._open()
+
+    def _open(self) -> None:
+        import zarr
+
+        from .files import Files
+
         self._members: dict[str, Any] = {}
-        self.records: Any = self.member(self.RECORDS)
+        self._record = functools.lru_cache(maxsize=64)(self._read_record)
+        document = self._verified_document()
+        with self._reading("its metadata"):
+            self._attributes: dict[str, Any] = document["attributes"]
+            self.id: str = self._attributes[_ID]
+            members = document["consolidated_metadata"]["metadata"]
+            self._arrays: dict[str, dict] = {
+                name: member for name, member in members.items() if member["node_type"] == "array"
+            }
+            self._check_arrays()
+            metadata = {f"{name}/zarr.json": array for name, array in self._arrays.items()}
+            self.files = Files(
+                self.path, read_only=not os.access(self.path, os.W_OK), metadata=metadata | {"zarr.json": document},
+                expected=self._expected,
+            )  # fmt: skip
+            mode = "r" if self.files.read_only else "r+"
+            self.group = zarr.open_group(self.files, mode=mode, use_consolidated=True)
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What the store says of its job."""
+        return {
+            name: value for name, value in self._attributes.items() if name not in (self.KEY, _ID, DIGEST)
+        }
 
     @classmethod
-    def make(cls, path: Path, header: Mapping, fill: Callable[[zarr.Group], None]) -> Self:
+    def what(cls) -> str:
+        return KINDS[cls.KEY]
+
+    @classmethod
+    def make(
+        cls, path: Path, header: Mapping, fill: Callable[[zarr.Group], None], overwrite: bool = False
+    ) -> Self:
         """A new store with the arrays that `fill` makes; other processes see nothing of it until it is whole."""
         import zarr
 
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
-            fill(zarr.create_group(partial, attributes={cls.KEY: cls.FORMAT, **header}))
-            partial.rename(path)
-        except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise not_written(path, error) from error
+        from .files import Files
+
+        with replaced(path, overwrite) as partial:
+            files = Files(partial)
+            identity = uuid.uuid4().hex
+            attributes = {cls.KEY: cls.FORMAT, _ID: identity, **header}
+            fill(zarr.create_group(files, attributes=attributes))
+            zarr.create_group(files, path=_RECORDS)
+            write_record(partial / _RECORDS, identity, BEGIN, files.written)
+            _seal(partial, attributes)
         return cls(path)
 
     @classmethod
     def is_at(cls, path) -> bool:
         """Whether there is a folder that says it is such a store, damaged or not."""
-        try:
-            return f'"{cls.KEY}"' in (Path(path) / "zarr.json").read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            return False
+        return kind_at(path) == cls.KEY
 
     def lock(self) -> FileLock:
         """Held until released or the process ends, however it ends; FileError if another run holds it."""
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.path / self.RECORDS / _LOCK)  # not in the group, which other readers list
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise FileError(f"{self.path} is in use by another run") from error
-        except OSError as error:
-            raise not_written(self.path, error) from error
-        return lock
+        return lock_of(self.path)
 
     def check_same(self, job: Mapping, X: np.ndarray) -> None:
         """FileError unless the header says what `job` says, and the inputs are the same."""
@@ -100,74 +145,295 @@ class Store:
     def X(self) -> np.ndarray:
         return self.array("X")
 
+    @property
+    def names(self) -> list[str]:
+        """The arrays' names."""
+        return list(self._arrays)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._arrays[name]["shape"]) if name in self._arrays else ()
+
+    def chunks(self, name: str) -> tuple[int, ...]:
+        return tuple(self._arrays[name]["chunk_grid"]["configuration"]["chunk_shape"])
+
+    def dims(self, name: str) -> tuple[str, ...]:
+        return tuple(self._arrays[name]["dimension_names"] or ())
+
+    def dtype(self, name: str) -> str:
+        return self._arrays[name]["data_type"]
+
     def array(self, name: str) -> np.ndarray:
         """An array, whole."""
-        try:
+        with self._reading(name):
             return np.asarray(self.member(name)[:])
-        except FileError:
-            raise
-        except Exception as error:  # what a damaged chunk raises is up to the codecs
-            raise FileError(f"{self.path}: {name} is damaged ({error})") from error
 
     def member(self, name: str) -> Any:
         """An array, to be read or written in parts."""
         if name not in self._members:
-            try:
+            with self._reading(name):
                 self._members[name] = self.group[name]
-            except Exception as error:  # what a damaged folder raises is up to the library
-                raise FileError(f"{self.path} is damaged: {name} is missing or can't be read") from error
         return self._members[name]
 
+    def to_xarray(self) -> xr.Dataset:
+        """The dataset of all arrays, which are read, and verified, when they are looked at."""
+        import xarray as xr
+
+        with self._reading("its metadata"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return xr.open_zarr(self.files, consolidated=True, chunks=None)
+
+    @property
+    def records(self) -> Any:
+        """The array of which each part writes one chunk."""
+        return self.member(self.RECORDS)
+
+    @property
+    def parts(self) -> int:
+        """How many parts the job has; 0 if it was written at once."""
+        return self.shape(self.RECORDS)[0] if self.RECORDS else 0
+
+    @property
+    def done(self) -> int:
+        """How many parts are done."""
+        try:
+            numbers = [int(name) for name in os.listdir(self.path / self.RECORDS / "c") if name.isdecimal()]
+            return sum(self.has(part) for part in numbers if part < self.parts)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise FileError(f"{self.path} can't be read: {error.strerror}") from error
+
+    def check_finished(self) -> None:
+        """FileError, saying how many parts are done, unless all are."""
+        if self.unfinished:
+            raise FileError(f"{self.path} is unfinished: {self.unfinished}; resume it")
+
+    @property
+    def unfinished(self) -> str:
+        """How much is done, in words, if not all is."""
+        return f"{self.done} of {self.parts} {self.PART}s are done" if self.done < self.parts else ""
+
     def has(self, part: int) -> bool:
-        """Whether the record of a part was written."""
-        first = (part, *[0] * (self.records.ndim - 1))
-        return (self.path / self.RECORDS / self.records.metadata.encode_chunk_key(first)).exists()
+        """Whether a part is done."""
+        return (self.path / self._record_chunk(part)).exists()
 
     def record(self, part: int) -> np.ndarray | None:
-        """The record of a part, or None if it was not written."""
+        """What a part wrote to RECORDS, or None if it is not done."""
         if not self.has(part):
             return None
-        try:
+        with self._reading(f"the record of {self.PART} {part}"):
             return np.asarray(self.records[part])
-        except Exception as error:  # as in `array`
-            raise FileError(f"{self.path}: the record of {self.PART} {part} is damaged ({error})") from error
 
     def put(self, array: Any, place, value: np.ndarray) -> None:
-        """Write a part of an array, or replace it."""
+        """Write whole chunks of an array, or replace them."""
         try:
-            array[place] = value
+            with self.files.replacing():
+                array[place] = value
         except OSError as error:
             raise not_written(self.path, error) from error
 
-    def _opened(self) -> zarr.Group:
-        import zarr
+    def finish(self, part: int, value: np.ndarray) -> None:
+        """Record that a part is done, whose chunks were written since the last one was: `value` is what it writes to RECORDS."""
+        from .files import checksum_of
 
-        if not self.path.exists():
-            raise FileError(f"{self.path} does not exist")
+        chunk = {self._record_chunk(part): checksum_of(np.ascontiguousarray(value, "<f8").tobytes())}
+        self.write_record(str(part), chunk)
+        self.put(self.records, part, value)
+        self.files.written.clear()
+
+    def write_record(self, name: str, further: Mapping = MappingProxyType({})) -> None:
+        """Write the record of all chunks that were written since the last one was, and of further ones."""
         try:
-            return zarr.open_group(self.path, mode="r+" if os.access(self.path, os.W_OK) else "r")
-        except Exception as error:  # as in `member`
+            write_record(self.path / _RECORDS, self.id, name, {**self.files.written, **further})
+        except OSError as error:
+            raise not_written(self.path, error) from error
+        self._record.cache_clear()
+        self.files.written.clear()
+
+    def has_record(self, name: str) -> bool:
+        return (self.path / _RECORDS / f"{name}.json").exists()
+
+    def update(self, attributes: Mapping) -> None:
+        """Change attributes of the header, and take over what arrays' own metadata say."""
+        try:
+            _seal(self.path, {**self._attributes, **attributes})
+        except OSError as error:
+            raise not_written(self.path, error) from error
+        self._open()
+
+    def begun_with(self, name: str) -> bool:
+        """Whether an array was written when the store was made, and not by parts."""
+        return name != self.RECORDS
+
+    def record_of(self, name: str, place: tuple[int, ...]) -> str | None:
+        """The record that lists a chunk of an array; None if the chunk itself says which one it is."""
+        del place
+        return BEGIN if self.begun_with(name) else None
+
+    def check(self) -> int:
+        """Verify every file of the store: how many bytes they have. FileError names the first one that is damaged."""
+        from .files import chunk
+
+        total = 0
+        for name in self.record_names():
+            for key, (size, checksum) in self._record(name).items():
+                chunk(self.path, key, size, checksum)
+                total += size
+        return total
+
+    def record_names(self) -> list[str]:
+        """The records of what is done."""
+        parts = [part for part in range(self.parts) if self.has(part)] if self.done else []
+        return [BEGIN, *(str(part) for part in parts)]
+
+    def _record_chunk(self, part: int) -> str:
+        return "/".join([self.RECORDS, "c", str(part), *["0"] * (len(self.shape(self.RECORDS)) - 1)])
+
+    def _expected(self, key: str) -> tuple[int, str | None]:
+        """See `files.Files`."""
+        from .files import CHECKSUM
+
+        name, _, place = key.partition("/c/")
+        record = self.record_of(name, tuple(map(int, place.split("/"))))
+        if record is None:
+            return 8 * math.prod(self.chunks(name)) + CHECKSUM, None  # float64, not compressed
+        try:
+            size, checksum = self._record(record)[key]
+        except KeyError as error:
+            raise FileError(f"{self.path}: {key} is missing: it was never written") from error
+        return size, checksum
+
+    def _read_record(self, name: str) -> dict:
+        from .files import contents
+
+        try:
+            return read_record(contents(self.path, f"{_RECORDS}/{name}.json", MOST), self.id, name)
+        except FileError as error:
+            raise FileError(f"{self.path} is damaged: {error}") from error
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """FileError in the place of any other exception: what damaged files raise is up to the libraries that parse them."""
+        try:
+            yield
+        except NtkflowError:
+            raise
+        except Exception as error:
             raise FileError(
-                f"{self.path} is not {self.WHAT}, or it is damaged: it is no Zarr group"
+                f"{self.path}: {what} can't be read: it is missing or damaged ({error})"
             ) from error
 
-    def _header(self) -> dict:
-        header = dict(self.group.attrs)
-        number = header.pop(self.KEY, None)
+    def _verified_document(self) -> dict:
+        """The group's metadata, of this kind and format and undamaged."""
+        try:
+            if not self.path.exists():
+                raise FileError(f"{self.path} does not exist")
+        except OSError as error:
+            raise FileError(f"cannot read {self.path}: {error.strerror}") from error
+        what = self.what()
+        document = document_at(self.path)
+        if document is None:
+            from .kinds import kind_of, of_another_kind
+
+            if kind_of(self.path) not in (None, self.KEY):
+                raise of_another_kind(self.path, what)
+            raise FileError(f"{self.path} is not {what}, or it is damaged: it is no Zarr group")
+        number = document["attributes"].get(self.KEY)
         if number is None:
-            raise FileError(f"{self.path} is not {self.WHAT} of ntkflow")
+            raise FileError(f"{self.path} {_of_another_kind(document['attributes'])}not {what} of ntkflow")
         if number != self.FORMAT:
             raise FileError(
-                f"{self.path} is {self.WHAT} of format {number}; this version reads format {self.FORMAT}"
+                f"{self.path} is {what} of format {number}; this version reads format {self.FORMAT}"
             )
-        return header
+        if document["attributes"].get(DIGEST) != digest_of(_without_digest(document)):
+            raise FileError(
+                f"{self.path} is damaged, or was changed by another program: its metadata don't fit their digest"
+            )
+        return document
+
+    def _check_arrays(self) -> None:
+        """FileError unless every array's own metadata are what the group says, and the records hold each of its chunks."""
+        from .files import contents
+
+        begun = self._record(BEGIN)
+        for name, array in self._arrays.items():
+            try:
+                own = parsed(contents(self.path, f"{name}/zarr.json", MOST))
+            except (FileError, ValueError) as error:
+                raise FileError(f"{self.path} is damaged: {name} is missing or can't be read") from error
+            # Where parts are added, the array's own metadata know of them first.
+            if own | {"shape": array["shape"]} != array:
+                raise FileError(f"{self.path} is damaged: the metadata of {name} are not what was written")
+            if self.begun_with(name):
+                number = math.prod(-(-n // c) for n, c in zip(array["shape"], self.chunks(name), strict=True))
+                listed = sum(key.startswith(f"{name}/c/") for key in begun)
+                if number != listed:
+                    raise FileError(f"{self.path} is damaged: {name} has {listed} chunks, not {number}")
+
+
+def document_at(path: Path) -> dict | None:
+    """The metadata of a Zarr group, verified or not; None if there is none at the path."""
+    from .files import contents
+
+    try:
+        document = parsed(contents(path, "zarr.json", MOST))
+    except (FileError, ValueError):
+        return None
+    return document if isinstance(document.get("attributes"), dict) else None
+
+
+def kind_at(path) -> str | None:
+    """The KEY of the store in a folder, damaged or not; None if it says of none that it is one."""
+    try:
+        with (Path(path) / "zarr.json").open(encoding="utf-8") as file:
+            text = file.read(MOST)
+    except (OSError, UnicodeDecodeError):
+        return None
+    return next((key for key in KINDS if f'"{key}"' in text), None)
+
+
+def _of_another_kind(attributes: Mapping) -> str:
+    """What a store is, for a sentence; older versions of ntkflow wrote other attributes."""
+    other = next((what for key, what in KINDS.items() if key in attributes), None)
+    if other is None and "ntkflow_version" in attributes:
+        return "is of an older version of ntkflow, without checksums, which this version doesn't read: "
+    return "is " if other is None else f"is {other}, "
+
+
+def lock_of(path: Path) -> FileLock:
+    """The lock of a store, held until released or the process ends; FileError if another run holds it."""
+    return acquired(path / _RECORDS / ".lock", path)
+
+
+def _seal(folder: Path, attributes: Mapping) -> None:
+    """Write the group's metadata, with those of all arrays and a digest of them."""
+    arrays = {
+        file.parent.name: parsed(file.read_bytes())
+        for file in sorted(folder.glob("*/zarr.json"))
+        if file.parent.name != _RECORDS
+    }
+    document = {
+        "zarr_format": 3, "node_type": "group", "attributes": dict(attributes),
+        "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": arrays},
+    }  # fmt: skip
+    document["attributes"][DIGEST] = digest_of(_without_digest(document))
+    write_json(folder / "zarr.json", document)
+
+
+def _without_digest(document: Mapping) -> dict:
+    attributes = {name: value for name, value in document["attributes"].items() if name != DIGEST}
+    return {**document, "attributes": attributes}
 
 
 def checked(*compressors) -> dict[str, Any]:
-    """How arrays are written: with a checksum, after what compresses them."""
+    """How arrays are written: with a checksum, after what compresses them, and every chunk, whatever is in it."""
     from zarr.codecs import BytesCodec, Crc32cCodec
 
-    return {"serializer": BytesCodec(), "compressors": [*compressors, Crc32cCodec()]}
+    return {
+        "serializer": BytesCodec(),
+        "compressors": [*compressors, Crc32cCodec()],
+        "config": {"write_empty_chunks": True},
+    }
 
 
 def exists_to_resume(kind: type[Store], path: Path, resume: bool) -> bool:
@@ -183,7 +449,7 @@ def exists_to_resume(kind: type[Store], path: Path, resume: bool) -> bool:
     if exists and not resume:
         ways_out = "go on with it by --resume, in Python resume=True, or delete it"
         if not kind.is_at(path):
-            ways_out = f"it is not {kind.WHAT}: choose another name"
+            ways_out = f"it is not {kind.what()}: choose another name"
         raise FileError(f"{path} exists already; {ways_out}")
     return exists
 
@@ -191,7 +457,3 @@ def exists_to_resume(kind: type[Store], path: Path, resume: bool) -> bool:
 def digest(X: np.ndarray) -> str:
     """SHA-256 of inputs and their shape."""
     return hashlib.sha256(np.ascontiguousarray(X, np.float64).tobytes() + repr(X.shape).encode()).hexdigest()
-
-
-def not_written(path: Path, error: OSError) -> FileError:
-    return FileError(f"cannot write {path}: {error.strerror or error}")

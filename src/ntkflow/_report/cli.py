@@ -122,10 +122,10 @@ def flow_command(
     from .progress import progress_bar
     from .saved_tables import saved_tables
 
-    by_tiles = resume or memory is not None
+    by_tiles = (resume and tile is None) or memory is not None
     with one_sentence_errors():
         if not by_tiles:
-            check_output(output, force)
+            check_output(output, force or resume)
         elif force:
             raise DataError(
                 "--force replaces no .zarr by tiles: delete it, or give --resume to go on with it"
@@ -142,7 +142,9 @@ def flow_command(
         if tile is not None:
             with progress_bar() as report:
                 layers = "last" if last else "all"
-                ntkflow.store_kernels(mlp, X, output, X2, tile, layers, overwrite=force, progress=report)
+                ntkflow.store_kernels(
+                    mlp, X, output, X2, tile, layers, overwrite=force, progress=report, resume=resume
+                )
             say(*saved_tables(output), f"Saved to {output}.")
             return
         tiles = (
@@ -178,13 +180,14 @@ def ntk_command(
     """Draw one network and save the NTK of a layer, with all its neurons."""
     from .._checks.inputs import checked_inputs
     from .._disk.storage import write
-    from ..finite.labelled import ntk_dataset
+    from ..finite.labelled import SavedNTK, ntk_dataset
     from .saved_tables import saved_tables
 
     with one_sentence_errors():
         check_output(output, force)
         mlp = network(spec)
-        write(ntk_dataset(mlp, checked_inputs(mlp, load_inputs(data)), seed, layer), output, overwrite=force)
+        dataset = ntk_dataset(mlp, checked_inputs(mlp, load_inputs(data)), seed, layer)
+        write(dataset, output, SavedNTK, overwrite=force)
         say(*saved_tables(output), f"Saved to {output}.")
 
 
@@ -254,13 +257,13 @@ def compare_command(
     force: ReplacePicture = False,
 ) -> None:
     """Compare a prediction with a measurement, tensor by tensor and layer by layer."""
-    from ..sampling.store import is_ensemble
+    from .._disk.kinds import kind_of
     from .table import comparison_table
 
     with one_sentence_errors():
         if plot is not None:
             check_picture(plot, force)
-        if is_ensemble(flow) and not is_ensemble(run):
+        if kind_of(flow) == "ntkflow_ensemble" and kind_of(run) in ("ntkflow_flow", "ntkflow_tiles"):
             raise DataError(f"the flow comes first, the ensemble second: ntkflow compare {run} {flow}")
         comparison = ntkflow.compare(ntkflow.Flow.load(flow), ntkflow.Ensemble.load(run))
         say(comparison_table(comparison), comparison.words)
@@ -366,6 +369,17 @@ def show_command(
 
     with one_sentence_errors():
         say(*saved_tables(path, accuracy))
+
+
+@app.command("check")
+def check_command(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="What flow, ensemble or ntk has written.")],
+) -> None:
+    """Verify every byte of a file or store of ntkflow; exit status 2 if one is damaged."""
+    from .._disk.load import check
+
+    with one_sentence_errors():
+        typer.echo(check(path))
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from .._disk.atomic import replaced
 from ..errors import FileError
 
 if TYPE_CHECKING:
@@ -66,7 +68,10 @@ def saved(figure: Picture, path: str | PathLike | None) -> Picture:
     """The figure, written to `path` if there is one; FileError if it can't be."""
     if path is not None:
         try:
-            figure.savefig(path, dpi=150)
-        except (OSError, ValueError) as error:
+            with replaced(Path(path)) as temporary:
+                figure.savefig(temporary, dpi=150)
+        except FileError:
+            raise
+        except ValueError as error:  # such as of a suffix that Matplotlib doesn't know
             raise FileError(f"cannot write the picture {path}: {error}") from error
     return figure

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._disk.load import load
 from .._disk.saved_networks import network_of
-from .._disk.storage import read
-from .._theory.mean_kernels import open_kernels
 from .._theory.result import Flow
 from ..errors import FileError
 from ..sampling import Ensemble
-from ..sampling.store import is_ensemble
-from ..tuning.sweep import Sweep, is_sweep
+from ..tuning.sweep import Sweep
 from .describe import network, samples
 from .table import ensemble_table, flow_table, powers_table, titled_table
 
@@ -30,25 +28,15 @@ def saved_tables(path: str | Path, accuracy: bool = False) -> list[Table | str]:
     Raises:
         FileError: there is nothing at the path, or nothing that ntkflow has written.
     """
-    if is_ensemble(path):
-        return [ensemble_table(Ensemble.load(path))]
-    if _holds_kernels(Path(path)):
-        return [_kernel_table(open_kernels(path))]
-    dataset = read(path)
-    if "ntk" in dataset:
-        return [_ntk_table(dataset)]
-    if is_sweep(dataset):
-        swept = Sweep(dataset)
-        return [swept.table(), swept.words, *([powers_table(dataset)] if "power" in dataset else [])]
-    flow = Flow.from_xarray(dataset)
-    return [flow_table(flow, accuracy)] if flow.X2 is None else [_block_table(flow)]
-
-
-def _holds_kernels(path: Path) -> bool:
-    try:
-        return "infinite-width kernels" in (path / "zarr.json").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return False
+    result = load(path)
+    if isinstance(result, Ensemble):
+        return [ensemble_table(result)]
+    if isinstance(result, Flow):
+        return [flow_table(result, accuracy)] if result.X2 is None else [_block_table(result)]
+    if isinstance(result, Sweep):
+        powers = [powers_table(result.to_xarray())] if "power" in result.to_xarray() else []
+        return [result.table(), result.words, *powers]
+    return [_ntk_table(result) if "ntk" in result else _kernel_table(result)]
 
 
 def _kernel_table(stored: xr.Dataset) -> Table:

@@ -110,20 +110,24 @@ def store_kernels(
     layers: str = "all",
     overwrite: bool = False,
     progress: Report | None = None,
+    *,
+    resume: bool = False,
 ):
     """G and H of every layer, as `flow(…, components="mean")` has them, written to a Zarr store tile by tile.
 
     Args:
         network, X, X2: as for `flow`.
-        path: ends in `.zarr`; written whole or not at all.
+        path: ends in `.zarr`; it is there from the first tile on, and can be read when it is finished.
         tile: about how many rows and columns are computed and written at a time: memory is 32 L tile² bytes, and for an
             activation without a closed form 3 kB a sample and layer.
         layers: "all" or "last".
-        overwrite: whether to replace a store that exists.
+        overwrite: whether to replace a store that exists, as soon as the new one is begun.
         progress: as of `flow`; called after each tile.
+        resume: go on with the store at that path, which must be of the same network, inputs, `tile` and `layers`: tiles that are done are
+            kept.
 
     Returns:
-        What `open_kernels(path)` returns: an xarray Dataset that reads from disk what is indexed.
+        What `open_kernels(path)` returns: an xarray Dataset that reads from disk what is indexed, and verifies it.
 
     Raises:
         DataError, ComponentError, ActivationError, NonFiniteError, FileError: see their descriptions.
@@ -132,7 +136,7 @@ def store_kernels(
     X = checked_inputs(mlp, X)
     X2 = None if X2 is None else checked_inputs(mlp, X2, "X2")
     _warn_of_zeros(mlp, X, X2)
-    return write_kernels(mlp, X, path, X2, tile, layers, overwrite, progress or silent)
+    return write_kernels(mlp, X, path, X2, tile, layers, overwrite, resume, progress or silent)
 
 
 def _untraced(mlp: MLP) -> MLP:

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from .._disk import storage
-from .._disk.saved_networks import network_of
-from .._recursions import TENSORS
+from .._disk.storage import write
 from .._report import describe
 from .._report.describe import InNotebooks
 from ..errors import FileError
 from ..network.mlp import MLP
 from ..version import __version__
 from .deferred import OnDisk, Tables
+from .dimensions import ERROR, check_numbers, dimensions, flow_names, flow_shapes, specification
 from .layers import Layers
-from .scales import KERNELS, SPLIT, ZH
+from .scales import KERNELS, SPLIT
 from .statistics import LayerStatistics
 
 if TYPE_CHECKING:
@@ -53,31 +52,20 @@ class Layered(Layers[Statistics], InNotebooks):
         """Every array with named dimensions, stacked over `layer`, and its errors as `…_error`; the specification in the attributes."""
         import xarray as xr
 
-        L = len(self)
+        L, has_sets = len(self), self.components != "all"
         data: dict[str, tuple] = {"X": (("sample", "input"), self.X)}
         coords = {"layer": np.arange(1, L + 1)}
         for name in self.layers[0].values:
-            for suffix, tables in (("", [s.values for s in self]), ("_error", [s.errors for s in self])):
+            for suffix, tables in (("", [s.values for s in self]), (ERROR, [s.errors for s in self])):
                 arrays = [table[name] for table in tables]
                 if name in SPLIT:
                     full = np.zeros((L, L, *arrays[0].shape[1:]))
                     for ell, array in enumerate(arrays):
                         full[ell, : ell + 1] = array
-                    dims = ("layer", "source_layer", "alpha1", "alpha2")
                     coords["source_layer"] = coords["layer"]
                 else:
                     full = np.stack(arrays)
-                    axes = (
-                        TENSORS[name].axes
-                        if name in TENSORS
-                        else ZH
-                        if name == "zH"
-                        else ("alpha1", "alpha2")
-                    )
-                    dims = ("layer", *axes)
-                    if full.ndim > len(dims):
-                        dims = ("layer", "set", *(d.replace("alpha", "slot") for d in dims[1:]))
-                data[name + suffix] = (dims, full)
+                data[name + suffix] = (dimensions(name, has_sets), full)
         sets = self.layers[0].sets
         if sets is not None:
             data["sets"] = (("set", "slot"), sets)
@@ -139,44 +127,46 @@ class Flow(Layered[LayerStatistics]):
     @classmethod
     def from_xarray(cls, dataset: xr.Dataset, activation=None) -> Flow:
         """The Flow that `to_xarray` wrote; a callable activation that is not passed again can't be evaluated, all else is there."""
-        try:
-            spec = json.loads(dataset.attrs["mlp"])
-            components = json.loads(dataset.attrs["components"])
-            callables = list(json.loads(dataset.attrs["callable_activations"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise FileError(
-                f"this is not a flow, or it is damaged: its attributes don't fit ({error})"
-            ) from error
-        mlp = network_of(spec, callables, activation)
-        _check_arrays(dataset, mlp, components)
+        mlp, components = specification(dataset.attrs, activation)
+        shapes = flow_shapes(
+            dataset.attrs, {str(name): array.shape for name, array in dataset.variables.items()}
+        )
+        for name, (dims, _) in shapes.items():
+            if dataset[name].dims != dims or dataset[name].dtype.kind not in "fiu":
+                raise FileError(
+                    f"this is not a flow, or it is damaged: {name} does not fit the network and inputs"
+                )
+        for name in ("X", "sets", *KERNELS):
+            if name in shapes:
+                check_numbers(name, dataset[name].values, dataset.sizes["sample"])
         sets = dataset["sets"].values if "sets" in dataset else None
-        names = [n for n in (*KERNELS, *SPLIT, *TENSORS) if n in dataset]
+        names = flow_names(components)
         largest = dataset["largest"].max("tile").values if "largest" in dataset else None
         tiled_tensors = list(dataset.attrs.get("tensors", ()))
 
         def array_of(name: str, ell: int):
             array = dataset[name][ell - 1]
-            array = array[:ell] if name.removesuffix("_error") in SPLIT else array
+            array = array[:ell] if name.removesuffix(ERROR) in SPLIT else array
             if largest is None:
                 return array.values
-            kind = int(name.endswith("_error"))
-            tensor = name.removesuffix("_error")
+            kind = int(name.endswith(ERROR))
+            tensor = name.removesuffix(ERROR)
             top = largest[ell - 1, tiled_tensors.index(tensor), kind] if tensor in tiled_tensors else None
             return OnDisk(array, f"{name} of layer {ell}", top)
 
         X = dataset["X"].values
         layers: list[LayerStatistics] = []
         for ell in range(1, mlp.depth + 1):
-            values, errors = (
-                Tables({n: array_of(n + suffix, ell) for n in names}) for suffix in ("", "_error")
-            )
+            values, errors = (Tables({n: array_of(n + suffix, ell) for n in names}) for suffix in ("", ERROR))
             layers.append(LayerStatistics(mlp, X, ell, sets, values, errors, layers[-1] if layers else None))
         X2 = dataset["X2"].values if "X2" in dataset else None
         return cls(mlp, X, components, layers, X2)
 
     def save(self, path, overwrite: bool = False) -> None:
         """Write NetCDF (`.nc`) or Zarr (`.zarr`); FileError if it can't, or exists and `overwrite` is not set."""
-        storage.write(self.to_xarray(), path, overwrite)
+        from .saved import SavedFlow
+
+        write(self.to_xarray(), path, SavedFlow, overwrite)
 
     @classmethod
     def load(cls, path, activation=None) -> Flow:
@@ -185,30 +175,10 @@ class Flow(Layered[LayerStatistics]):
         A callable activation is passed again as `activation`; without it, it can't be evaluated, and all else is there.
         FileError if it is missing, unreadable, unfinished or not a flow.
         """
-        return cls.from_xarray(storage.read(path), activation)
+        from .saved import read_flow
+
+        return cls.from_xarray(read_flow(path), activation)
 
 
 def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     return a is b if a is None or b is None else np.array_equal(a, b)
-
-
-def _check_arrays(dataset: xr.Dataset, mlp: MLP, components) -> None:
-    """FileError unless every array is there, numeric and of the shape that the specification gives it."""
-    names = [*KERNELS, *SPLIT, *(TENSORS if components != "mean" else ())]
-    missing = [name for n in names for name in (n, f"{n}_error") if name not in dataset]
-    missing += [name for name in ("X", *(["sets"] if components != "mean" else [])) if name not in dataset]
-    if missing:
-        raise FileError(f"this is not a flow, or it is damaged: {missing[0]} is missing")
-    for name in names:
-        array = dataset[name]
-        N, N2 = dataset.sizes["sample"], dataset.sizes["sample2" if "X2" in dataset else "sample"]
-        expected = {"layer": mlp.depth, "alpha1": N, "alpha2": N2}
-        sizes = {dim: array.sizes[dim] for dim in expected if dim in array.sizes}
-        if (
-            array.dtype.kind != "f"
-            or "layer" not in sizes
-            or any(expected[dim] != n for dim, n in sizes.items())
-        ):
-            raise FileError(
-                f"this is not a flow, or it is damaged: {name} does not fit the network and inputs"
-            )

@@ -107,6 +107,8 @@ def ensemble(
         if jax.process_count() > 1:
             wait_for_all()
             measured = run.collect(opened)
+        if lock is not None:
+            opened.end(-(-measured.draws // run.job.block))
         return measured
     finally:
         if lock is not None:
@@ -190,13 +192,13 @@ class _Run:
             lock = store.lock()
             try:
                 self._check_same(store)
-                store.update(max(self.blocks, store.blocks), **asdict(self.job))
+                store.begin(self.blocks, **asdict(self.job))
             except FileError:
                 lock.release()
                 raise
             return store, lock
         numbers = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(self.shapes))
-        header = {**asdict(self.job), "ntkflow_version": __version__}
+        header = {**asdict(self.job), "finished": None, "ntkflow_version": __version__}
         store = Store.create(path, header, self.X, self.pilot(), self.blocks, numbers)
         return store, store.lock()
 
@@ -239,6 +241,7 @@ class _Run:
     def collect(self, store: Store) -> Ensemble:
         """The estimates from the store's blocks, up to the first gap or to the block at which `until` was reached."""
         self.reference = store.reference
+        store.check_finished()
         total = _Total(self)
         self._add_ready(total, {}, store)
         if total.draws < 2:

@@ -1,7 +1,7 @@
 """The ensemble on disk: one record of sums per block of draws.
 
-A Zarr group with the specification in its attributes, the inputs `X`, the `reference` and `sums` (blocks, 1 + numbers): a block's
-number of draws and then its sums.
+A store with the specification in its attributes, the inputs `X`, the `reference` and `sums` (block, 3 + numbers): which store and which
+block a row is of, its number of draws, and its sums.
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._disk import store
-from .._disk.store import checked, not_written
+from .._disk.atomic import not_written
+from .._disk.store import BEGIN, checked
+from ..errors import FileError
 
 if TYPE_CHECKING:
     import zarr
+
+_BEFORE = 3  # numbers of a row before its sums
+_FINISHED = "finished"
 
 
 class Store(store.Store):
     """An ensemble's folder; FileError whenever it can't be made, read or written, or is not one."""
 
-    WHAT = "an ensemble"
     KEY = "ntkflow_ensemble"
-    FORMAT = 2
     RECORDS = "sums"
     PART = "block"
 
@@ -35,12 +38,15 @@ class Store(store.Store):
         """A new store, with no draws in it."""
 
         def fill(group: zarr.Group) -> None:
-            group.create_array("X", data=X, **checked())
-            group.create_array("reference", data=reference, **checked())
-            shape, chunks = (blocks, 1 + numbers), (1, 1 + numbers)
+            group.create_array("X", data=X, dimension_names=["sample", "input"], **checked())
             group.create_array(
-                "sums", shape=shape, chunks=chunks, dtype="float64", fill_value=0.0, **checked()
+                "reference", data=reference, dimension_names=["set", "layer", "moment"], **checked()
             )
+            width = _BEFORE + numbers
+            group.create_array(
+                "sums", shape=(blocks, width), chunks=(1, width), dtype="float64", fill_value=0.0,
+                dimension_names=["block", "number"], **checked(),
+            )  # fmt: skip
 
         return cls.make(path, header, fill)
 
@@ -48,30 +54,58 @@ class Store(store.Store):
     def reference(self) -> np.ndarray:
         return self.array("reference")
 
-    @property
-    def blocks(self) -> int:
-        return self.records.shape[0]
-
     def read(self, block: int) -> tuple[int, np.ndarray] | None:
         """A block's number of draws and sums, or None if it was not written."""
         record = self.record(block)
-        return None if record is None else (int(record[0]), record[1:])
+        if record is None:
+            return None
+        if record[0] != self._number or record[1] != block:
+            raise FileError(f"{self.path}: the record of block {block} is damaged: it is of another block")
+        return int(record[2]), record[_BEFORE:]
 
     def write(self, block: int, draws: int, sums: np.ndarray) -> None:
         """Write a block's record, or replace it."""
-        self.put(self.records, block, np.concatenate([[draws], sums]))
+        self.put(self.records, block, np.concatenate([[self._number, block, draws], sums]))
 
-    def update(self, blocks: int | None = None, **attributes) -> None:
-        """Make room for more blocks, and change attributes."""
+    @property
+    def finished(self) -> int:
+        """How many blocks a run that came to its end had; 0 if none has."""
+        return self.header[_FINISHED] or 0
+
+    def check_finished(self) -> None:
+        """FileError if a run came to its end and a block is not there: it was deleted."""
+        for block in range(self.finished):
+            if not self.has(block):
+                raise FileError(
+                    f"{self.path} is damaged: there is no block {block}, which was written; --resume, in Python resume=True, computes it again"
+                )
+
+    @property
+    def unfinished(self) -> str:
+        return "" if self.finished else f"{self.done} of {self.parts} blocks are done"
+
+    def record_names(self) -> list[str]:
+        return [BEGIN]
+
+    def check(self) -> int:
+        rows = [block for block in range(self.parts) if self.read(block) is not None]
+        return super().check() + len(rows) * 8 * self.shape(self.RECORDS)[1]
+
+    def begin(self, blocks: int, **attributes) -> None:
+        """Make room for more blocks, and change attributes: a run goes on."""
         try:
-            if blocks is not None and blocks > self.blocks:
-                self.records.resize((blocks, self.records.shape[1]))
-            self.group.update_attributes(attributes)
+            if blocks > self.parts:
+                self.records.resize((blocks, self.shape("sums")[1]))
         except OSError as error:
             raise not_written(self.path, error) from error
-        self.header |= attributes
+        self.update(attributes | {_FINISHED: None})
 
+    def end(self, blocks: int) -> None:
+        """A run came to its end with this many blocks."""
+        if self.finished != blocks:
+            self.update({_FINISHED: blocks})
 
-def is_ensemble(path) -> bool:
-    """Whether there is a folder that says it is an ensemble, damaged or not."""
-    return Store.is_at(path)
+    @property
+    def _number(self) -> float:
+        """The store's identity as a number that float64 holds."""
+        return float(int(self.id[:13], 16))

@@ -1,11 +1,9 @@
-"""G and H of any number of samples, written to a Zarr store tile by tile."""
+"""`store_kernels`: G and H of any number of samples, square by square, each written as soon as it is known."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import threading
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,18 +11,19 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from ..._disk.storage import check_writable
+from ..._disk.storage import check_unused, check_writable
+from ..._disk.store import digest, exists_to_resume
 from ...errors import ActivationError, ComponentError, FileError
 from ...network.mlp import MLP
 from ...version import __version__
+from ..scales import KERNELS
 from .errors import relative_errors
+from .files import BOUNDS, KernelStore, open_kernels
 from .flow import diagonal_G, has_tiles
 from .tiles import Block, Tile, Tiles
 
 if TYPE_CHECKING:
     import xarray as xr
-
-NAMES = ("G", "H")
 
 
 def store_kernels(
@@ -35,109 +34,101 @@ def store_kernels(
     tile: int = 1024,
     layers: str = "all",
     overwrite: bool = False,
+    resume: bool = False,
     report: Callable[[int, int, str], None] = lambda done, total, message: None,
 ) -> xr.Dataset:
     """See `ntkflow.store_kernels`, which checks the inputs."""
     path = Path(path)
-    if path.suffix != ".zarr":
-        raise FileError(f"cannot write {path}: kernels are stored in a folder whose name ends in .zarr")
-    check_writable(path, overwrite)
     if layers not in ("all", "last"):
         raise ComponentError(f'layers must be "all" or "last", not {layers!r}')
     if isinstance(tile, bool) or not isinstance(tile, int | np.integer) or tile < 1:
         raise ComponentError(f"tile must be a whole number of at least 1, not {tile!r}")
     if not has_tiles(mlp):
         raise ActivationError("kernels by tiles: an activation with a kink must be piecewise linear")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with jax.enable_x64(True), np.errstate(all="ignore"):
-            _write(mlp, X, X2, partial, int(tile), layers, report)
-        if path.exists():
-            shutil.rmtree(path)
-        partial.replace(path)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise FileError(f"cannot write {path}: {error.strerror or 'the disk may be full'}") from error
-        raise
+    if overwrite and resume:
+        raise FileError(f"{path} can be replaced, by overwrite, or gone on with, by resume, and not both")
+    resumed = exists_to_resume(KernelStore, path, resume or overwrite) and resume
+    if overwrite:
+        check_writable(path, overwrite)
+        check_unused(path)
+    with jax.enable_x64(True), np.errstate(all="ignore"):
+        run = _Run(mlp, X, X2, int(tile), layers)
+        store = KernelStore(path) if resumed else run.create(path, overwrite)
+        lock = store.lock()
+        try:
+            if resumed:
+                store.check_same(run.header, X)
+            run.work(store, report)
+        finally:
+            lock.release()
     return open_kernels(path)
 
 
-def open_kernels(path) -> xr.Dataset:
-    """The dataset that `store_kernels` wrote; entries are read from disk when they are indexed.
+class _Run:
+    """One job on this machine."""
 
-    Variables: `G`, `H` (layer, alpha1, alpha2); `X` and perhaps `X2`; `G_variance`, `G_variance2`: G_αα of the rows' and
-    the columns' samples; `G_relative_error`, `H_relative_error` (layer): bounds of the errors in units of √(G_αα G_ββ) and
-    √(H_αα H_ββ).
-
-    Raises:
-        FileError: there is none, or it can't be read.
-    """
-    import xarray as xr
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            dataset = xr.open_zarr(path, consolidated=False, chunks=None)
-    except Exception as error:  # what a damaged store raises is up to the libraries that parse it
-        raise FileError(f"cannot read {path}: it is missing, damaged, or not Zarr") from error
-    if dataset.attrs.get("kind") != "infinite-width kernels":
-        raise FileError(f"{path} holds no kernels of ntkflow.store_kernels")
-    return dataset
-
-
-def _write(mlp: MLP, X, X2, path: Path, tile: int, layers: str, report) -> None:
-    import zarr
-
-    tiles = Tiles(mlp, X, X2)
-    N, N2 = len(X), len(X if X2 is None else X2)
-    kept = list(range(mlp.depth)) if layers == "all" else [mlp.depth - 1]
-    group = zarr.create_group(path, overwrite=True)
-    group.attrs.update(
-        {
-            "kind": "infinite-width kernels",
-            "mlp": json.dumps(mlp.to_spec()),
-            "ntkflow_version": __version__,
-        }
-    )
-
-    def save(name: str, dims: tuple[str, ...], values: np.ndarray) -> None:
-        group.create_array(name, data=np.ascontiguousarray(values), dimension_names=dims)
-
-    save("layer", ("layer",), np.array(kept) + 1)
-    save("X", ("sample", "input"), X)
-    if X2 is not None:
-        save("X2", ("sample2", "input"), X2)
-    variance = [np.stack(diagonal_G(tiles, side)) for side in (tiles.rows, tiles.cols)]
-    save("G_variance", ("layer", "alpha1"), variance[0][kept])
-    save("G_variance2", ("layer", "alpha2"), variance[1][kept])
-    rows, cols = (_strips(side, tile) for side in (tiles.rows, tiles.cols))
-    chunk = (1, min(_length(rows[0]), N), min(_length(cols[0]), N2))
-    # Kernels don't compress.
-    out = {
-        name: group.create_array(
-            name, shape=(len(kept), N, N2), chunks=chunk, dtype="f8", compressors=None,
-            dimension_names=("layer", "alpha1", "alpha2"),
+    def __init__(self, mlp: MLP, X: np.ndarray, X2: np.ndarray | None, tile: int, layers: str):
+        self.tiles, self.X, self.X2 = Tiles(mlp, X, X2), X, X2
+        self.layers = list(range(mlp.depth)) if layers == "all" else [mlp.depth - 1]
+        self.variance = [
+            np.stack(diagonal_G(self.tiles, side)) for side in (self.tiles.rows, self.tiles.cols)
+        ]
+        self.rows, self.cols = (_strips(side, tile) for side in (self.tiles.rows, self.tiles.cols))
+        self.squares = [
+            (i, j)
+            for i in range(len(self.rows))
+            for j in range(len(self.cols))
+            if j >= i or not self.tiles.symmetric
+        ]
+        self.chunk = (
+            min(_length(self.rows[0]), len(X)),
+            min(_length(self.cols[0]), len(X if X2 is None else X2)),
         )
-        for name in NAMES
-    }  # fmt: skip
-    tails, nearest = np.zeros(len(mlp.activation)), np.zeros(len(mlp.activation))
-    squares = [(i, j) for i in range(len(rows)) for j in range(len(cols)) if j >= i or not tiles.symmetric]
-    report(0, len(squares), "tiles")
-    for done, (i, j) in enumerate(squares, start=1):
-        square = _Square(tiles, rows[i], cols[j], kept, variance)
-        np.maximum(tails, square.tails, out=tails)
-        np.maximum(nearest, square.nearest, out=nearest)
-        for name in NAMES:
-            out[name][:, square.rows, square.cols] = square.tables[name]
-            if tiles.symmetric and i != j:
-                out[name][:, square.cols, square.rows] = square.tables[name].swapaxes(1, 2)
-        report(done, len(squares), "tiles")
-    blocks = tiles.rows if tiles.symmetric else tiles.rows + tiles.cols
-    errors = relative_errors(mlp, blocks, tails.tolist())
-    save("G_relative_error", ("layer",), errors.epsilon[kept])
-    steep = np.concatenate([[0.0], np.cumsum(errors.of_kinks_at_most(nearest))])
-    save("H_relative_error", ("layer",), (errors.eta + steep)[kept])
+        self.header = {
+            "mlp": json.dumps(mlp.to_spec()),
+            "callable_activations": [a.name for a in mlp.activation if not a.registered],
+            "layers": layers, "tile": list(self.chunk), "X_sha256": digest(X),
+            "X2_sha256": None if X2 is None else digest(X2),
+        }  # fmt: skip
+
+    def create(self, path: Path, overwrite: bool) -> KernelStore:
+        arrays = {"layer": (("layer",), np.array(self.layers) + 1), "X": (("sample", "input"), self.X)}
+        if self.X2 is not None:
+            arrays["X2"] = (("sample2", "input"), self.X2)
+        for name, dim, variance in zip(
+            ("G_variance", "G_variance2"), ("alpha1", "alpha2"), self.variance, strict=True
+        ):
+            arrays[name] = (("layer", dim), variance[self.layers])
+        header = self.header | {"ntkflow_version": __version__}
+        hidden = len(self.tiles.mlp.activation)
+        return KernelStore.create(path, header, arrays, self.chunk, len(self.squares), hidden, overwrite)
+
+    def work(self, store: KernelStore, report: Callable[[int, int, str], None]) -> None:
+        """Compute the squares that are not done, and bounds of the errors from what all of them found."""
+        hidden = len(self.tiles.mlp.activation)
+        report(0, len(self.squares), "tiles")
+        for number, (i, j) in enumerate(self.squares):
+            if not store.has(number):
+                self._square(store, number, i, j)
+            report(number + 1, len(self.squares), "tiles")
+        tails, nearest = np.max(store.array(store.RECORDS), axis=0)[:, :hidden]
+        tiles = self.tiles
+        blocks = tiles.rows if tiles.symmetric else tiles.rows + tiles.cols
+        errors = relative_errors(tiles.mlp, blocks, tails.tolist())
+        steep = np.concatenate([[0.0], np.cumsum(errors.of_kinks_at_most(nearest))])
+        bounds = (errors.epsilon[self.layers], (errors.eta + steep)[self.layers])
+        store.end(dict(zip(BOUNDS, bounds, strict=True)))
+
+    def _square(self, store: KernelStore, number: int, i: int, j: int) -> None:
+        square = _Square(self.tiles, self.rows[i], self.cols[j], self.layers, self.variance)
+        for name in KERNELS:
+            array, values = store.member(name), square.tables[name]
+            store.put(array, (slice(None), square.rows, square.cols), values)
+            if self.tiles.symmetric and i != j:
+                store.put(array, (slice(None), square.cols, square.rows), values.swapaxes(1, 2))
+        found = np.zeros(store.shape(store.RECORDS)[1:])
+        found[:, : len(square.tails)] = square.tails, square.nearest
+        store.finish(number, found)
 
 
 class _Square:
@@ -147,7 +138,7 @@ class _Square:
         self.rows = slice(rows[0].start, rows[-1].stop)
         self.cols = slice(cols[0].start, cols[-1].stop)
         shape = (len(kept), self.rows.stop - self.rows.start, self.cols.stop - self.cols.start)
-        self.tables = {name: np.empty(shape) for name in NAMES}
+        self.tables = {name: np.empty(shape) for name in KERNELS}
         hidden = len(tiles.mlp.activation)
         self.tails, self.nearest = np.zeros(hidden), np.zeros(hidden)
         lock = threading.Lock()

@@ -8,6 +8,8 @@ chunks. What is not yet there is NaN.
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..._disk import store
-from ..._disk.store import checked
+from ..._disk.store import BEGIN, checked
 from ..._recursions import TENSORS
 from ...errors import FileError
+from .plan import Plan, Tile
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,9 +30,7 @@ if TYPE_CHECKING:
 class TileStore(store.Store):
     """A flow's folder; FileError whenever it can't be made, read or written, or is not one."""
 
-    WHAT = "a flow by tiles"
     KEY = "ntkflow_tiles"
-    FORMAT = 3
     RECORDS = "largest"
     PART = "tile"
 
@@ -66,21 +67,33 @@ class TileStore(store.Store):
     @property
     def block(self) -> int:
         """How many samples to a chunk."""
-        return self.member(next(iter(TENSORS))).chunks[1]
-
-    @property
-    def done(self) -> list[bool]:
-        """Of each tile, whether it is done."""
-        return [self.has(tile) for tile in range(self.records.shape[0])]
+        return self.chunks(next(iter(TENSORS)))[1]
 
     def check_finished(self) -> None:
         """FileError, saying how many tiles are done, unless all are; or if the inputs are damaged."""
+        blocks = -(-self.shape("X")[0] // self.block)
+        chunks = {self.chunks(name) for name, declared in TENSORS.items() if declared.rank == 4}
+        if chunks != {(1, *[self.block] * 4)} or self.parts != math.comb(blocks + 3, 4):
+            raise FileError(f"{self.path} is damaged: its tiles don't fit its inputs")
+        super().check_finished()
         self.check_inputs(self.header.get("X_sha256", ""))
-        done = self.done
-        if not all(done):
-            raise FileError(
-                f"{self.path} is unfinished: {sum(done)} of {len(done)} tiles are done; resume it"
-            )
+
+    def begun_with(self, name: str) -> bool:
+        return name != self.RECORDS and name.removesuffix("_error") not in TENSORS
+
+    def record_of(self, name: str, place: tuple[int, ...]) -> str:
+        """A tile has the chunks whose samples lie in its blocks, in any order."""
+        if self.begun_with(name):
+            return BEGIN
+        if name == self.RECORDS:
+            return str(place[0])
+        blocks = place[1:] if len(place) == 5 else (place[1], place[1], place[2], place[2])
+        return str(self._tile[tuple(sorted(blocks))])
+
+    @functools.cached_property
+    def _tile(self) -> dict[Tile, int]:
+        N = self.shape(next(iter(TENSORS)))[1]
+        return {tile: number for number, tile in enumerate(Plan(N, self.block).tiles)}
 
     def write(
         self, name: str, layer: int, corner: Sequence[int], values: np.ndarray, errors: np.ndarray
@@ -89,7 +102,3 @@ class TileStore(store.Store):
         place = (layer - 1, *(slice(a, a + n) for a, n in zip(corner, values.shape, strict=True)))
         self.put(self.member(name), place, values)
         self.put(self.member(f"{name}_error"), place, errors)
-
-    def finish(self, tile: int, largest: np.ndarray) -> None:
-        """Record that a tile is done: (layers, tensors, 2), largest values and errors."""
-        self.put(self.records, tile, largest)

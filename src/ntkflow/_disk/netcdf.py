@@ -1,0 +1,120 @@
+"""NetCDF files, for other programs and for one file in the place of a folder: a checksum over all that is read stands in their attributes.
+
+HDF5 stops the process where the disk is full, reads whatever other files a file names, and unpacks whatever a file holds: room is made
+sure of before, and only the variables that are known are read, with the shapes that they must have.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import google_crc32c
+import numpy as np
+
+from ..errors import FileError, NtkflowError
+from .sealed import digest_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+CHECKSUM = "ntkflow_checksum"
+_MARGIN = 2**20  # bytes of metadata
+_PIECE = 2**26  # bytes
+
+Shapes = Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]]
+"""Of variables by name: their dimensions, and their shape."""
+
+
+def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
+    """Write a dataset to a new file; OSError if it can't be."""
+    _make_room(path, dataset.nbytes + _MARGIN)
+    checked = dataset.assign_attrs({CHECKSUM: checksum(dataset)})
+    checked.to_netcdf(path, engine="h5netcdf")
+
+
+def read_netcdf(
+    path: Path, known: Callable[[Mapping[str, Any], Mapping[str, tuple[int, ...]]], Shapes]
+) -> tuple[xr.Dataset, bool]:
+    """The dataset in a file, and whether it has a checksum, which it fits.
+
+    Args:
+        path: the file's.
+        known: from the attributes, and the shapes of all variables, those that are to be read and what they must be.
+
+    Raises:
+        FileError: it is damaged, or not what is to be read.
+    """
+    import h5py
+    import xarray as xr
+
+    try:
+        with h5py.File(path, "r") as file:
+            attributes = {
+                name: _attribute(file.attrs[name]) for name in file.attrs if not name.startswith("_")
+            }
+            arrays = {str(name): item for name in file if (item := _own(file, str(name))) is not None}
+            shapes = known(attributes, {name: array.shape for name, array in arrays.items()})
+            variables = {}
+            for name, (dims, shape) in shapes.items():
+                array = arrays[name]
+                if array.shape != shape or array.dtype.kind not in "fiu" or _dims(array) != dims:
+                    raise FileError(f"{path} is damaged: {name} does not fit the network and inputs")
+                variables[name] = (dims, array[...].astype(array.dtype.newbyteorder("="), copy=False))
+    except NtkflowError:
+        raise
+    except Exception as error:  # what a damaged file raises is up to the library
+        raise FileError(f"cannot read {path}: it is damaged, or not NetCDF") from error
+    written = attributes.pop(CHECKSUM, None)
+    dataset = xr.Dataset(variables, attrs=attributes)
+    if written is not None and written != checksum(dataset):
+        raise FileError(f"{path} is damaged, or was changed by another program: it does not fit its checksum")
+    return dataset, written is not None
+
+
+def checksum(dataset: xr.Dataset) -> str:
+    """A digest of the attributes and of all variables: their names, dimensions, types, shapes and values."""
+    variables = {
+        name: [list(variable.dims), variable.dtype.str, list(variable.shape), _crc(variable.values)]
+        for name, variable in dataset.variables.items()
+    }
+    return digest_of({"attributes": dataset.attrs, "variables": variables})
+
+
+def _crc(values: np.ndarray) -> int:
+    flat, crc = np.ascontiguousarray(values).reshape(-1).view(np.uint8), 0
+    for start in range(0, len(flat), _PIECE):
+        crc = google_crc32c.extend(crc, flat[start : start + _PIECE])
+    return crc
+
+
+def _make_room(path: Path, size: int) -> None:
+    """OSError unless the disk has room for a file of so many bytes."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+def _own(file: Any, name: str) -> Any:
+    """A variable whose numbers are in the file itself; None for others."""
+    import h5py
+
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        return None
+    item = file[name]
+    return item if isinstance(item, h5py.Dataset) and item.external is None and not item.is_virtual else None
+
+
+def _dims(array: Any) -> tuple[str, ...]:
+    if array.is_scale and array.ndim == 1:
+        return (array.name.lstrip("/"),)
+    return tuple(dim[0].name.lstrip("/") for dim in array.dims)
+
+
+def _attribute(value: Any) -> Any:
+    """A number or a text as Python has it."""
+    if isinstance(value, np.ndarray | np.generic) and np.size(value) == 1:
+        return np.asarray(value).reshape(-1)[0].item()
+    return value
