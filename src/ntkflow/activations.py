@@ -16,12 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _elementwise as elementwise
+from ._checks.shown import shown
 from ._checks.spelling import did_you_mean
 from .errors import ActivationError
 
 # A preactivation so small that derivatives there are those at 0, on one side of a kink.
 NEXT_TO_ZERO = 1e-200
 
+_MOST_DEGREE = {"monomial": 64, "polynomial": 32}  # beyond, compiling takes minutes and accuracy is lost
 _SIZES = np.append(np.logspace(-6, 6, 1201), 2.0)
 
 
@@ -103,7 +105,7 @@ def _derivative(function: Callable) -> Callable:
 def _check_positive(name: str, key: str, value) -> None:
     _check_finite(name, key, value)
     if value <= 0:
-        raise ActivationError(f"{name}: {key} must be positive, not {value!r}")
+        raise ActivationError(f"{name}: {key} must be positive, not {shown(value)}")
 
 
 def _linear_pieces(
@@ -124,7 +126,7 @@ def _smooth(name: str, function: Callable, exponentials=()) -> Callable[[], Acti
 
 def _check_finite(name: str, key: str, value) -> None:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise ActivationError(f"{name}: {key} must be a finite number, not {value!r}")
+        raise ActivationError(f"{name}: {key} must be a finite number, not {shown(value)}")
 
 
 def _leaky_relu(slope: float = 0.01) -> Activation:
@@ -147,15 +149,25 @@ def _elu(alpha: float = 1.0) -> Activation:
 
 
 def _monomial(degree: int = 2) -> Activation:
-    if isinstance(degree, bool) or not np.isfinite(degree) or int(degree) != degree or degree < 1:
-        raise ActivationError(f"monomial: degree must be a whole number of at least 1, not {degree!r}")
+    if (
+        isinstance(degree, bool)
+        or not isinstance(degree, Real)
+        or degree not in range(1, _MOST_DEGREE["monomial"] + 1)
+    ):
+        raise ActivationError(
+            f"monomial: degree must be a whole number from 1 to {_MOST_DEGREE['monomial']}, not {shown(degree)}"
+        )
     return Activation("monomial", lambda z: z ** int(degree), (("degree", int(degree)),))
 
 
 def _polynomial(coefficients=(0.0, 1.0)) -> Activation:
     if not isinstance(coefficients, list | tuple):
         raise ActivationError(
-            f"polynomial: coefficients must be a list, lowest power first, not {coefficients!r}"
+            f"polynomial: coefficients must be a list, lowest power first, not {shown(coefficients)}"
+        )
+    if len(coefficients) > 1 + (most := _MOST_DEGREE["polynomial"]):
+        raise ActivationError(
+            f"polynomial: there may be at most {1 + most} coefficients, not {len(coefficients)}"
         )
     c = tuple(float(value) for value in coefficients)
     if not c or not np.all(np.isfinite(c)):
@@ -272,17 +284,17 @@ def activation(spec: str | Mapping | Callable | Activation) -> Activation:
     if isinstance(spec, Mapping):
         parameters = dict(spec)
         if "name" not in parameters:
-            raise ActivationError(f"activation: the key 'name' is missing in {spec!r}")
+            raise ActivationError(f"activation: the key 'name' is missing in {shown(spec)}")
         name = parameters.pop("name")
         if not isinstance(name, str) or name not in _REGISTRY:
             raise ActivationError(
-                f"activation {name!r} is unknown{did_you_mean(name, _REGISTRY)}; known are {', '.join(sorted(_REGISTRY))}"
+                f"activation {shown(name)} is unknown{did_you_mean(name, _REGISTRY)}; known are {', '.join(sorted(_REGISTRY))}"
             )
         allowed = list(inspect.signature(_REGISTRY[name]).parameters)
         for key in parameters:
             if key not in allowed:
                 raise ActivationError(
-                    f"activation {name!r} has no parameter {key!r}{did_you_mean(key, allowed)}; allowed: {allowed or 'none'}"
+                    f"activation {name!r} has no parameter {shown(key)}{did_you_mean(key, allowed)}; allowed: {allowed or 'none'}"
                 )
         frozen = tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in sorted(parameters.items()))
         try:
@@ -291,7 +303,7 @@ def activation(spec: str | Mapping | Callable | Activation) -> Activation:
             raise ActivationError(f"activation {name!r}: {error}") from error
     if callable(spec):
         return _from_callable(spec)
-    raise ActivationError(f"activation must be a name, a table with a name, or a callable, not {spec!r}")
+    raise ActivationError(f"activation must be a name, a table with a name, or a callable, not {shown(spec)}")
 
 
 def _from_callable(function: Callable) -> Activation:

@@ -11,7 +11,7 @@ from ..errors import FileError
 from .atomic import beside
 
 DIGEST = "ntkflow_sha256"
-MOST = 2**28  # bytes of such a file
+MOST = 2**24  # bytes of such a file
 
 
 def digest_of(document: Any) -> str:

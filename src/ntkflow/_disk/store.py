@@ -345,7 +345,7 @@ class Store:
             raise FileError(
                 f"{self.path} is {what} of format {number}; this version reads format {self.FORMAT}"
             )
-        if document["attributes"].get(DIGEST) != digest_of(_without_digest(document)):
+        if document["attributes"].get(DIGEST) != digest_of(without_digest(document)):
             raise FileError(
                 f"{self.path} is damaged, or was changed by another program: its metadata don't fit their digest"
             )
@@ -416,11 +416,11 @@ def _seal(folder: Path, attributes: Mapping) -> None:
         "zarr_format": 3, "node_type": "group", "attributes": dict(attributes),
         "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": arrays},
     }  # fmt: skip
-    document["attributes"][DIGEST] = digest_of(_without_digest(document))
+    document["attributes"][DIGEST] = digest_of(without_digest(document))
     write_json(folder / "zarr.json", document)
 
 
-def _without_digest(document: Mapping) -> dict:
+def without_digest(document: Mapping) -> dict:
     attributes = {name: value for name, value in document["attributes"].items() if name != DIGEST}
     return {**document, "attributes": attributes}
 

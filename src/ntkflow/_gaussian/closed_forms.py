@@ -158,14 +158,17 @@ def _polynomial(activation: Activation) -> ClosedForm:
     def mean_of_derivative(c, k, G):
         powers = range((len(c) - 1 - k) // 2, -1, -1)
         return _horner(
-            [c[k + 2 * i] * math.factorial(k + 2 * i) / (math.factorial(i) * 2**i) for i in powers],
+            [
+                c[k + 2 * i] * float(math.factorial(k + 2 * i)) / float(math.factorial(i) * 2**i)
+                for i in powers
+            ],
             G,
         )
 
     def series(c, G11, G12, G22):
         total = jnp.zeros_like(G11 * G12 * G22)
         for k in range(len(c) - 1, -1, -1):
-            term = mean_of_derivative(c, k, G11) * mean_of_derivative(c, k, G22) / math.factorial(k)
+            term = mean_of_derivative(c, k, G11) * mean_of_derivative(c, k, G22) / float(math.factorial(k))
             total = total * G12 + term
         return total
 

@@ -134,7 +134,7 @@ def activation(text: str) -> str | dict | Callable:
     if text.lstrip().startswith("{"):
         try:
             return tomllib.loads(f"activation = {text}")["activation"]
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ActivationError(f"{text} is not a table such as {_TABLE}") from error
     if _is_imported(text):
         activation = _imported(text)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from .._checks.shown import shown
 from .._checks.spelling import did_you_mean
 from .._report.describe import mlp_call
 from ..activations import Activation, activation
@@ -21,6 +22,7 @@ from .dense import Dense
 
 ActivationSpec = str | Mapping | Callable | Activation
 _HYPERPARAMETERS = ("C_b", "C_W", "lambda_b", "lambda_W")
+_MOST_LAYERS = 10_000
 _KEYS = ("widths", "activation", *_HYPERPARAMETERS)
 
 
@@ -113,7 +115,7 @@ class MLP:
     def from_spec(cls, spec: Mapping) -> MLP:
         """An MLP from a table whose keys are MLP's argument names (`widths` is required)."""
         if not isinstance(spec, Mapping):
-            raise SpecError(f"a specification must be a table, not {spec!r}")
+            raise SpecError(f"a specification must be a table, not {shown(spec)}")
         for key in spec:
             if key not in _KEYS:
                 raise SpecError(
@@ -146,10 +148,11 @@ def network_and_recipe(path) -> tuple[MLP, Any]:
         raise FileError(f"cannot read the specification {path}: {reason}") from error
     try:
         spec = tomllib.loads(text)
-        recipe = spec.pop("recipe", None)
+    except (ValueError, RecursionError) as error:  # also of whole numbers that are too long for Python
+        raise SpecError(f"{path} is not TOML that can be read: {error}") from error
+    recipe = spec.pop("recipe", None)
+    try:
         return MLP.from_spec(spec), recipe
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path} is not TOML: {error}") from error
     except NtkflowError as error:
         raise type(error)(f"{path}: {error}") from error
 
@@ -157,10 +160,12 @@ def network_and_recipe(path) -> tuple[MLP, Any]:
 def checked_widths(widths) -> tuple[int, ...]:
     """`widths` as a tuple; SpecError if they are none."""
     if isinstance(widths, (str, int)) or not isinstance(widths, Sequence | np.ndarray) or len(widths) < 2:
-        raise SpecError(f"widths must list n_0 and at least one layer, not {widths!r}")
+        raise SpecError(f"widths must list n_0 and at least one layer, not {shown(widths)}")
+    if len(widths) > 1 + _MOST_LAYERS:
+        raise SpecError(f"widths: a network has at most {_MOST_LAYERS} layers, not {len(widths) - 1}")
     for n in widths:
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n < 2**31:
-            raise SpecError(f"widths: every width must be a whole number of at least 1, not {n!r}")
+            raise SpecError(f"widths: every width must be a whole number of at least 1, not {shown(n)}")
     return tuple(int(n) for n in widths)
 
 
@@ -190,5 +195,5 @@ def _number(name: str, x) -> float:
         or not isinstance(x, int | float | np.integer | np.floating)
         or not 0 <= x <= 1e300
     ):
-        raise SpecError(f"{name} must be a finite number of at least 0, not {x!r}")
+        raise SpecError(f"{name} must be a finite number of at least 0, not {shown(x)}")
     return float(x)

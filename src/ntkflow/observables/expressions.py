@@ -88,10 +88,17 @@ def _build(node: ast.AST, samples: list[int], depth: int) -> Callable:
                 raise ObservableError(f"{name} takes {2 if name in _TWO else 1} argument(s), not {len(args)}")
             arguments = [_build(arg, samples, depth + 1) for arg in args]
             return lambda z: FUNCTIONS[name](*(argument(z) for argument in arguments))
-    shown = ast.unparse(node) if isinstance(node, ast.expr) else type(node).__name__
     raise ObservableError(
-        f"{shown[:60]!r} is not allowed in an expression; allowed are numbers, z[a], + - * / ** and {', '.join(sorted(FUNCTIONS))}"
+        f"{_source(node)[:60]!r} is not allowed in an expression; allowed are numbers, z[a], + - * / ** and {', '.join(sorted(FUNCTIONS))}"
     )
+
+
+def _source(node: ast.AST) -> str:
+    """A part of an expression as text, or what it is."""
+    try:
+        return ast.unparse(node)
+    except RecursionError:
+        return type(node).__name__
 
 
 def _number(value: float) -> float:
