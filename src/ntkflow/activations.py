@@ -18,6 +18,7 @@ import numpy as np
 from . import _elementwise as elementwise
 from ._checks.shown import shown
 from ._checks.spelling import did_you_mean
+from ._machine.forks import refuse_forks
 from .errors import ActivationError
 
 # A preactivation so small that derivatives there are those at 0, on one side of a kink.
@@ -307,6 +308,7 @@ def activation(spec: str | Mapping | Callable | Activation) -> Activation:
 
 
 def _from_callable(function: Callable) -> Activation:
+    refuse_forks()
     name = getattr(function, "__qualname__", type(function).__name__)
     probe = np.array([[-1.3, 0.0, 0.2], [0.7, -0.4, 2.1]])
     with jax.enable_x64(True):

@@ -56,5 +56,9 @@ class ObservableError(NtkflowError):
     """A function of preactivations can't be averaged: it isn't scalar, finite or traceable, or its text isn't allowed."""
 
 
+class ForkError(NtkflowError, RuntimeError):
+    """The process was forked from one that has used JAX, which can't work in it."""
+
+
 class MissingExtraError(NtkflowError, ImportError):
     """A library is missing that only this part of ntkflow needs; the message says how to install it."""

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._machine.forks import refuse_forks
 from ..errors import DataError, warn
 from ..network.mlp import MLP
 
@@ -31,6 +32,7 @@ def checked_inputs(mlp: MLP, X, name: str = "X") -> np.ndarray:
         DataError: X has another shape, no samples, or entries that are not real and finite; the message says what was
             probably meant.
     """
+    refuse_forks()
     if isinstance(X, MLP):
         raise DataError(f"{name} is a network: the network comes first, the inputs second")
     columns = [repr(column) for column in X.columns] if _is_frame(X) else []

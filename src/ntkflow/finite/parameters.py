@@ -14,6 +14,7 @@ import numpy as np
 from jax.core import Tracer
 
 from .._checks.inputs import checked_inputs
+from .._machine.forks import refuse_forks
 from ..errors import ComponentError, DataError, NtkflowError, ParameterError
 from ..network.mlp import MLP
 
@@ -46,6 +47,7 @@ def in_their_precision(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
+        refuse_forks()
         # Within jit even a constant is a tracer; within vmap and grad only what they act on is.
         if any(isinstance(leaf, Tracer) for leaf in (*jax.tree.leaves((args, kwargs)), jnp.zeros(()))):
             args, kwargs = jax.tree.map(_as_jax_would_have_it, (args, kwargs))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from .._machine.forks import refuse_forks
 from ..errors import InteropError, SpecError
 from .mlp import MLP
 from .network import Network
@@ -39,6 +40,7 @@ def as_mlp(network: Any, optimizer: Any = None) -> MLP:
         >>> ntkflow.as_mlp(model).C_W
         (0.3333333333333333, 0.3333333333333333)
     """
+    refuse_forks()
     if isinstance(network, MLP):
         if optimizer is not None:
             raise SpecError("optimizer goes with a torch model; an MLP has lambda_b and lambda_W of its own")
