@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from typing import cast
 
 import h5py
 import numpy as np
@@ -115,7 +116,7 @@ def test_what_is_not_known_is_not_read(results, tmp_path, usual):
 def test_netcdf_of_other_shapes(results, tmp_path, usual, name):
     path = shutil.copyfile(results["flow.nc"], tmp_path / "flow.nc")
     with h5py.File(path, "r+") as file:
-        rank = file[name].ndim
+        rank = cast(h5py.Dataset, file[name]).ndim
         del file[name]
         file.create_dataset(name, (20_000,) * 2 + (1,) * (rank - 2), "f8", chunks=True, compression="gzip")
     refused(tmp_path, usual, "show", "flow.nc", word="does not fit")
@@ -126,7 +127,7 @@ def test_other_files_are_not_read(results, tmp_path, usual, how):
     path = shutil.copyfile(results["flow.nc"], tmp_path / "flow.nc")
     (tmp_path / "secret").write_bytes(np.ones(100).tobytes())
     with h5py.File(path, "r+") as file:
-        shape = file["X"].shape
+        shape = cast(h5py.Dataset, file["X"]).shape
         del file["X"]
         if how == "external storage":
             file.create_dataset("X", shape, "f8", external=[("secret", 0, h5py.h5f.UNLIMITED)])

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,7 +63,8 @@ def test_plain_xarray_opens_what_load_reads(results, kind, recwarn):
     loaded = ntkflow.load(results[kind])
     with xr.open_dataset(results[kind]) as dataset:
         assert dict(dataset.sizes) and not [w for w in recwarn.list if "Zarr" in str(w.message)]
-        assert np.array_equal(dataset["X"], loaded.X if hasattr(loaded, "mlp") else loaded["X"])
+        inputs = loaded["X"].values if isinstance(loaded, xr.Dataset) else loaded.X
+        assert np.array_equal(dataset["X"], inputs)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -337,24 +339,14 @@ def test_kernels_of_another_job_or_in_use_are_refused(results, tmp_path, folder)
         ({"overwrite": True}, "not both"),
     ):
         with pytest.raises(FileError, match=word):
-            ntkflow.store_kernels(**{"network": MLP, "X": X, "path": path, "resume": True} | change)
+            arguments: dict[str, Any] = {"network": MLP, "X": X, "path": path, "resume": True}
+            ntkflow.store_kernels(**arguments | change)
     lock = KernelStore(path).lock()
-    for way in ({"resume": True}, {"overwrite": True}):
+    for overwrite in (False, True):
         with pytest.raises(FileError, match="in use"):
-            ntkflow.store_kernels(MLP, X, path, **way)
+            ntkflow.store_kernels(MLP, X, path, overwrite=overwrite, resume=not overwrite)
     lock.release()
-    arguments = (
-        "flow",
-        "net.toml",
-        "--data",
-        "X.npy",
-        "--components",
-        "mean",
-        "--tile",
-        "1024",
-        "-o",
-        "kernels.zarr",
-    )
+    arguments = "flow net.toml --data X.npy --components mean --tile 1024 -o kernels.zarr".split()
     assert within(folder, *arguments, "--resume")[0] == 0
     assert "exists" in one_sentence(within(folder, *arguments))
     assert within(folder, *arguments, "--force")[0] == 0

@@ -11,7 +11,7 @@ _used_in: int | None = None  # the process in which JAX was first used
 
 def refuse_forks() -> None:
     """ForkError in a process that was forked from one in which ntkflow was at work; to be called before JAX is."""
-    global _used_in  # noqa: PLW0603 a process has one
+    global _used_in
     if _used_in is None:
         _used_in = os.getpid()
     elif _used_in != os.getpid():
