@@ -346,10 +346,21 @@ def test_kernels_of_another_job_or_in_use_are_refused(results, tmp_path, folder)
         with pytest.raises(FileError, match="in use"):
             ntkflow.store_kernels(MLP, X, path, overwrite=overwrite, resume=not overwrite)
     lock.release()
-    arguments = "flow net.toml --data X.npy --components mean --tile 1024 -o kernels.zarr".split()
-    assert within(folder, *arguments, "--resume")[0] == 0
-    assert "exists" in one_sentence(within(folder, *arguments))
-    assert within(folder, *arguments, "--force")[0] == 0
+    command = [
+        "flow",
+        "net.toml",
+        "--data",
+        "X.npy",
+        "--components",
+        "mean",
+        "--tile",
+        "1024",
+        "-o",
+        "kernels.zarr",
+    ]
+    assert within(folder, *command, "--resume")[0] == 0
+    assert "exists" in one_sentence(within(folder, *command))
+    assert within(folder, *command, "--force")[0] == 0
 
 
 def test_a_process_that_checks(results, tmp_path):
