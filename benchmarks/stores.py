@@ -3,7 +3,7 @@
     python benchmarks/stores.py                # this version
     python benchmarks/stores.py OTHER/src      # the version in another folder too, each turn by turn, and the ratios
 
-A flow of 40 samples and depth 3 (1 GB), as .nc and as .zarr; a flow of 16 samples by tiles and an ensemble, whose computations are part of
+A flow of 40 samples and depth 3 (1 GB), as .nc and as .zarr; a flow of 12 samples by tiles and an ensemble, whose computations are part of
 the time; kernels of 2000 samples. Medians of some rounds, each version in a process of its own that has compiled everything before.
 """
 
@@ -16,7 +16,7 @@ from statistics import median
 
 import records
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 def serve() -> None:
@@ -52,7 +52,7 @@ def serve() -> None:
             times[f"save {name}"] = timed(lambda name=name: large.save(folder / name))[0]
             times[f"load {name}"] = timed(lambda name=name: ntkflow.Flow.load(folder / name))[0]
         tiles = folder / "tiles.zarr"
-        times["write tiles"] = timed(lambda: ntkflow.flow(mlp, X[:16], store=tiles))[0]
+        times["write tiles"] = timed(lambda: ntkflow.flow(mlp, X[:12], store=tiles))[0]
         times["read tiles"] = timed(lambda: all_numbers(ntkflow.Flow.load(tiles)))[0]
         kernels = folder / "kernels.zarr"
         times["write kernels"] = timed(lambda: ntkflow.store_kernels(mlp, X, kernels, tile=256))[0]

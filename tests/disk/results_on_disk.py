@@ -12,7 +12,17 @@ from ntkflow.finite.labelled import SavedNTK, ntk_dataset
 
 X = np.random.default_rng(3).normal(size=(4, 4))
 MLP = ntkflow.MLP((4, 8, 2), "relu", 0.1, 1.5)
-KINDS = ("flow.nc", "flow.zarr", "tiles.zarr", "kernels.zarr", "ensemble.zarr", "ntk.nc", "ntk.zarr")
+KINDS = (
+    "flow.nc",
+    "flow.zarr",
+    "tiles.zarr",
+    "kernels.zarr",
+    "ensemble.zarr",
+    "ntk.nc",
+    "ntk.zarr",
+    "sweep.nc",
+    "sweep.zarr",
+)
 
 
 def write_all(folder: Path) -> dict[str, Path]:
@@ -27,6 +37,9 @@ def write_all(folder: Path) -> dict[str, Path]:
     ntk = ntk_dataset(MLP, X[:2], seed=3)
     for name in ("ntk.nc", "ntk.zarr"):
         write(ntk, paths[name], SavedNTK)
+    swept = ntkflow.sweep(MLP, X, [8], [2, 3]).to_xarray().assign_coords(tensor=["V", "A"])
+    for name in ("sweep.nc", "sweep.zarr"):
+        ntkflow.Sweep(swept).save(paths[name])
     return paths
 
 
@@ -45,6 +58,8 @@ def numbers(path: Path, looked_at: Container[str] | None = None) -> dict[str, np
         if isinstance(result, ntkflow.Ensemble):
             arrays["draws"] = np.array([result.draws, result.seed])
         return arrays | {"spec": np.array(repr((result.mlp.to_spec(), result.components)))}
+    if isinstance(result, ntkflow.Sweep):
+        result = result.to_xarray()
     arrays = {str(name): array.values for name, array in result.variables.items()}
     return arrays | {"spec": np.array(result.attrs["mlp"]), "layer": np.array(result.attrs.get("layer", 0))}
 

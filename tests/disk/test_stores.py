@@ -29,6 +29,8 @@ WHAT = {
     "ensemble.zarr": "an ensemble",
     "ntk.nc": "the NTK of one network",
     "ntk.zarr": "the NTK of one network",
+    "sweep.nc": "a sweep",
+    "sweep.zarr": "a sweep",
 }
 
 
@@ -63,8 +65,11 @@ def test_plain_xarray_opens_what_load_reads(results, kind, recwarn):
     loaded = ntkflow.load(results[kind])
     with xr.open_dataset(results[kind]) as dataset:
         assert dict(dataset.sizes) and not [w for w in recwarn.list if "Zarr" in str(w.message)]
-        inputs = loaded["X"].values if isinstance(loaded, xr.Dataset) else loaded.X
-        assert np.array_equal(dataset["X"], inputs)
+        if isinstance(loaded, ntkflow.Sweep):
+            assert dataset.drop_attrs().equals(loaded.to_xarray().drop_attrs())
+        else:
+            inputs = loaded["X"].values if isinstance(loaded, xr.Dataset) else loaded.X
+            assert np.array_equal(dataset["X"], inputs)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -74,6 +79,7 @@ def test_another_kind_is_named(results, kind):
         (ntkflow.Flow.load, ("a flow", "a flow by tiles")),
         (ntkflow.Ensemble.load, ("an ensemble",)),
         (ntkflow.open_kernels, ("infinite-width kernels",)),
+        (ntkflow.Sweep.load, ("a sweep",)),
     ):
         if what in expected:
             load(path)

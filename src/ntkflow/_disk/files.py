@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import os
 import stat
@@ -49,6 +48,7 @@ class Files(LocalStore):
         self._metadata, self._expected = metadata, expected
         self.written: Checksums = {} if written is None else written
         self._replacing = False
+        self._inside: set[str] = set()
 
     @contextmanager
     def replacing(self) -> Iterator[None]:
@@ -95,12 +95,12 @@ class Files(LocalStore):
             return None if document is None else buffer.from_bytes(json.dumps(document).encode())
         if self._replacing or "/c/" not in key:
             return None
-        return buffer.from_bytes(chunk(self.root, key, *self._expected(key)))
+        return buffer.from_bytes(chunk(self.root, key, *self._expected(key), self._inside))
 
 
-def chunk(root: Path, key: str, size: int, checksum: str | None) -> bytes:
+def chunk(root: Path, key: str, size: int, checksum: str | None, inside: set[str] | None = None) -> bytes:
     """The bytes of a chunk; FileError unless it has this size, its content's checksum and, if there is one, this checksum."""
-    data = contents(root, key, size)
+    data = contents(root, key, size, inside)
     fits = _crc(np.frombuffer(data, np.uint8)[:-CHECKSUM]) == data[-CHECKSUM:]
     if not fits or len(data) != size or checksum not in (None, data[-CHECKSUM:].hex()):
         raise FileError(f"{root}: {key} is damaged: it is not what was written")
@@ -116,13 +116,14 @@ def _crc(data: Any) -> bytes:
     return google_crc32c.value(data).to_bytes(CHECKSUM, "little")
 
 
-@functools.lru_cache(maxsize=16)
-def _real(folder: Path) -> str:
-    return os.path.realpath(folder)
-
-
-def contents(root: Path, key: str, most: int) -> bytes:
+def contents(root: Path, key: str, most: int, inside: set[str] | None = None) -> bytes:
     """The bytes of a file of a folder.
+
+    Args:
+        root: the folder.
+        key: the file's path in it.
+        most: bytes that it may have.
+        inside: subfolders that are known to be in the folder, to which this one is added: looking takes longer than reading a small chunk.
 
     Raises:
         FileError: it is missing, larger than `most` bytes, no plain file (a device may never end), or outside of the folder.
@@ -134,8 +135,12 @@ def contents(root: Path, key: str, most: int) -> bytes:
             raise FileError(f"{root}: {key} is no plain file")
         if found.st_size > most:
             raise FileError(f"{root}: {key} is damaged: it has {found.st_size} bytes, more than {most}")
-        if os.path.realpath(path.parent) != os.path.join(_real(root), *key.split("/")[:-1]):
-            raise FileError(f"{root}: {key} is outside of the folder")
+        parent = key.rpartition("/")[0]
+        if inside is None or parent not in inside:
+            if os.path.realpath(root / parent) != os.path.join(os.path.realpath(root), parent).rstrip("/"):
+                raise FileError(f"{root}: {key} is outside of the folder")
+            if inside is not None:
+                inside.add(parent)
         return path.read_bytes()
     except FileNotFoundError as error:
         raise FileError(f"{root}: {key} is missing") from error

@@ -15,6 +15,7 @@ _READ_BY = {
     "ntkflow_kernels": "ntkflow.open_kernels",
     "ntkflow_ensemble": "ntkflow.Ensemble.load",
     "ntkflow_ntk": "ntkflow.load",
+    "ntkflow_sweep": "ntkflow.Sweep.load",
 }
 
 
@@ -47,6 +48,8 @@ def _of_netcdf(path: Path) -> str | None:
         with h5py.File(path, "r") as file:
             if "ntk" in file:
                 return "ntkflow_ntk"
+            if "ntk_std" in file:
+                return "ntkflow_sweep"
             return "ntkflow_flow" if "mlp" in file.attrs else None
     except Exception as error:  # what a damaged file raises is up to the library
         raise FileError(f"cannot read {path}: it is damaged, or not NetCDF") from error

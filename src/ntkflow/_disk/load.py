@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
     from .._theory.result import Flow
     from ..sampling import Ensemble
+    from ..tuning.sweep import Sweep
 
 
-def load(path, activation=None) -> Flow | Ensemble | xr.Dataset:
-    """Read whatever ntkflow has written: a flow, an ensemble, infinite-width kernels, the NTK of one network.
+def load(path, activation=None) -> Flow | Ensemble | Sweep | xr.Dataset:
+    """Read whatever ntkflow has written: a flow, an ensemble, a sweep, infinite-width kernels, the NTK of one network.
 
     Damage is refused: what is read has the checksums that were written with it. Tensors of a flow by tiles, and kernels, are read and
     verified when they are looked at.
@@ -26,7 +27,7 @@ def load(path, activation=None) -> Flow | Ensemble | xr.Dataset:
         activation: as of `Flow.load`.
 
     Returns:
-        A Flow, an Ensemble, or an xarray Dataset: of kernels what `open_kernels` returns, of one network's NTK `ntk` (i1, i2, alpha1,
+        A Flow, an Ensemble, a Sweep, or an xarray Dataset: of kernels what `open_kernels` returns, of one network's NTK `ntk` (i1, i2, alpha1,
         alpha2) and `X`.
 
     Raises:
@@ -53,6 +54,10 @@ def load(path, activation=None) -> Flow | Ensemble | xr.Dataset:
         from ..finite.labelled import read_ntk
 
         return read_ntk(path)
+    if kind == "ntkflow_sweep":
+        from ..tuning.sweep import Sweep
+
+        return Sweep.load(path)
     raise of_another_kind(path, "a result of ntkflow")
 
 
@@ -85,8 +90,9 @@ def _store(kind: str) -> type[Store]:
     from .._theory.tiles.store import TileStore
     from ..finite.labelled import SavedNTK
     from ..sampling.store import Store as EnsembleStore
+    from ..tuning.sweep import SavedSweep
 
-    kinds: tuple[Any, ...] = (SavedFlow, TileStore, KernelStore, EnsembleStore, SavedNTK)
+    kinds: tuple[Any, ...] = (SavedFlow, TileStore, KernelStore, EnsembleStore, SavedNTK, SavedSweep)
     return next(store for store in kinds if kind == store.KEY)
 
 

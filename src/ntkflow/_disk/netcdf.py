@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     import xarray as xr
 
 CHECKSUM = "ntkflow_checksum"
+_OF_HDF5 = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS")
 _MARGIN = 2**20  # bytes of metadata
 _PIECE = 2**26  # bytes
 
-Shapes = Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]]
-"""Of variables by name: their dimensions, and their shape."""
+Shapes = Mapping[str, tuple[tuple[str, ...] | None, tuple[int, ...]]]
+"""Of variables by name: their dimensions, None for any, and their shape."""
 
 
 def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
@@ -60,9 +61,9 @@ def read_netcdf(
             variables = {}
             for name, (dims, shape) in shapes.items():
                 array = arrays[name]
-                if array.shape != shape or array.dtype.kind not in "fiu" or _dims(array) != dims:
+                if array.shape != shape or array.dtype.kind not in "fiuO" or dims not in (None, _dims(array)):
                     raise FileError(f"{path} is damaged: {name} does not fit the network and inputs")
-                variables[name] = (dims, array[...].astype(array.dtype.newbyteorder("="), copy=False))
+                variables[name] = (_dims(array), _values(array), _attributes(array))
     except NtkflowError:
         raise
     except Exception as error:  # what a damaged file raises is up to the library
@@ -77,10 +78,22 @@ def read_netcdf(
 def checksum(dataset: xr.Dataset) -> str:
     """A digest of the attributes and of all variables: their names, dimensions, types, shapes and values."""
     variables = {
-        name: [list(variable.dims), variable.dtype.str, list(variable.shape), _crc(variable.values)]
+        str(name): [
+            list(variable.dims),
+            list(variable.shape),
+            dict(variable.attrs),
+            *_content(variable.values),
+        ]
         for name, variable in dataset.variables.items()
     }
     return digest_of({"attributes": dataset.attrs, "variables": variables})
+
+
+def _content(values: np.ndarray) -> tuple[str, Any]:
+    """The type of an array and the checksum of its numbers; or its texts."""
+    if values.dtype.kind in "OU":
+        return "text", values.tolist()
+    return values.dtype.str, _crc(values)
 
 
 def _crc(values: np.ndarray) -> int:
@@ -111,6 +124,18 @@ def _dims(array: Any) -> tuple[str, ...]:
     if array.is_scale and array.ndim == 1:
         return (array.name.lstrip("/"),)
     return tuple(dim[0].name.lstrip("/") for dim in array.dims)
+
+
+def _values(array: Any) -> np.ndarray:
+    if array.dtype.kind == "O":
+        return np.asarray(array.asstr()[...], str)
+    return array[...].astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _attributes(item: Any) -> dict[str, Any]:
+    """The attributes of a file or a variable, without those by which NetCDF is made of HDF5."""
+    names = (name for name in item.attrs if not name.startswith("_") and name not in _OF_HDF5)
+    return {name: _attribute(item.attrs[name]) for name in names}
 
 
 def _attribute(value: Any) -> Any:

@@ -45,10 +45,12 @@ def fill(group: zarr.Group, dataset: xr.Dataset) -> None:
     from zarr.codecs import ZstdCodec
 
     packed = checked(ZstdCodec(level=1))
+    fill_values = {"f": np.nan, "i": 0, "u": 0, "U": ""}
     for name, variable in dataset.variables.items():
         group.create_array(
             str(name), data=np.ascontiguousarray(variable.values), chunks=_chunks(variable.shape),
-            fill_value=np.nan if variable.dtype.kind == "f" else 0, dimension_names=[str(dim) for dim in variable.dims], **packed,
+            fill_value=fill_values[variable.dtype.kind], dimension_names=[str(dim) for dim in variable.dims],
+            attributes=dict(variable.attrs), **packed,
         )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import math
 import os
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -39,6 +39,7 @@ KINDS = {
     "ntkflow_kernels": "infinite-width kernels",
     "ntkflow_ensemble": "an ensemble",
     "ntkflow_ntk": "the NTK of one network",
+    "ntkflow_sweep": "a sweep",
 }
 """Of each kind of store the attribute that holds the number of its format, and what it is."""
 
@@ -173,6 +174,15 @@ class Store:
             with self._reading(name):
                 self._members[name] = self.group[name]
         return self._members[name]
+
+    def dataset(self, names: Iterable[str]) -> xr.Dataset:
+        """The dataset of some arrays, in memory."""
+        import xarray as xr
+
+        variables = {
+            name: (self.dims(name), self.array(name), self._arrays[name]["attributes"]) for name in names
+        }
+        return xr.Dataset(variables, attrs=self.header)
 
     def to_xarray(self) -> xr.Dataset:
         """The dataset of all arrays, which are read, and verified, when they are looked at."""

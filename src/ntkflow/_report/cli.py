@@ -373,7 +373,9 @@ def show_command(
 
 @app.command("check")
 def check_command(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="What flow, ensemble or ntk has written.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What flow, ensemble, sweep or ntk has written.")
+    ],
 ) -> None:
     """Verify every byte of a file or store of ntkflow; exit status 2 if one is damaged."""
     from .._disk.load import check

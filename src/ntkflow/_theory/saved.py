@@ -31,7 +31,8 @@ def read_flow(path) -> xr.Dataset:
     if kind == TileStore.KEY:
         return _of_tiles(TileStore(path))
     if kind == SavedFlow.KEY and path.is_dir():
-        return _in_memory(SavedFlow(path))
+        store = SavedFlow(path)
+        return store.dataset(flow_shapes(store.header, {name: store.shape(name) for name in store.names}))
     if kind != SavedFlow.KEY:
         raise of_another_kind(path, "a flow")
     from .._disk.netcdf import read_netcdf
@@ -45,14 +46,6 @@ def read_flow(path) -> xr.Dataset:
             held = str(name).removesuffix("_error") not in TENSORS or dataset.attrs["components"] == '"all"'
             check_numbers(str(name), variable.values, dataset.sizes["sample"], held)
     return dataset
-
-
-def _in_memory(store: Store) -> xr.Dataset:
-    import xarray as xr
-
-    shapes = flow_shapes(store.header, {name: store.shape(name) for name in store.names})
-    variables = {name: (dims, store.array(name)) for name, (dims, _) in shapes.items()}
-    return xr.Dataset(variables, attrs=store.header)
 
 
 def _of_tiles(store: TileStore) -> xr.Dataset:

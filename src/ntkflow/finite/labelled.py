@@ -48,16 +48,12 @@ def ntk_dataset(mlp: MLP, X, seed: int, layer: int = -1) -> xr.Dataset:
 
 def read_ntk(path) -> xr.Dataset:
     """The dataset of `ntk_dataset` in a file or a store; FileError if there is none or it can't be read."""
-    import xarray as xr
-
     path = Path(path)
     if kind_of(path) != SavedNTK.KEY:
         raise of_another_kind(path, "the NTK of one network")
     if path.is_dir():
         store = SavedNTK(path)
-        shapes = _shapes(store.header, {name: store.shape(name) for name in store.names})
-        variables = {name: (dims, store.array(name)) for name, (dims, _) in shapes.items()}
-        dataset = xr.Dataset(variables, attrs=store.header)
+        dataset = store.dataset(_shapes(store.header, {name: store.shape(name) for name in store.names}))
     else:
         from .._disk.netcdf import read_netcdf
 

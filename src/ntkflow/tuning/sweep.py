@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._checks.inputs import checked_inputs
-from .._disk import storage
+from .._disk.kinds import kind_of, of_another_kind
+from .._disk.storage import write
+from .._disk.store import Store
 from .._report.describe import InNotebooks, activations, hyperparameters, listed
 from .._report.page import inputs, wrapped
 from .._report.progress import shows_bar
 from .._theory.flow import flow
 from .._theory.statistics import LayerStatistics
-from ..errors import DataError, FileError, NonFiniteError
+from ..errors import DataError, FileError, NonFiniteError, warn
 from ..finite.parameters import as_int
 from ..network import as_mlp
 from ..network.mlp import MLP
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
 
     from .._report.picture import Picture
 
+_MOST_NUMBERS = 2**20  # of a variable
 _ROUNDING = 1e-12  # of the largest eigenvalue
 _EXTREMES = {
     "lambda_min": "smallest eigenvalue of the mean NTK of one output, over N",
@@ -60,6 +65,12 @@ _MEANINGS = {
 _AT_INFINITE_WIDTH = {
     f"{name}_infinite": f"{meaning}, at infinite width" for name, meaning in _EXTREMES.items()
 }
+
+
+class SavedSweep(Store):
+    """What `Sweep.save` wrote to a folder."""
+
+    KEY = "ntkflow_sweep"
 
 
 class Sweep(InNotebooks):
@@ -137,21 +148,31 @@ class Sweep(InNotebooks):
 
     def save(self, path: str | PathLike, overwrite: bool = False) -> None:
         """Write NetCDF (`.nc`) or Zarr (`.zarr`); FileError if it can't, or exists and `overwrite` is not set."""
-        storage.write(self._dataset, path, overwrite)
+        write(self._dataset, path, SavedSweep, overwrite)
 
     @classmethod
     def load(cls, path: str | PathLike) -> Sweep:
         """Read what `save` wrote; FileError if it is missing, unreadable or no sweep."""
-        dataset = storage.read(path)
-        if not is_sweep(dataset):
-            raise FileError(f"{path} is not a sweep, or it is damaged")
+        path = Path(path)
+        if kind_of(path) != SavedSweep.KEY:
+            raise of_another_kind(path, "a sweep")
+
+        def known(attributes: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict:
+            names = {*_MEANINGS, *_AT_INFINITE_WIDTH, "width", "depth"}
+            whole = names <= shapes.keys() and {"title", "notes", "inputs", "samples"} <= attributes.keys()
+            if not whole or any(math.prod(shape) > _MOST_NUMBERS for shape in shapes.values()):
+                raise FileError(f"{path} is not a sweep, or it is damaged")
+            return {name: (None, shape) for name, shape in shapes.items()}
+
+        if path.is_dir():
+            store = SavedSweep(path)
+            return cls(store.dataset(known(store.header, {name: store.shape(name) for name in store.names})))
+        from .._disk.netcdf import read_netcdf
+
+        dataset, verified = read_netcdf(path, known)
+        if not verified:
+            warn(f"{path} has no checksum: damage to it may not show")
         return cls(dataset)
-
-
-def is_sweep(dataset: xr.Dataset) -> bool:
-    """Whether a dataset is what `Sweep.save` writes."""
-    names = {*_MEANINGS, *_AT_INFINITE_WIDTH, "width", "depth"}
-    return names <= set(dataset.variables) and {"title", "notes", "inputs", "samples"} <= set(dataset.attrs)
 
 
 @shows_bar("sweeping widths and depths")
