@@ -44,6 +44,9 @@ def kind_of(path) -> str | None:
 def _of_netcdf(path: Path) -> str | None:
     import h5py
 
+    from .netcdf import check_file
+
+    check_file(path)
     try:
         with h5py.File(path, "r") as file:
             if "ntk" in file:

@@ -1,6 +1,7 @@
 """NetCDF files, for other programs and for one file in the place of a folder: a checksum over all that is read stands in their attributes.
 
-HDF5 stops the process where the disk is full, reads whatever other files a file names, and unpacks whatever a file holds: room is made
+HDF5 may wait for ever for what is damaged: behind its last byte, where it doesn't look, stands a checksum of the whole file, which is looked at first.
+It stops the process where the disk is full, reads whatever other files a file names, and unpacks whatever a file holds: room is made
 sure of before, and only the variables that are known are read, with the shapes that they must have.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -24,6 +25,7 @@ CHECKSUM = "ntkflow_checksum"
 _OF_HDF5 = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS")
 _MARGIN = 2**20  # bytes of metadata
 _PIECE = 2**26  # bytes
+_TRAILER = b"\nntkflow"  # then four bytes
 
 Shapes = Mapping[str, tuple[tuple[str, ...] | None, tuple[int, ...]]]
 """Of variables by name: their dimensions, None for any, and their shape."""
@@ -34,6 +36,34 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
     _make_room(path, dataset.nbytes + _MARGIN)
     checked = dataset.assign_attrs({CHECKSUM: checksum(dataset)})
     checked.to_netcdf(path, engine="h5netcdf")
+    with path.open("r+b") as file:
+        crc = _crc_of_file(file, file.seek(0, os.SEEK_END))
+        file.seek(0, os.SEEK_END)
+        file.write(_TRAILER + crc.to_bytes(4, "little"))
+
+
+def check_file(path: Path) -> None:
+    """FileError if a file ends in a checksum of itself and doesn't fit it; those of other programs end in none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END) - len(_TRAILER) - 4
+            if size < 0:
+                return
+            file.seek(size)
+            trailer, written = file.read(len(_TRAILER)), file.read(4)
+            if trailer == _TRAILER and written != _crc_of_file(file, size).to_bytes(4, "little"):
+                raise FileError(f"{path} is damaged: it does not fit its checksum")
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _crc_of_file(file: BinaryIO, size: int) -> int:
+    """The checksum of a file's first bytes."""
+    file.seek(0)
+    crc = 0
+    for start in range(0, size, _PIECE):
+        crc = google_crc32c.extend(crc, file.read(min(_PIECE, size - start)))
+    return crc
 
 
 def read_netcdf(

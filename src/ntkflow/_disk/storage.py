@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,12 +47,14 @@ def fill(group: zarr.Group, dataset: xr.Dataset) -> None:
 
     packed = checked(ZstdCodec(level=1))
     fill_values = {"f": np.nan, "i": 0, "u": 0, "U": ""}
-    for name, variable in dataset.variables.items():
-        group.create_array(
-            str(name), data=np.ascontiguousarray(variable.values), chunks=_chunks(variable.shape),
-            fill_value=fill_values[variable.dtype.kind], dimension_names=[str(dim) for dim in variable.dims],
-            attributes=dict(variable.attrs), **packed,
-        )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # texts have no place in Zarr's specification yet
+        for name, variable in dataset.variables.items():
+            group.create_array(
+                str(name), data=np.ascontiguousarray(variable.values), chunks=_chunks(variable.shape),
+                fill_value=fill_values[variable.dtype.kind], dimension_names=[str(dim) for dim in variable.dims],
+                attributes=dict(variable.attrs), **packed,
+            )  # fmt: skip
 
 
 def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:

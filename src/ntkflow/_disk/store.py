@@ -188,8 +188,7 @@ class Store:
         """The dataset of all arrays, which are read, and verified, when they are looked at."""
         import xarray as xr
 
-        with self._reading("its metadata"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with self._reading("its metadata"):
             return xr.open_zarr(self.files, consolidated=True, chunks=None)
 
     @property
@@ -325,7 +324,9 @@ class Store:
     def _reading(self, what: str) -> Iterator[None]:
         """FileError in the place of any other exception: what damaged files raise is up to the libraries that parse them."""
         try:
-            yield
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
         except NtkflowError:
             raise
         except Exception as error:
