@@ -17,7 +17,7 @@ import ntkflow
 from ntkflow import finite
 from ntkflow.errors import DataError, SpecError
 
-GOLDEN = Path(__file__).parents[1] / "golden_training"
+TESTS = Path(__file__).parents[1]
 MLP = ntkflow.MLP((4, 8, 8, 2), "tanh", C_b=0.1, C_W=1.3, lambda_b=0.4)
 
 
@@ -36,7 +36,8 @@ def predict(loss="sum"):
 @pytest.mark.parametrize("name", ["tanh_three_inputs", "erf_four_inputs"])
 def test_golden(name):
     network, training = (
-        json.loads((GOLDEN / f"{kind}{name}.json").read_text()) for kind in ("", "training_")
+        json.loads((TESTS / folder / f"{name}.json").read_text())
+        for folder in ("golden_training", "golden_predictions")
     )
     keys = ("widths", "activation", "C_b", "C_W", "lambda_b", "lambda_W")
     mlp, X = ntkflow.MLP(*(network[key] for key in keys)), np.array(network["X"])
