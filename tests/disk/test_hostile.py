@@ -47,7 +47,9 @@ def refused(folder, usual, *arguments, word):
     assert status == 2 and said.startswith("ntkflow: ") and said.count("\n") == 1 and word in said, said
     (of_version, least), (of_file, _) = usual
     assert memory <= least + MEMORY, f"{(memory - least) / 1024:.0f} MiB more"
-    assert seconds <= max(of_version + SECONDS, of_file + SECONDS / 2), f"{seconds - of_version:.1f} s more"
+    limit = max(of_version + SECONDS, of_file + SECONDS / 2)
+    # Where other programs are at work the same command may take half as long again.
+    assert seconds <= limit or min(run(folder, *arguments)[2] for _ in range(3)) <= limit, f"{seconds:.1f} s"
 
 
 def sealed(path):
@@ -97,6 +99,7 @@ def test_links_to_devices_and_other_folders(results, tmp_path, usual, kind):
 
 def test_devices_in_the_place_of_files(tmp_path, usual):
     refused(tmp_path, usual, "show", "/dev/zero", word="no file or folder")
+    refused(tmp_path, usual, "show", "none.zarr", word="does not exist")
     (tmp_path / "zeros.zarr").mkdir()
     (tmp_path / "zeros.zarr" / "zarr.json").symlink_to("/dev/zero")
     refused(tmp_path, usual, "show", "zeros.zarr", word="zeros.zarr")

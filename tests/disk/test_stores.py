@@ -345,8 +345,9 @@ def test_kernels_of_another_job_or_in_use_are_refused(results, tmp_path, folder)
         ({"overwrite": True}, "not both"),
     ):
         with pytest.raises(FileError, match=word):
-            arguments: dict[str, Any] = {"network": MLP, "X": X, "path": path, "resume": True}
-            ntkflow.store_kernels(**arguments | change)
+            job: dict[str, Any] = {"network": MLP, "X": X, "path": path, "resume": True}
+            job.update(change)
+            ntkflow.store_kernels(**job)
     lock = KernelStore(path).lock()
     for overwrite in (False, True):
         with pytest.raises(FileError, match="in use"):

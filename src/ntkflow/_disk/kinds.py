@@ -41,6 +41,14 @@ def kind_of(path) -> str | None:
     return _of_netcdf(path)
 
 
+def known_kind(path, expected: str = "a result of ntkflow") -> str:
+    """`kind_of`; FileError, which says what it is, if it is none of ntkflow. What takes long to import isn't needed for that."""
+    kind = kind_of(path)
+    if kind is None:
+        raise of_another_kind(Path(path), expected)
+    return kind
+
+
 def _of_netcdf(path: Path) -> str | None:
     import h5py
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .kinds import kind_of, of_another_kind
+from .kinds import known_kind
 from .store import KINDS, Store
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def load(path, activation=None) -> Flow | Ensemble | Sweep | xr.Dataset:
         >>> ntkflow.load("flow.zarr")[-1].ntk_std()
     """
     path = Path(path)
-    kind = kind_of(path)
+    kind = known_kind(path)
     if kind in ("ntkflow_flow", "ntkflow_tiles"):
         from .._theory.result import Flow
 
@@ -50,15 +50,13 @@ def load(path, activation=None) -> Flow | Ensemble | Sweep | xr.Dataset:
         from .._theory.mean_kernels import open_kernels
 
         return open_kernels(path)
-    if kind == "ntkflow_ntk":
-        from ..finite.labelled import read_ntk
-
-        return read_ntk(path)
     if kind == "ntkflow_sweep":
         from ..tuning.sweep import Sweep
 
         return Sweep.load(path)
-    raise of_another_kind(path, "a result of ntkflow")
+    from ..finite.labelled import read_ntk
+
+    return read_ntk(path)
 
 
 def check(path) -> str:
@@ -68,9 +66,7 @@ def check(path) -> str:
         FileError: it is damaged, and the message says where; or as of `load`.
     """
     path = Path(path)
-    kind = kind_of(path)
-    if kind is None:
-        raise of_another_kind(path, "a result of ntkflow")
+    kind = known_kind(path)
     if not path.is_dir():
         load(path)
         return f"{path} is {KINDS[kind]}: undamaged, {_bytes(path.stat().st_size)}."

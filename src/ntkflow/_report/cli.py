@@ -365,9 +365,12 @@ def show_command(
     ] = False,
 ) -> None:
     """Print what a file or store of ntkflow holds: a flow, an ensemble, a sweep, kernels, the NTK of one network."""
-    from .saved_tables import saved_tables
+    from .._disk.kinds import known_kind
 
     with one_sentence_errors():
+        known_kind(path)  # before what takes seconds to import
+        from .saved_tables import saved_tables
+
         say(*saved_tables(path, accuracy))
 
 
