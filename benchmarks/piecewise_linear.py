@@ -13,7 +13,7 @@ import records
 from ntkflow._gaussian import FINE
 from ntkflow._gaussian.piecewise_linear import PiecewiseLinear
 from ntkflow._gaussian.requests import placements
-from ntkflow._recursions import requested_moments
+from ntkflow._recursions import flowing, moments_of
 from ntkflow.activations import activation
 
 
@@ -35,7 +35,7 @@ def report(name: str, call) -> None:
 
 
 def main() -> None:
-    asked = placements(requested_moments())
+    asked = placements(moments_of(flowing(training=False, kinked=True)))
     thousand, some = integrals(1000), integrals(40)
     report("N=1000: tables", thousand.tables)
     report("N=1000: one product of pairs", lambda: thousand.pair((0, 0), (1, 1)))

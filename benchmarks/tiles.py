@@ -25,6 +25,7 @@ def measure(activation: str, N: int, memory: int | None) -> dict:
     from flow_times import digits
 
     from ntkflow import MLP, flow
+    from ntkflow._recursions import flowing
     from ntkflow._theory.tiles import plan
 
     mlp = MLP((64, *[128] * (DEPTH - 1), 10), activation, C_W=2.0 if activation == "relu" else 1.0)
@@ -32,7 +33,9 @@ def measure(activation: str, N: int, memory: int | None) -> dict:
         flow(mlp, digits(N)[:8], store=f"{folder}/warm.zarr")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         cpu, start = time.process_time(), time.perf_counter()
-        given = plan.working_set(DEPTH, N, 4) if memory is None else memory
+        given = (
+            plan.working_set(DEPTH, N, flowing(training=False, kinked=True), 4) if memory is None else memory
+        )
         found = flow(mlp, digits(N), store=f"{folder}/flow.zarr", memory=given)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

@@ -18,7 +18,9 @@ from mpmath.calculus.quadrature import GaussLegendre
 from ntkflow._gaussian.piecewise_linear import at_zero
 from ntkflow._gaussian.requests import orders_of
 from ntkflow._gaussian.sample_sets import OnSets
-from ntkflow._recursions import TENSORS, Hyperparameters, Tensors, requested_moments, step
+from ntkflow._recursions import Hyperparameters, Tensors, declarations, flowing, moments_of, step
+
+INITIAL = flowing(training=False, kinked=True)
 
 mpfr = gmpy2.mpfr
 DIGITS = 200
@@ -49,7 +51,9 @@ def flow_of_samples(mlp, X, number, expectations):
     G = number(mlp.C_b[0]) + number(mlp.C_W[0]) * product
     H = number(mlp.lambda_b[0]) + number(mlp.lambda_W[0]) * product
     N = len(X)
-    t = Tensors({name: np.full((N,) * tensor.rank + (1,), number(0)) for name, tensor in TENSORS.items()})
+    t = Tensors(
+        {tensor.name: np.full((N,) * tensor.rank + (1,), number(0)) for tensor in declarations(INITIAL)}
+    )
     layers = [_floats(G, H, t)]
     for ell in range(1, mlp.depth):
         h = Hyperparameters(
@@ -140,7 +144,7 @@ class _Expectations:
                 name: np.moveaxis(np.array([[tables[a][b][name] for b in N] for a in N]), 2, 0)[..., None]
                 for name in tables[0][0]
             },
-            **{word: self._fours(orders_of(word)) for word in requested_moments()},
+            **{word: self._fours(orders_of(word)) for word in moments_of(INITIAL)},
         )  # fmt: skip
 
     def _pair(self, a, b, dPhi):

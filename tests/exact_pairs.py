@@ -9,7 +9,9 @@ from numpy.polynomial.hermite_e import hermeval
 from ntkflow._gaussian.requests import orders_of
 from ntkflow._gaussian.rules import evaluate
 from ntkflow._gaussian.sample_sets import OnSets
-from ntkflow._recursions import requested_moments
+from ntkflow._recursions import flowing, moments_of
+
+INITIAL = flowing(training=False, kinked=True)
 
 _AT_ONCE = 2**14
 
@@ -46,7 +48,7 @@ def _by_trapezoid(activation, G, H) -> OnSets:
     points = plane(*G[[0, 1, 0], [0, 1, 1]].astype(float))
     # ⟨σ^(p)(z_a) σ^(q)(z_b)⟩ at [a, b, p, q], and ⟨Π_i σ^(p_i)(z_ai)⟩ at [a1 … a4] for each kind
     M = np.zeros((2, 2, 6, 6), np.longdouble)
-    fours = {word: np.zeros((2, 2, 2, 2, 1), np.longdouble) for word in requested_moments()}
+    fours = {word: np.zeros((2, 2, 2, 2, 1), np.longdouble) for word in moments_of(INITIAL)}
     for start in range(0, len(points[0]), _AT_ONCE):
         some = [x[start : start + _AT_ONCE] for x in points]
         # Filled up with weights of 0, so that σ is compiled once.

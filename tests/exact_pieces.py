@@ -17,8 +17,10 @@ from ntkflow._gaussian.requests import orders_of
 from ntkflow._gaussian.rules import evaluate
 from ntkflow._gaussian.sample_sets import OnSets, factors
 from ntkflow._gaussian.series_integrals import DERIVATIVES
-from ntkflow._recursions import requested_moments
+from ntkflow._recursions import flowing, moments_of
 from ntkflow.activations import beside
+
+INITIAL = flowing(training=False, kinked=True)
 
 mp: Any = mpmath.mp  # its functions are attached at run time
 mpf: Any = mpmath.mpf
@@ -93,7 +95,7 @@ class _Pieces:
         return OnSets(
             H=H[..., None], Phi=Phi[..., None], dPhi=dPhi[..., None],
             **{name: table(*which) for name, which in DERIVATIVES.items()},
-            **{word: four(orders_of(word)) for word in requested_moments()},
+            **{word: four(orders_of(word)) for word in moments_of(INITIAL)},
         )  # fmt: skip
 
     @functools.cache  # noqa: B019

@@ -5,20 +5,27 @@ import numpy as np
 import pytest
 
 import ntkflow
-from ntkflow._gaussian import FINE, SampleSets, expectations
-from ntkflow._recursions import TENSORS, Tensors, first_layer, requested_moments
+from ntkflow._gaussian import FINE, expectations
+from ntkflow._recursions import TENSORS, Tensors, TensorSets, first_layer, flowing
 from ntkflow.network.dense import Dense
 from ntkflow.network.layer import packed_tensors
 
-# THEORY: V with V; D with V, D; F with F; B with B; A with V, D, A; and the means' corrections with all they read.
+# THEORY: V with V; D with V, D; F with F; B with B; A with V, D, A; the means' corrections with all they read.
+# TRAINING: P with P, B; Q with Q, F; R with R, P, B; S with S, B; T with T, F, Q; U with U.
 FEEDS = {
     "G1": {"G1", "H1"},
     "H1": {"H1"},
     "V": {"V", "D", "A", "G1", "H1"},
     "D": {"D", "A", "H1"},
-    "F": {"F", "H1"},
+    "F": {"F", "H1", "Q", "T"},
     "A": {"A"},
-    "B": {"B"},
+    "B": {"B", "P", "R", "S"},
+    "P": {"P", "R"},
+    "Q": {"Q", "T"},
+    "R": {"R"},
+    "S": {"S"},
+    "T": {"T"},
+    "U": {"U"},
 }
 
 
@@ -29,10 +36,10 @@ def test_who_mixes_with_whom(name):
     G, H = z @ z.T / 4, z @ z.T / 3 + 1
     ratio = np.full((3, 3), np.nan)
     np.fill_diagonal(ratio, 1.0)
-    sets = SampleSets(np.arange(3)[:, None], 3, requested_moments())
+    sets = TensorSets(np.arange(3)[:, None], 3, flowing(training=True, kinked=False))
     e = expectations(ntkflow.activations.activation("tanh"), G, ratio, sets, FINE)
     layer = Dense(0.1, 1.3, 0.7, 1.1, None)
-    zero = first_layer(3, 1)
+    zero = first_layer(sets.names, 3, 1)
     alone = Tensors(zero | {name: rng.normal(size=zero[name].shape)})
     with jax.enable_x64(True):
         without, with_it = (

@@ -16,6 +16,7 @@ import zarr
 from typer.testing import CliRunner
 
 import ntkflow
+from ntkflow._recursions import flowing
 from ntkflow._report.cli import app
 from ntkflow._theory import few_samples
 from ntkflow._theory.tiles import plan
@@ -23,6 +24,7 @@ from ntkflow._theory.tiles.store import TileStore
 
 rng = np.random.default_rng(7)
 X = rng.normal(size=(12, 5))
+NAMES = flowing(training=False, kinked=False)
 LINEAR = ntkflow.MLP((5, 8, 16, 3), "linear", 0.1, 1.3)
 SPEC = 'widths = [5, 8, 16, 3]\nactivation = "linear"\nC_b = 0.1\nC_W = 1.3\n'
 TILES = 15  # three blocks
@@ -101,7 +103,9 @@ SLOW = [
 def test_tiles_are_parts_of_the_whole(tmp_path, monkeypatch, activation, samples, block):
     mlp = ntkflow.MLP((5, 8, 16, 3), activation, 0.1, 1.4)
     N = len(samples)
-    tiled = ntkflow.flow(mlp, X[samples], store=tmp_path / "flow.zarr", memory=plan.working_set(3, N, block))
+    tiled = ntkflow.flow(
+        mlp, X[samples], store=tmp_path / "flow.zarr", memory=plan.working_set(3, N, NAMES, block)
+    )
     assert cast(zarr.Array, zarr.open_group(tmp_path / "flow.zarr", mode="r")["V"]).chunks[1] == block
     if len(set(samples)) < 3:
         # In memory these are computed by another program, with a round-off of its own.
@@ -120,12 +124,12 @@ def test_every_set_of_four_is_in_one_tile(N, block):
 
 def test_blocks_suit_the_memory():
     memories = (2**29, 2**30, 2**32)
-    sizes = [plan.block_for(6, 200, memory) for memory in memories]
+    sizes = [plan.block_for(6, 200, NAMES, memory) for memory in memories]
     assert sizes == sorted(sizes) and sizes[0] < sizes[-1] and 8 <= sizes[1] <= 24
     for memory, block in zip(memories, sizes, strict=True):
-        assert plan.working_set(6, 200, block) <= memory
+        assert plan.working_set(6, 200, NAMES, block) <= memory
     with pytest.raises(ntkflow.errors.MemoryRequestError, match="more than the 200 MiB"):
-        plan.block_for(6, 200, 200 * 2**20)
+        plan.block_for(6, 200, NAMES, 200 * 2**20)
 
 
 def test_progress(finished):

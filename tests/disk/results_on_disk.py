@@ -7,6 +7,7 @@ import numpy as np
 
 import ntkflow
 from ntkflow._disk.storage import write
+from ntkflow._recursions import flowing
 from ntkflow._theory.tiles.plan import working_set
 from ntkflow.finite.labelled import SavedNTK, ntk_dataset
 
@@ -31,7 +32,12 @@ def write_all(folder: Path) -> dict[str, Path]:
     flow = ntkflow.flow(MLP, X)
     for name in ("flow.nc", "flow.zarr"):
         flow.save(paths[name])
-    ntkflow.flow(MLP, X, store=paths["tiles.zarr"], memory=working_set(MLP.depth, len(X), 2))
+    ntkflow.flow(
+        MLP,
+        X,
+        store=paths["tiles.zarr"],
+        memory=working_set(MLP.depth, len(X), flowing(training=False, kinked=False), 2),
+    )
     ntkflow.store_kernels(MLP, X, paths["kernels.zarr"])
     ntkflow.ensemble(MLP, X, 30, block=10, store=paths["ensemble.zarr"])
     ntk = ntk_dataset(MLP, X[:2], seed=3)

@@ -71,14 +71,22 @@ def _sides(above, below, resting, s):
     return jnp.where(s > 0, (above + below) / 2, resting), jnp.where(s > 0, (above - below) / 2, 0.0)
 
 
-def pair_moment(f: Factors, g: Factors, slopes, at_zero, g11, g12, g22, parallel=None):
+def pair_moment(f: Factors, g: Factors, slopes, at_zero, g11, g12, g22, parallel=None, *, straight=False):
     """⟨Π_{i∈f} σ^(i)(z1) Π_{i∈g} σ^(i)(z2)⟩ for orders i ∈ {0, 1}, and one 2 whose δ is taken into account: the shape of g12.
 
-    Without δ its derivative by g12 where ρ = ±1 exactly is that from inside, or 0 where that is infinite.
+    Without δ its derivative by g12 where ρ = ±1 exactly is that from inside, or 0 where that is infinite. Of ⟨σ''1 σ''2⟩ and ⟨σ'''1 σ'2⟩,
+    which diverge there, the total derivative of ⟨σ''1 σ'2⟩ stands in the place of both: 0.
+
+    Args:
+        straight: whether both slopes are known to be the same, so that σ'' is 0.
 
     Raises:
         ActivationError: as of `check_orders`.
     """
+    if max((*f, *g), default=0) > 1 and straight:
+        return jnp.zeros_like(g12)
+    if sorted((*f, *g)) in _SECOND_OF_SLOPES:
+        return _second_of_slopes(f, g, slopes, g11, g12, g22, parallel)
     check_orders((*f, *g))
     if (2 in f, f.count(0)) < (2 in g, g.count(0)):
         f, g, g11, g22 = g, f, g22, g11
@@ -86,6 +94,28 @@ def pair_moment(f: Factors, g: Factors, slopes, at_zero, g11, g12, g22, parallel
     if 2 in f:
         return _pair_delta(powers, (len(f), len(g)), slopes, at_zero, *metric)
     return _compiled_pair_moment(powers, len(f), len(g), slopes, at_zero, *metric)
+
+
+_SECOND_OF_SLOPES = ([2, 2], [1, 3])
+"""The orders of second derivatives of σ'1 σ'2."""
+
+
+def _second_of_slopes(f: Factors, g: Factors, slopes, g11, g12, g22, parallel):
+    if len(f) != 1 or len(g) != 1:
+        return jnp.zeros_like(g12)
+    q = (slopes[1] - slopes[0]) / 2
+    return _second_derivatives(q, angle(g11, g12, g22, parallel))[g[0] - 1]
+
+
+def _second_derivatives(q, geometry):
+    """⟨σ'''1 σ'2⟩, ⟨σ''1 σ''2⟩, ⟨σ'1 σ'''2⟩ of z (p + q sgn z), 0 where samples are parallel or vanish."""
+    s1, s2, rho, sine = geometry
+    apart = (s1 > 0) & (s2 > 0) & (sine > 0)
+    t1, t2, t = (jnp.where(apart, x, 1.0) for x in (s1, s2, sine))
+    return [
+        jnp.where(apart, 2 * q * q / math.pi * value, 0.0)
+        for value in (-rho / (t * t1**2), 1 / (t * t1 * t2), -rho / (t * t2**2))
+    ]
 
 
 def check_orders(orders: Factors) -> None:
@@ -169,7 +199,7 @@ def pair_tables(slopes, at_zero, g11, g12, g22, parallel=None):
     def delta(value):
         return jnp.where(apart, unit * value, 0.0)
 
-    third = [delta(-rho / (t * t1**2)), delta(1 / (t * t1 * t2)), delta(-rho / (t * t2**2))]
+    third = _second_derivatives(q, geometry)
     fourth = [delta((2 * rho**2 - 1) * y / (t * x**3)) for x, y in ((t1, t2), (t2, t1))]
     fifth = [delta(rho * (3 - 2 * rho**2) / (t**3 * x**4)) for x in (t1, t2)]
     sixth = [delta(-1 / (t**3 * x**3 * y)) for x, y in ((t1, t2), (t2, t1))]
@@ -190,7 +220,16 @@ def pair_tables(slopes, at_zero, g11, g12, g22, parallel=None):
 
 
 def slot_moments(
-    pattern: tuple[int, ...], asked: Placements, slopes, at_zero, nodes, G, scale=None, least=LEAST_VARIANCE
+    pattern: tuple[int, ...],
+    asked: Placements,
+    slopes,
+    at_zero,
+    nodes,
+    G,
+    scale=None,
+    least=LEAST_VARIANCE,
+    *,
+    straight=False,
 ):
     """⟨Π_i σ^(p_i)(c_i z_a(i))⟩ over four slots i for each placement p, of orders as of `pair_moment`: (*batch, placements).
 
@@ -200,6 +239,7 @@ def slot_moments(
         G: (*batch, n, n); two samples must not be parallel, for then they are one sample.
         scale: c, (*batch, 4), not 0; None for 1.
         least: the variance of a sample given others, next to its own, where it is below LEAST_VARIANCE.
+        straight: as of `pair_moment`.
 
     Raises:
         ActivationError: as of `check_orders`.
@@ -231,11 +271,13 @@ def slot_moments(
     def powers(placement: Placement) -> tuple[int, ...]:
         return tuple(sum(placement[i] == 0 for i in mine) for mine in slots)
 
-    orders = tuple(sorted({powers(placement) for placement in asked if 2 not in placement}))
+    orders = tuple(sorted({powers(placement) for placement in asked if max(placement) < 2}))
     values = sign_moments(orders, nodes, correlations, L, p, q) if orders else ()
     without_delta = dict(zip(orders, values, strict=True))
 
     def of_unit_normals(placement: Placement):
+        if straight and max(placement) > 1:
+            return jnp.zeros_like(s[0])
         check_orders(placement)
         m = powers(placement)
         if 2 not in placement:

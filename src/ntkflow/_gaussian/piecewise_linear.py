@@ -26,7 +26,7 @@ _PAIRS, _QUADRUPLES = 2**15, 2**10
 # Of a rule's `rounding`, over the root of a metric's least eigenvalue: what moments were seen to lose.
 _SINGULAR = 1 / 2**17
 
-_slot_moments = jax.jit(slot_moments, static_argnums=(0, 1))
+_slot_moments = jax.jit(slot_moments, static_argnums=(0, 1), static_argnames="straight")
 
 
 @jax.jit
@@ -35,9 +35,9 @@ def _stacked_tables(*arguments):
     return {name: jnp.stack(x) if isinstance(x, list) else x for name, x in tables.items()}
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _pair_moments(requests: tuple[tuple[Factors, Factors], ...], *arguments):
-    return [pair_moment(f, g, *arguments) for f, g in requests]
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _pair_moments(requests: tuple[tuple[Factors, Factors], ...], straight: bool, *arguments):
+    return [pair_moment(f, g, *arguments, straight=straight) for f, g in requests]
 
 
 class PiecewiseLinear:
@@ -48,8 +48,9 @@ class PiecewiseLinear:
         self.slopes = activation.slopes
         self.G, self.ratio, self.nodes = G, ratio, quadrature(rule.sign_nodes)
         self.least_variance = rule.least_variance
+        self.straight = not activation.kinked
         # Without a kink nothing is divided by small variances.
-        self.rounding = rule.rounding if self.slopes[0] != self.slopes[1] else 0.0
+        self.rounding = 0.0 if self.straight else rule.rounding
         self.at_zero = at_zero(activation)
         # Each sample stands for the first of those parallel to it.
         self.representative = np.argmax(~np.isnan(ratio), axis=0)
@@ -61,7 +62,7 @@ class PiecewiseLinear:
 
     def pairs(self, requests: list[tuple[Factors, Factors]]) -> dict[tuple[Factors, Factors], np.ndarray]:
         """`pair` for each (f, g)."""
-        kernel = functools.partial(_pair_moments, tuple(requests))
+        kernel = functools.partial(_pair_moments, tuple(requests), self.straight)
         return dict(zip(requests, self._on_pairs(kernel), strict=True))
 
     def pair(self, f: Factors, g: Factors) -> np.ndarray:
@@ -117,7 +118,7 @@ class PiecewiseLinear:
                 with jax.enable_x64(True):
                     moments = _slot_moments(
                         pattern, asked, self.slopes, self.at_zero, self.nodes if len(heads) == 4 else None,
-                        metric, self.scale[slots], self.least_variance,
+                        metric, self.scale[slots], self.least_variance, straight=self.straight,
                     )  # fmt: skip
                 moments = np.asarray(moments)
                 if self.rounding and len(heads) > 2:

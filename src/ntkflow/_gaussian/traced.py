@@ -28,7 +28,7 @@ from .series import series_block
 from .series_integrals import ALWAYS, DERIVATIVES, ORDER
 
 _GRID = Grid(FINE.reach, 84, 64)
-_slot_moments = jax.jit(slot_moments, static_argnums=(0, 1))
+_slot_moments = jax.jit(slot_moments, static_argnums=(0, 1), static_argnames="straight")
 
 
 def traced_expectations(activation: Activation, G, sets: SampleSets) -> Expectations:
@@ -66,7 +66,9 @@ def _piecewise_linear(activation: Activation, G, k: int, words: tuple[str, ...])
     return Expectations(
         **{name: jnp.stack(table) if isinstance(table, list) else table for name, table in tables.items()},
         pairs={
-            request: pair_moment(*request, activation.slopes, at_zero(activation), *metric)
+            request: pair_moment(
+                *request, activation.slopes, at_zero(activation), *metric, straight=not activation.kinked
+            )
             for request in pair_requests(k, words)
         },
         moments=None,
@@ -83,7 +85,7 @@ def _piecewise_linear_moments(activation: Activation, G, quadruples: np.ndarray,
         four = nodes if heads.shape[1] == 4 else None
         values = _slot_moments(
             tuple(pattern.tolist()), asked, activation.slopes, at_zero(activation), four,
-            G[heads[:, :, None], heads[:, None, :]],
+            G[heads[:, :, None], heads[:, None, :]], straight=not activation.kinked,
         )  # fmt: skip
         moments = moments.at[mine].set(values)
     return moments

@@ -15,6 +15,7 @@ from .._gaussian.kinks import ROUNDOFF
 LOSS = 8
 """In units of which the functions below count, over the sine: an upper bound of what was seen."""
 _OF_MOMENTS = 1 / 2048  # of eps / sine², an upper bound of what was seen
+_OF_SECOND = 1 / 64  # likewise
 _MERGED = 0.25 / math.sqrt(ROUNDOFF)
 
 
@@ -57,6 +58,11 @@ def where_merged(near: Nearness) -> np.ndarray:
 def of_moments(near: Nearness) -> np.ndarray:
     """What V lacks for moments on several samples, contracted with J's, which are as large as the sine's inverse."""
     return np.maximum(near.largest, np.where(near.several, _OF_MOMENTS * near.largest * near.contracted, 0.0))
+
+
+def of_second_derivatives(near: Nearness) -> np.ndarray:
+    """Moments with σ'' on more than two samples: near a kink the signs of two of them depend on their small difference."""
+    return np.maximum(near.largest, np.where(near.several, _OF_SECOND * near.largest**2, 0.0))
 
 
 def of_moments_twice(near: Nearness) -> np.ndarray:

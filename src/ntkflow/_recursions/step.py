@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from .._gaussian.sample_sets import OnSets
-from .tensors import TENSORS, Tensors
+from .tensors import Tensors
 
 
 class Hyperparameters(NamedTuple):
@@ -21,13 +19,6 @@ class Hyperparameters(NamedTuple):
     lambda_b: Any
     lambda_W: Any
     r: Any
-
-
-def first_layer(k: int, S: int) -> Tensors:
-    """Layer 1 is Gaussian with a deterministic NTK, PDLT (8.21), (8.23): all zero, packed."""
-    return Tensors(
-        {name: np.zeros((declared.orbits(k)[1].shape[1], S)) for name, declared in TENSORS.items()}
-    )
 
 
 def step(h: Hyperparameters, e: OnSets, t: Tensors) -> Tensors:

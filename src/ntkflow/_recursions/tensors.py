@@ -6,7 +6,7 @@ measure it, and what cutting the expansion at 1/n costs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -77,6 +77,8 @@ class Tensor:
         powers: of the separation of two such samples, by which it vanishes towards coincidence where σ has two straight pieces of one slope
             up to a sign: if they differ in norm too, and in direction alone.
         truncation: None where no estimate is known.
+        training: whether flows have it only where they are asked for the tensors of training.
+        smooth: whether it exists only for a σ without kinks.
     """
 
     name: str
@@ -91,6 +93,8 @@ class Tensor:
     cancellation: Callable[[Nearness], np.ndarray]
     powers: tuple[int, int]
     truncation: Truncation | None
+    training: bool
+    smooth: bool
 
     @property
     def rank(self) -> int:
@@ -122,11 +126,11 @@ def tensor(
     subscripts: str, *, equal: tuple[str, ...], made_of: str, moments: tuple[str, ...] = (),
     measured: Covariance | Expectation | Correction | None = None, vanishes_below: int = 2,
     cancels_from: tuple[str, ...] = (), cancellation: Callable[[Nearness], np.ndarray] = once,
-    powers: tuple[int, int] = (0, 0), truncation: Truncation | None = None,
+    powers: tuple[int, int] = (0, 0), truncation: Truncation | None = None, training: bool = False, smooth: bool = False,
 ):  # fmt: skip
     """Declare the tensor of the name and with the equation of the function that this decorates; arguments as of `Tensor`.
 
-    From then on every flow and every ensemble of components has it.
+    From then on every flow and every ensemble of components has it, or those that are asked for the tensors of training.
 
     Args:
         equal: other orders of the subscripts, the tensor being the same: ("2413",) for F_1324 = F_2413.
@@ -148,7 +152,7 @@ def tensor(
         )
         TENSORS[name] = Tensor(
             name, equation, subscripts, generators, moments, made_of, measured, vanishes_below, cancels_from,
-            cancellation, powers, truncation,
+            cancellation, powers, truncation, training, smooth,
         )  # fmt: skip
         return equation
 
@@ -186,11 +190,15 @@ class Tensors(dict[str, Any]):
         return cls(zip(names, arrays, strict=True))
 
 
-def requested_moments() -> tuple[str, ...]:
-    """The words that the declared tensors ask for."""
-    return tuple(sorted({word for declared in TENSORS.values() for word in declared.moments}))
+def flowing(training: bool, kinked: bool) -> tuple[str, ...]:
+    """The names of the tensors that a flow has.
 
-
-def tensors_of_rank(rank: int) -> Iterator[Tensor]:
-    """The declared tensors of this rank."""
-    return (declared for declared in TENSORS.values() if declared.rank == rank)
+    Args:
+        training: whether those of training are asked for.
+        kinked: whether an activation of the network has a kink.
+    """
+    return tuple(
+        name
+        for name, declared in TENSORS.items()
+        if (training or not declared.training) and not (kinked and declared.smooth)
+    )

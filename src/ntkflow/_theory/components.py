@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from .._checks.spelling import did_you_mean
-from .._recursions import TENSORS
-from ..errors import ComponentError
+from .._recursions import TENSORS, flowing
+from ..errors import ActivationError, ComponentError
 
 
 def sample_sets(components: str | Sequence[Sequence[int]], N: int) -> np.ndarray | None:
@@ -42,6 +43,16 @@ def sample_sets(components: str | Sequence[Sequence[int]], N: int) -> np.ndarray
     size = max(map(len, rows))
     # A smaller set is filled up with its first sample: coinciding slots are exact.
     return np.array([row + row[:1] * (size - len(row)) for row in rows])
+
+
+def tensors_of(network: Any, training: bool) -> tuple[str, ...]:
+    """The names of the tensors that flow through a network; ActivationError where those of training can't be integrated."""
+    for a in network.activation:
+        if training and a.kinked and not a.slopes:
+            raise ActivationError(
+                f"activation {a.name} has a kink: the tensors of training are computed for smooth and for piecewise-linear activations"
+            )
+    return flowing(training, any(a.kinked for a in network.activation))
 
 
 class Layout:

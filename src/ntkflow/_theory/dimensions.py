@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._disk.saved_networks import network_of
-from .._recursions import TENSORS
+from .._recursions import TENSORS, flowing
 from ..errors import FileError, NtkflowError
 from ..network.mlp import MLP
 from .components import sample_sets
@@ -23,6 +23,7 @@ class Specification(NamedTuple):
 
     mlp: MLP
     components: str | list
+    training: bool
 
 
 def dimensions(name: str, has_sets: bool) -> tuple[str, ...]:
@@ -41,7 +42,8 @@ def specification(attributes: Mapping[str, Any], activation=None) -> Specificati
         spec = json.loads(attributes["mlp"])
         components = json.loads(attributes["components"])
         callables = list(json.loads(attributes["callable_activations"]))
-        return Specification(network_of(spec, callables, activation), components)
+        training = bool(attributes.get("training", False))
+        return Specification(network_of(spec, callables, activation), components, training)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, FileError):
             raise
@@ -50,9 +52,10 @@ def specification(attributes: Mapping[str, Any], activation=None) -> Specificati
         ) from error
 
 
-def flow_names(components: str | list) -> list[str]:
-    """The names of arrays that a flow with these components has, each with an error."""
-    return [*KERNELS, *SPLIT, *(TENSORS if components != "mean" else ())]
+def flow_names(of: Specification) -> list[str]:
+    """The names of arrays that such a flow has, each with an error."""
+    kinked = any(a.kinked for a in of.mlp.activation)
+    return [*KERNELS, *SPLIT, *(flowing(of.training, kinked) if of.components != "mean" else ())]
 
 
 def flow_shapes(
@@ -67,7 +70,8 @@ def flow_shapes(
     Raises:
         FileError: it is no flow, or a variable is missing or has another shape.
     """
-    mlp, components = specification(attributes)
+    of = specification(attributes)
+    mlp, components = of.mlp, of.components
     dims: dict[str, tuple[str, ...]] = {
         "layer": ("layer",), "source_layer": ("source_layer",), "X": ("sample", "input")
     }  # fmt: skip
@@ -75,7 +79,7 @@ def flow_shapes(
         dims["X2"] = ("sample2", "input")
     if components != "mean":
         dims["sets"] = ("set", "slot")
-    for name in flow_names(components):
+    for name in flow_names(of):
         dims |= dict.fromkeys((name, name + ERROR), dimensions(name, components != "all"))
     missing = [name for name in dims if name not in found]
     if missing:
@@ -99,10 +103,10 @@ def _sizes(mlp: MLP, components: str | list, N: int, N2: int) -> dict[str, int]:
         "sample2": N2,
         "input": mlp.widths[0],
     }
-    sizes |= {"alpha1": N, "alpha2": N2, "alpha3": N, "alpha4": N}
+    sizes |= {"alpha0": N, "alpha1": N, "alpha2": N2, "alpha3": N, "alpha4": N}
     if components != "mean":
         sets, k = set_sizes(components, N)
-        sizes |= {"set": sets, "slot": k} | {f"slot{axis}": k for axis in range(1, 5)}
+        sizes |= {"set": sets, "slot": k} | {f"slot{axis}": k for axis in range(5)}
     return sizes
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._gaussian import SampleSets
-from .._recursions import TENSORS, tensors_of_rank
+from .._recursions import TENSORS, TensorSets, declarations
 from .._recursions.symmetry import largest_on_same_samples, orbits_by_samples
 from .near_duplicates import any_nearly_parallel, cancelled
 from .scales import KERNELS, natural_scales
@@ -26,7 +25,7 @@ def errors_of(
     others: dict[str, np.ndarray],
     layer: int,
     least_sine: np.ndarray,
-    sets: SampleSets | None,
+    sets: TensorSets | None,
 ) -> Errors:
     """Error estimates: the difference from a coarser and nudged computation, plus round-off, more where terms cancel.
 
@@ -102,7 +101,7 @@ def _raise_to_largest(changes: dict[str, np.ndarray], roots: dict[str, np.ndarra
 
     `roots`: of G's and H's diagonals, (k, S).
     """
-    four = list(tensors_of_rank(4))
+    four = [declared for declared in declarations(changes) if declared.rank == 4]
     products = {
         tensor.name: np.prod(
             [roots[kernel][slot] for kernel, slot in zip(tensor.made_of, tensor.orbits(k)[1], strict=True)], axis=0
@@ -114,10 +113,15 @@ def _raise_to_largest(changes: dict[str, np.ndarray], roots: dict[str, np.ndarra
     for samples in several:
         on = {name: orbits[samples][0] for name, orbits in by_samples.items()}
         largest = {name: _largest(changes[name][rows], products[name][rows]) for name, rows in on.items()}
-        plain = np.max([largest[tensor.name] for tensor in four if not tensor.cancels_from], axis=0)
-        for name, rows in on.items():
-            least = np.maximum(largest[name], plain) * products[name][rows]
-            changes[name][rows] = np.maximum(changes[name][rows], least)
+        for training in (False, True):
+            # Of tensors that flow without those of training: what is known of these does not depend on whether those are asked for.
+            plain = np.max(
+                [largest[t.name] for t in four if not t.cancels_from and t.training <= training], axis=0
+            )
+            for name in (t.name for t in four if t.training == training):
+                rows = on[name]
+                least = np.maximum(largest[name], plain) * products[name][rows]
+                changes[name][rows] = np.maximum(changes[name][rows], least)
 
 
 def _largest(change: np.ndarray, product: np.ndarray) -> np.ndarray:

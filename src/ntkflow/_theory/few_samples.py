@@ -14,12 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._gaussian import SampleSets
 from .._gaussian.kinks import missing_deltas
 from .._gaussian.rules import ROUNDING, folded, rounded, trapezoid_basis
 from .._gaussian.series_integrals import PAIR_CONVERGED
 from .._gaussian.traced import Doubts, smooth_on_pairs
-from .._recursions import Tensors, first_layer
+from .._recursions import Tensors, TensorSets, first_layer
 from ..activations import Activation
 from ..network.layer import Layer, tensors_on_sets, through_layers
 from ..network.mlp import MLP
@@ -48,7 +47,7 @@ class _State(NamedTuple):
     layer: BothRuns | None
 
 
-def serves(mlp: MLP, sets: SampleSets) -> bool:
+def serves(mlp: MLP, sets: TensorSets) -> bool:
     """Whether this is worth a program of its own: a smooth activation, the same in all layers, and pairs of few samples."""
     return (
         sets.k <= 2
@@ -61,7 +60,7 @@ def serves(mlp: MLP, sets: SampleSets) -> bool:
 
 
 def layers_above(
-    mlp: MLP, G: np.ndarray, H: np.ndarray, noise: Callable[[], np.ndarray], sets: SampleSets
+    mlp: MLP, G: np.ndarray, H: np.ndarray, noise: Callable[[], np.ndarray], sets: TensorSets
 ) -> list[BothRuns] | None:  # fmt: skip
     """The layers above the first from that one's G and H, or None where the series do not converge.
 
@@ -78,7 +77,7 @@ def layers_above(
         return _State(filled, _without_others(both, N, S))
 
     with jax.enable_x64(True):
-        tensors = first_layer(sets.k, count)
+        tensors = first_layer(sets.names, sets.k, count)
         first = jax.tree.map(
             lambda x: np.stack([x, x]), (_with_others(G, samples), _with_others(H, samples), tensors)
         )

@@ -12,14 +12,13 @@ import numpy as np
 from jax.core import Tracer
 
 from .._checks.inputs import checked_inputs
-from .._gaussian import SampleSets
 from .._machine.memory import check_memory, give_back
-from .._recursions import TENSORS, requested_moments
+from .._recursions import TensorSets, declarations
 from .._report.progress import Report, shows_progress, silent
 from ..errors import ComponentError, DataError, SpecError, warn
 from ..network import as_mlp, as_network
 from ..network.mlp import MLP
-from .components import Layout, sample_sets
+from .components import Layout, sample_sets, tensors_of
 from .duplicates import distinct_rows, kernel_tables
 from .error_estimates import poor_tensor, warning_of_errors
 from .mean_kernels import block_of, has_tiles, mean_flow, write_kernels
@@ -39,7 +38,7 @@ _LARGE = 2**26  # bytes
 @shows_progress
 def flow(
     network: Any, X, components: str | Sequence[Sequence[int]] = "all", progress: Report | None = None, *,
-    X2=None, rtol: float = 1e-6, store=None, memory: int = 2**30, resume: bool = False,
+    training: bool = False, X2=None, rtol: float = 1e-6, store=None, memory: int = 2**30, resume: bool = False,
 ) -> Flow:  # fmt: skip
     """The RG flow of the statistics of preactivations and NTK, PDLT chapter 8.
 
@@ -50,6 +49,8 @@ def flow(
             samples, N²), "mean" (G and H alone) or a list of sample sets, each a few sample indices.
         progress: called as progress(done, total, message) before the first and after each layer, or tile; by default a bar on a
             terminal and in a notebook, and nothing elsewhere.
+        training: whether layers also have the tensors of training, P and Q, and R, S, T, U where no activation has a kink: the first
+            derivatives of the NTK by the parameters and the second ones, on average over seeds. See docs/training.md.
         X2: (N2, n_0), with "mean" only: G and H of each layer are then the (N, N2) block between X and X2.
         rtol: the accuracy wanted, relative to the products of G and H that a tensor is made of, between 0 and 1. What costs
             little is computed to round-off anyway; where error estimates exceed rtol, a warning names the tensors.
@@ -76,15 +77,20 @@ def flow(
         raise ComponentError(
             'X2 goes with components="mean" only; for a block of tensors use flow[-1].block(…)'
         )
+    if training and asked is None:
+        raise ComponentError(
+            'training goes with components="all", "pairs" or a list of sample sets, not with "mean"'
+        )
     X2 = None if X2 is None else checked_inputs(mlp, X2, "X2")
     _warn_of_zeros(mlp, X, X2)
     report = progress or silent
+    names = () if asked is None else tensors_of(mlp, training)
     if store is not None:
         if not isinstance(mlp, MLP):
             raise SpecError(f"a store holds the flow of an MLP, not of {mlp!r}")
         if components != "all":
             raise ComponentError(f'a store holds components="all", not {components!r}')
-        result, poor = tiled_flow(mlp, X, rtol, store, memory, resume, report)
+        result, poor = tiled_flow(mlp, X, names, rtol, store, memory, resume, report)
     else:
         if resume:
             raise DataError("resume needs a store")
@@ -92,7 +98,7 @@ def flow(
             return mean_flow(mlp, X, X2, report)
         if X2 is not None:
             return block_of(flow(mlp, np.concatenate([X, X2]), components, progress, rtol=rtol), X, X2)
-        result, poor = _flow(mlp, X, components, asked, rtol, report)
+        result, poor = _flow(mlp, X, components, asked, names, rtol, report)
     if poor:
         warn(warning_of_errors(poor, rtol))
     if asked is not None and (narrow := warning_of_width(result.layers)):
@@ -154,19 +160,19 @@ def _warn_of_zeros(mlp: MLP, *inputs: np.ndarray | None) -> None:
 
 
 def _flow(
-    mlp: MLP, X: np.ndarray, components: str | Sequence[Sequence[int]], asked: np.ndarray | None, rtol: float,
-    report: Report,
+    mlp: MLP, X: np.ndarray, components: str | Sequence[Sequence[int]], asked: np.ndarray | None,
+    names: tuple[str, ...], rtol: float, report: Report,
 ) -> tuple[Flow, list[str]]:  # fmt: skip
     """The flow, all components at once, and the tensors whose errors are poor."""
-    _check_memory(mlp, asked)
+    _check_memory(mlp, asked, names)
     distinct, index = distinct_rows(X)
     layout = None if asked is None else Layout(asked, index, components == "all")
-    sets = None if layout is None else SampleSets(layout.closed, len(distinct), requested_moments())
+    sets = None if layout is None else TensorSets(layout.closed, len(distinct), names)
     report(0, mlp.depth, "compiling")
     layers, poor = [], []
     # What overflows is found and named after each layer.
     with np.errstate(all="ignore"):
-        near = NearDuplicates(mlp, distinct, *of_pairs(rtol))
+        near = NearDuplicates(mlp, distinct, names, *of_pairs(rtol))
         for fine, values, errors in all_layers(mlp, distinct, sets, rtol):
             layer = fine.layer
             if sets is not None:
@@ -177,7 +183,7 @@ def _flow(
             tables = kernel_tables(fine, errors, index)
             if layout is not None:
                 for table, packed in zip(tables, (values, errors), strict=True):
-                    table |= {name: _expanded(name, packed[name], layout) for name in TENSORS}
+                    table |= {name: _expanded(name, packed[name], layout) for name in names}
             layers.append(LayerStatistics(mlp, X, layer, asked, *tables, layers[-1] if layers else None))
             if sum(value.nbytes for value in values.values()) > _LARGE:
                 give_back()
@@ -197,13 +203,13 @@ def _expanded(name: str, packed: np.ndarray | TwoByteArray, layout: Layout):
     return expand(packed) if now else functools.partial(expand, packed)
 
 
-def _check_memory(mlp: MLP, asked: np.ndarray | None) -> None:
+def _check_memory(mlp: MLP, asked: np.ndarray | None, names: tuple[str, ...]) -> None:
     if asked is None:
         return
     S, k = asked.shape
     sets, size = S * math.comb(k, min(k, 4)), min(k, 4)
-    packed = sets * sum(tensor.orbits(size)[1].shape[1] for tensor in TENSORS.values())
-    per_layer = min(packed, len(TENSORS) * S * k**4)
+    packed = sets * sum(tensor.orbits(size)[1].shape[1] for tensor in declarations(names))
+    per_layer = min(packed, len(names) * S * k**4)
     # Values and errors of each layer; packed, both runs' and the next layer's; two tensors that are looked at.
     need = 10 * mlp.depth * per_layer + 32 * packed + 16 * S * k**4
     check_memory(

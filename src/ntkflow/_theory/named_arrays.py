@@ -36,6 +36,18 @@ class NamedArrays(Generic[Array]):
     F: _Named[Array] = _Named("The cross-correlation F_1324 of two preactivations with the NTK, PDLT (8.79).")
     A: _Named[Array] = _Named("The variance A_(12)(34) of the NTK, PDLT (8.97).")
     B: _Named[Array] = _Named("The variance B_1324 of the NTK, PDLT (8.89).")
+    P: _Named[Array] = _Named(
+        "P_0123 of E[dĤ_012 z_3], the NTK's first derivative with a preactivation; with training=True."
+    )
+    Q: _Named[Array] = _Named("Q_0123 of E[dĤ_012 z_3]; with training=True.")
+    R: _Named[Array] = _Named(
+        "R_0123 of E[ddĤ_I], a second derivative of the NTK; with training=True, smooth activations."
+    )
+    S: _Named[Array] = _Named(
+        "S_1234 of E[ddĤ_II], a second derivative of the NTK; with training=True, smooth activations."
+    )
+    T: _Named[Array] = _Named("T_1324 of E[ddĤ_II]; with training=True, smooth activations.")
+    U: _Named[Array] = _Named("U_1423 of E[ddĤ_II]; with training=True, smooth activations.")
 
     def __getitem__(self, name: str) -> Array:
         raise NotImplementedError

@@ -16,9 +16,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.polynomial.chebyshev import chebvander
 
-from .._gaussian import SampleSets
 from .._gaussian.kinks import ROUNDOFF, sine_squared
-from .._recursions import TENSORS, requested_moments
+from .._recursions import TENSORS, TensorSets, declarations
 from .._recursions.cancellation import LOSS, Nearness
 from ..network.mlp import MLP
 from .two_byte import TwoByteArray
@@ -85,6 +84,7 @@ class NearDuplicates:
 
     Args:
         X: (N, n_0), distinct.
+        names: of the tensors that flow.
         computed: the values and errors of all layers of a network, for inputs and sample sets.
         closest: the least `sines` of any two inputs in any layer of a network.
     """
@@ -93,10 +93,11 @@ class NearDuplicates:
         self,
         mlp: MLP,
         X: np.ndarray,
-        computed: Callable[[MLP, np.ndarray, SampleSets], Layers],
+        names: tuple[str, ...],
+        computed: Callable[[MLP, np.ndarray, TensorSets], Layers],
         closest: Callable[[MLP, np.ndarray], float],
     ):
-        self._mlp, self._X, self._computed, self._closest = mlp, X, computed, closest
+        self._mlp, self._X, self._names, self._computed, self._closest = mlp, X, names, computed, closest
         self._flows: dict[tuple[int, int], tuple[_Batch, int] | None] = {}
 
     def mend(
@@ -128,7 +129,7 @@ class NearDuplicates:
         number = np.full(least_sine.shape, -1)
         number[tuple(np.array(list(known)).T)] = np.arange(len(known))
         values, errors = dict(values), dict(errors)
-        for name in _mended():
+        for name in _mended(self._names):
             interpolated = np.stack(
                 [batch.at(layer)[name][:, :, position] for batch, position in known.values()], axis=-1
             )  # (2, orbits, pairs)
@@ -150,7 +151,7 @@ class NearDuplicates:
         size = _AT_ONCE if all(a.slopes for a in self._mlp.activation) else 1
         for start in range(0, len(members), size):
             group = members[start : start + size]
-            batch = _Batch(self._mlp, [family for _, family in group], self._computed)
+            batch = _Batch(self._mlp, [family for _, family in group], self._names, self._computed)
             self._flows |= {pair: (batch, position) for position, (pair, _) in enumerate(group)}
 
     def _coincides(self, family: _Family) -> bool:
@@ -161,9 +162,9 @@ class NearDuplicates:
         return self._closest(self._mlp, np.stack([family.first, family.others[0]])) >= _CLOSE
 
 
-def _mended() -> list[str]:
-    """The tensors in which nearly parallel samples cancel."""
-    return [name for name, declared in TENSORS.items() if declared.cancels_from]
+def _mended(names: tuple[str, ...]) -> list[str]:
+    """Those of the tensors in which nearly parallel samples cancel."""
+    return [declared.name for declared in declarations(names) if declared.cancels_from]
 
 
 def _orbits_on(name: str, k: int, p: int, q: int) -> np.ndarray:
@@ -258,18 +259,18 @@ def _reach(mlp: MLP, ratio: float, s: float) -> float:
 class _Batch:
     """The flows of several families, computed together, each family in a plane of its own. Layers are computed when asked for."""
 
-    def __init__(self, mlp: MLP, families: list[_Family], computed):
-        self._families = families
+    def __init__(self, mlp: MLP, families: list[_Family], names: tuple[str, ...], computed):
+        self._families, self._names = families, names
         each, P = _INTERVALS + 2, len(families)
         X = np.zeros((P, each, P, 2))
         for i, family in enumerate(families):
             X[i, :, i] = [family.first, *family.others]
         start = each * np.arange(P)[:, None]
         others = start + np.arange(1, each)
-        sets = SampleSets(
+        sets = TensorSets(
             np.stack([np.broadcast_to(start, others.shape).ravel(), others.ravel()]),
             each * P,
-            requested_moments(),
+            names,
         )
         self._layers = computed(mlp, X.reshape(P * each, 2 * P), sets)
         self._done: list[dict[str, np.ndarray]] = []
@@ -279,7 +280,7 @@ class _Batch:
         while len(self._done) < layer:
             values, errors = next(self._layers)
             self._done.append(
-                {name: self._interpolated(name, values[name], errors[name]) for name in _mended()}
+                {name: self._interpolated(name, values[name], errors[name]) for name in _mended(self._names)}
             )
         return self._done[layer - 1]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from .._disk.storage import write
+from .._recursions import TENSORS
 from .._report import describe
 from .._report.describe import InNotebooks
 from ..errors import FileError
@@ -39,11 +40,17 @@ class Layered(Layers[Statistics], InNotebooks):
     components: str | list
 
     @property
+    def training(self) -> bool:
+        """Whether layers have the tensors of training."""
+        return any(TENSORS[name].training for s in self.layers for name in s.values if name in TENSORS)
+
+    @property
     def attributes(self) -> dict[str, Any]:
         """The whole specification, as it stands in files."""
         return {
             "mlp": json.dumps(self.mlp.to_spec()),
             "components": json.dumps(self.components, default=int),
+            "training": int(self.training),
             "callable_activations": json.dumps([a.name for a in self.mlp.activation if not a.registered]),
             "ntkflow_version": __version__,
         }
@@ -127,7 +134,8 @@ class Flow(Layered[LayerStatistics]):
     @classmethod
     def from_xarray(cls, dataset: xr.Dataset, activation=None) -> Flow:
         """The Flow that `to_xarray` wrote; a callable activation that is not passed again can't be evaluated, all else is there."""
-        mlp, components = specification(dataset.attrs, activation)
+        of = specification(dataset.attrs, activation)
+        mlp, components = of.mlp, of.components
         shapes = flow_shapes(
             dataset.attrs, {str(name): array.shape for name, array in dataset.variables.items()}
         )
@@ -140,7 +148,7 @@ class Flow(Layered[LayerStatistics]):
             if name in shapes:
                 check_numbers(name, dataset[name].values, dataset.sizes["sample"])
         sets = dataset["sets"].values if "sets" in dataset else None
-        names = flow_names(components)
+        names = flow_names(of)
         largest = dataset["largest"].max("tile").values if "largest" in dataset else None
         tiled_tensors = list(dataset.attrs.get("tensors", ()))
 

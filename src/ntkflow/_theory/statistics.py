@@ -88,7 +88,18 @@ class LayerStatistics(NamedArrays[np.ndarray]):
                 f"there is no tensor {name!r}{did_you_mean(name, self.names)}; tensors are {', '.join(self.names)}"
             )
         if name not in self.values:
-            raise ComponentError(f"{name} {self.ELSEWHERE}")
+            raise ComponentError(f"{name} {self._elsewhere(name)}")
+
+    def _elsewhere(self, name: str) -> str:
+        """Why an array is not held."""
+        if name not in TENSORS or not TENSORS[name].training:
+            return self.ELSEWHERE
+        if TENSORS[name].smooth and any(a.kinked for a in self.mlp.activation):
+            return (
+                "is not offered for activations with a kink: a neuron that crosses it jumps in its own velocity, so that training "
+                "changes the mean NTK at order 1/√n and not 1/n"
+            )
+        return "is a tensor of training; ask for it with training=True"
 
     def _has_sets(self, name: str) -> bool:
         """Whether a tensor has an axis of sets."""

@@ -10,15 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._gaussian import SampleSets
 from .._gaussian.traced import traced_expectations
-from .._recursions import Tensors, first_layer, requested_moments
+from .._recursions import Tensors, TensorSets, first_layer
 from ..errors import ComponentError, DataError
 from ..network import as_network
 from ..network.dense import OfInputs
 from ..network.layer import Layer, packed_tensors, through_layers
 from ..network.mlp import MLP
-from .components import Layout, sample_sets
+from .components import Layout, sample_sets, tensors_of
 from .layers import Layers
 from .mean_kernels import kernels
 from .named_arrays import NamedArrays
@@ -46,8 +45,8 @@ class TracedFlow(Layers[TracedLayer]):
 
 
 def traced_flow(
-    network: Any, X, components: str | Sequence[Sequence[int]] = "all"
-) -> TracedFlow:  # fmt: skip
+    network: Any, X, components: str | Sequence[Sequence[int]] = "all", *, training: bool = False
+) -> TracedFlow:
     """`flow` under `jax.jit`, `vmap` and `grad`: X and the network's hyperparameters may be traced.
 
     The integrals' rules are fixed, not chosen by the metric, and there are no error estimates: compare with `flow` where it matters.
@@ -56,7 +55,7 @@ def traced_flow(
     Args:
         network: as of `flow`; an MLP may be an argument of the compiled function, or made in it, as by `mlp.replace(C_W=…)`.
         X: (N, n_0).
-        components: as of `flow`; known beforehand.
+        components, training: as of `flow`; known beforehand.
 
     Returns:
         The layers, `traced[1]` … `traced[L]`: a tree of arrays, which a compiled function may return.
@@ -80,9 +79,9 @@ def traced_flow(
         return TracedFlow([TracedLayer({"G": g, "H": h}) for g, h in zip(G, H, strict=True)])
     layout = None if asked is None else Layout(asked, np.arange(N), components == "all")
     if layout is None:
-        sets = SampleSets(np.empty((2, 0), int), N, moments=())
+        sets = TensorSets(np.empty((2, 0), int), N, names=())
     else:
-        sets = SampleSets(layout.closed, N, requested_moments())
+        sets = TensorSets(layout.closed, N, tensors_of(mlp, training))
 
     def step(layer: Layer, r: float, below: _State) -> _State:
         e = None if layer.activation is None else traced_expectations(layer.activation, below.G, sets)
@@ -95,7 +94,7 @@ def traced_flow(
         return _State(G, H, tensors)
 
     e = OfInputs(X @ X.T / mlp.widths[0])
-    tensors = Tensors() if layout is None else first_layer(*sets.sets.shape)
+    tensors = Tensors() if layout is None else first_layer(sets.names, *sets.sets.shape)
     first = _State(*mlp.layers[0].means(e, 0.0, 0.0), tensors)
     return TracedFlow([_expanded(state, layout) for state in through_layers(mlp, first, step)])
 

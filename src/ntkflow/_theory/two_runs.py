@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._gaussian import COARSE, FINE, Expectations, Integrals, Rule, SampleSets, integrals, on_pairs
+from .._gaussian import COARSE, FINE, Expectations, Integrals, Rule, integrals, on_pairs
 from .._gaussian.requests import placements
 from .._machine.ahead import ahead
-from .._recursions import Tensors, first_layer, means
+from .._recursions import Tensors, TensorSets, first_layer, means
 from ..errors import NonFiniteError
 from ..network.dense import OfInputs
 from ..network.layer import Layer, packed_tensors, through_layers
@@ -117,14 +117,14 @@ def _first_kernels(mlp: MLP, X: np.ndarray) -> Kernels:
 
 
 def layer_values(
-    layers: Iterable[Kernels], sets: SampleSets | None, at_once: int | None = None, in_place: bool = False
+    layers: Iterable[Kernels], sets: TensorSets | None, at_once: int | None = None, in_place: bool = False
 ) -> Iterator[tuple[Kernels, dict[str, np.ndarray]]]:
     """Each layer's kernels, and its values by name: G, H and the packed tensors on `sets`; NonFiniteError if they can't be held.
 
     `at_once`: sets in one compiled step, by default what suits their number. `in_place`: whether to write a layer's tensors over
     those of the layer below; the caller must then be done with these.
     """
-    tensors = None if sets is None else first_layer(*sets.sets.shape)
+    tensors = None if sets is None else first_layer(sets.names, *sets.sets.shape)
     for kernels in layers:
         values = {"G": kernels.G, "H": kernels.H}
         if tensors is not None and sets is not None:
@@ -155,7 +155,7 @@ def sets_at_once(k: int, S: int) -> int:
 
 
 def _tensors(
-    step_list: list[Step], tensors: Tensors, sets: SampleSets, at_once: int | None, out: Tensors | None
+    step_list: list[Step], tensors: Tensors, sets: TensorSets, at_once: int | None, out: Tensors | None
 ) -> Tensors:
     """The next layer's packed tensors, some sets at a time.
 
@@ -203,7 +203,7 @@ def _columns(arrays, columns: slice, size: int):
 
 
 def estimated(
-    runs: tuple[Iterable[Kernels], Iterable[Kernels]], sets: SampleSets | None, at_once: int | None = None
+    runs: tuple[Iterable[Kernels], Iterable[Kernels]], sets: TensorSets | None, at_once: int | None = None
 ) -> Iterator[tuple[Kernels, dict[str, np.ndarray], Errors]]:
     """Each layer's kernels, and its values and their errors by name, tensors packed."""
     values_of_runs = (
@@ -214,7 +214,7 @@ def estimated(
 
 
 def all_layers(
-    mlp: MLP, X: np.ndarray, sets: SampleSets | None, rtol: float
+    mlp: MLP, X: np.ndarray, sets: TensorSets | None, rtol: float
 ) -> Iterator[tuple[Kernels, dict[str, np.ndarray], Errors]]:
     """`estimated` for these distinct inputs. If they are few, and its series converge, one compiled program does each layer."""
     if sets is not None and few_samples.serves(mlp, sets) and (layers := _few_samples(mlp, X, sets)):
@@ -222,7 +222,7 @@ def all_layers(
     return estimated(both_runs(mlp, X, *((sets.k, sets.moments) if sets else (0, ())), rtol), sets)
 
 
-def _few_samples(mlp: MLP, X: np.ndarray, sets: SampleSets):
+def _few_samples(mlp: MLP, X: np.ndarray, sets: TensorSets):
     first, rng = _first_kernels(mlp, X), np.random.default_rng(0)
     layers = few_samples.layers_above(
         mlp, first.G, first.H, lambda: np.array([0.0, _NUDGE])[:, None, None] * _symmetric(rng, len(X)), sets
@@ -230,8 +230,8 @@ def _few_samples(mlp: MLP, X: np.ndarray, sets: SampleSets):
     return None if layers is None else _with_errors(mlp, first, layers, sets)
 
 
-def _with_errors(mlp: MLP, first: Kernels, layers: list[few_samples.BothRuns], sets: SampleSets):
-    values = {"G": first.G, "H": first.H, **first_layer(*sets.sets.shape)}
+def _with_errors(mlp: MLP, first: Kernels, layers: list[few_samples.BothRuns], sets: TensorSets):
+    values = {"G": first.G, "H": first.H, **first_layer(sets.names, *sets.sets.shape)}
     yield first, values, errors_of(values, values, first.layer, first.least_sine, sets)
     assert first.contributions is not None
     for number, (layer, both) in enumerate(zip(mlp.layers[1:], layers, strict=True), start=2):
@@ -246,7 +246,7 @@ def _with_errors(mlp: MLP, first: Kernels, layers: list[few_samples.BothRuns], s
 def of_pairs(rtol: float) -> tuple[Callable, Callable]:
     """The two functions that `NearDuplicates` calls for other inputs: `computed`, on sets of two, and `closest`."""
 
-    def computed(mlp: MLP, X: np.ndarray, sets: SampleSets):
+    def computed(mlp: MLP, X: np.ndarray, sets: TensorSets):
         wanted = np.eye(len(X), dtype=bool)
         wanted[tuple(sets.sets)] = wanted[tuple(sets.sets[::-1])] = True
         for _, values, errors in estimated(both_runs(mlp, X, sets.k, sets.moments, rtol, wanted), sets):

@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..._gaussian.requests import placements
-from ..._recursions import TENSORS, requested_moments
+from ..._recursions import declarations, moments_of
 from ...errors import MemoryRequestError
 
 Tile = tuple[int, ...]
@@ -63,28 +64,28 @@ class Plan:
         return max(map(self.count, self.tiles))
 
 
-def working_set(depth: int, N: int, block: int) -> int:
-    """Bytes for tiles made of blocks of `block` samples, and for kernels and expectations on pairs, of all layers and both runs."""
+def working_set(depth: int, N: int, names: Sequence[str], block: int) -> int:
+    """Bytes for tiles of these tensors made of blocks of `block` samples, and for kernels and expectations on pairs, of all layers and both runs."""
     kernels = 2 * (depth - 1) * (64 * 8 * N**2 + 2**14 * N)
     sets, triples = block**4, 3 * block**3
-    integral = 8 * len(placements(requested_moments()))
+    integral = 8 * len(placements(moments_of(names)))
     integrals = integral * (sets + 4 * triples) + 4 * triples * 2 * (depth - 1) * (integral + 8)
-    packed = sum(tensor.orbits(4)[1].shape[1] for tensor in TENSORS.values())
+    packed = sum(tensor.orbits(4)[1].shape[1] for tensor in declarations(names))
     # Both runs' tensors, the next layer's; indices, temporaries; errors.
     per_set = 8 * (3 * packed + 300) + 10 * packed
     return _AT_LEAST + kernels + per_set * sets + integrals
 
 
-def block_for(depth: int, N: int, memory: int) -> int:
+def block_for(depth: int, N: int, names: Sequence[str], memory: int) -> int:
     """The largest block of samples with which a flow needs at most `memory` bytes; MemoryRequestError if there is none."""
     for block in range(min(N, max(4, -(-N // _BLOCKS))), 0, -1):
-        if working_set(depth, N, block) <= memory:
+        if working_set(depth, N, names, block) <= memory:
             return -(-N // -(-N // block))  # blocks of about one size
-    raise too_little(depth, N, 1, memory)
+    raise too_little(depth, N, names, 1, memory)
 
 
-def too_little(depth: int, N: int, block: int, memory: int) -> MemoryRequestError:
-    need = working_set(depth, N, block)
+def too_little(depth: int, N: int, names: Sequence[str], block: int, memory: int) -> MemoryRequestError:
+    need = working_set(depth, N, names, block)
     return MemoryRequestError(
         f"tiles of blocks of {block} of {N} samples need {need / 2**20:.0f} MiB, more than the {memory / 2**20:.0f} MiB allowed"
     )

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ..._disk.store import digest, exists_to_resume
-from ..._gaussian import SampleSets
 from ..._gaussian.requests import placements
-from ..._recursions import TENSORS, requested_moments
+from ..._recursions import TensorSets, declarations, moments_of
 from ...errors import DataError
 from ...finite.parameters import whole_number
 from ...network.mlp import MLP
@@ -31,17 +30,18 @@ from .triples import SharedIntegrals
 
 
 def tiled_flow(
-    mlp: MLP, X: np.ndarray, rtol: float, store, memory: int, resume: bool, report: Callable[[int, int, str], None]
+    mlp: MLP, X: np.ndarray, names: tuple[str, ...], rtol: float, store, memory: int, resume: bool,
+    report: Callable[[int, int, str], None],
 ) -> tuple[Flow, list[str]]:  # fmt: skip
-    """`flow` with a store, for checked inputs: the Flow, and the tensors whose errors are poor."""
+    """`flow` with a store, for checked inputs and the tensors of these names: the Flow, and the tensors whose errors are poor."""
     path, memory = Path(store), whole_number(memory, "memory", 1, 2**63 - 1, DataError)
     with ExitStack() as stack, np.errstate(all="ignore"):
         tile_store = _opened(path, resume, stack)
         job = Flow(mlp, X, "all", []).attributes | {
-            "X_sha256": digest(X), "rtol": rtol, "tensors": list(TENSORS)
+            "X_sha256": digest(X), "rtol": rtol, "tensors": list(names), "training": int(any(d.training for d in declarations(names)))
         }  # fmt: skip
         block = _block(mlp, X, job, tile_store, memory)
-        run = _Run(mlp, X, rtol, Plan(len(X), block), memory, report)
+        run = _Run(mlp, X, names, rtol, Plan(len(X), block), memory, report)
         if tile_store is None:
             tile_store = run.create(path, job)
             stack.callback(tile_store.lock().release)
@@ -63,11 +63,11 @@ def _opened(path: Path, resume: bool, stack: ExitStack) -> TileStore | None:
 def _block(mlp: MLP, X: np.ndarray, job: dict, tile_store: TileStore | None, memory: int) -> int:
     """How many samples to a block: what suits the memory, or what a store was begun with."""
     if tile_store is None:
-        return block_for(mlp.depth, len(X), memory)
+        return block_for(mlp.depth, len(X), job["tensors"], memory)
     tile_store.check_same(job, X)
     block = tile_store.block
-    if working_set(mlp.depth, len(X), block) > memory:
-        raise too_little(mlp.depth, len(X), block, memory)
+    if working_set(mlp.depth, len(X), job["tensors"], block) > memory:
+        raise too_little(mlp.depth, len(X), job["tensors"], block, memory)
     return block
 
 
@@ -78,18 +78,20 @@ class _Run:
         self,
         mlp: MLP,
         X: np.ndarray,
+        names: tuple[str, ...],
         rtol: float,
         plan: Plan,
         memory: int,
         report: Callable[[int, int, str], None],
     ):
         self.mlp, self.X, self.rtol, self.plan, self.report = mlp, X, rtol, plan, report
+        self.names, self.moments = names, moments_of(names)
         self.distinct, self.index = distinct_rows(X)
         self.tiles = plan.tiles
         self.sets = [plan.count(tile) for tile in self.tiles]
         report(0, mlp.depth * sum(self.sets), "pairs of samples")
-        self.runs = [list(run) for run in both_runs(mlp, self.distinct, 4, requested_moments(), rtol)]
-        self.near = NearDuplicates(mlp, self.distinct, *of_pairs(rtol))
+        self.runs = [list(run) for run in both_runs(mlp, self.distinct, 4, self.moments, rtol)]
+        self.near = NearDuplicates(mlp, self.distinct, names, *of_pairs(rtol))
         self.kernels = self._kernels()
         self.shared = [self._shared(run, memory) for run in self.runs]
         self.fill = max(self.sets) + 12 * plan.block**3
@@ -108,7 +110,7 @@ class _Run:
         return Flow(self.mlp, self.X, "all", layers)
 
     def _shared(self, run: list[Kernels], memory: int) -> list[SharedIntegrals | None]:
-        group = 3 * self.plan.block**3 * 8 * (1 + len(placements(requested_moments())))
+        group = 3 * self.plan.block**3 * 8 * (1 + len(placements(self.moments)))
         steps = max(1, self.mlp.depth - 1)
         room = max(4, memory // 4 // (2 * steps * group)) if len(self.distinct) == len(self.X) else 0
         return [
@@ -130,7 +132,7 @@ class _Run:
             name = f"tile {number + 1} of {len(self.tiles)}"
             if not store.has(number):
                 self.report(done, total, name)
-                largest = np.empty((self.mlp.depth, len(TENSORS), 2))
+                largest = np.empty((self.mlp.depth, len(self.names), 2))
                 for layer, top in enumerate(self._layers(store, tile), start=1):
                     largest[layer - 1] = top
                     self.report(done + layer * sets, total, f"{name}, layer {layer}")
@@ -142,18 +144,19 @@ class _Run:
         """Compute and write a tile, layer by layer: the largest value and error of each tensor (tensors, 2)."""
         asked, owner = self.plan.sets(tile)
         layout = Layout(asked, self.index)
-        sets = SampleSets(layout.closed, len(self.distinct), requested_moments())
+        sets = TensorSets(layout.closed, len(self.distinct), self.names)
         at_once = sets_at_once(sets.k, max(self.sets))
         runs = [self._for_tile(run, shared, tile) for run, shared in zip(self.runs, self.shared, strict=True)]
         chunks = {rank: list(self._chunks(tile, asked, owner, rank)) for rank in (2, 4)}
         for fine, values, errors in estimated((runs[0], runs[1]), sets, at_once):
             values, errors = self.near.mend(fine.layer, fine.least_sine[0], sets.sets, values, errors)
-            for name, declared in TENSORS.items():
+            for declared in declarations(self.names):
+                name = declared.name
                 for corner, shape, pieces in chunks[declared.rank]:
                     chunk = functools.partial(_assembled, shape, pieces, layout, name)
                     error = errors[name].rearranged(chunk).floats()
                     store.write(name, fine.layer, corner, chunk(values[name]), error)
-            yield np.array([[np.abs(values[name]).max(), errors[name].max()] for name in TENSORS])
+            yield np.array([[np.abs(values[name]).max(), errors[name].max()] for name in self.names])
 
     def _for_tile(self, run: list[Kernels], shared: list, tile: Tile) -> Iterator[Kernels]:
         for kernels, integrals in zip(run, shared, strict=True):
@@ -183,10 +186,10 @@ class _Run:
         top = store.array("largest")[..., 1].max(axis=0)
         names = []
         for s, errors in zip(self.kernels, top, strict=True):
-            largest = dict(zip(TENSORS, errors, strict=True)) | {
+            largest = dict(zip(self.names, errors, strict=True)) | {
                 name: s.errors[name].max() for name in KERNELS
             }
-            for name in (*KERNELS, *TENSORS):
+            for name in (*KERNELS, *self.names):
                 names += poor_tensor(
                     name, s.layer, float(largest[name]), natural_scales(s.values)[name], self.rtol
                 )

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..._disk import store
 from ..._disk.store import BEGIN, checked
-from ..._recursions import TENSORS
+from ..._recursions import TENSORS, Tensor, declarations
 from ...errors import FileError
 from .plan import Plan, Tile
 
@@ -38,11 +38,11 @@ class TileStore(store.Store):
     def create(
         cls, path: Path, header: Mapping, kernels: xr.Dataset, block: int, tiles: int
     ) -> TileStore:  # fmt: skip
-        """A new store, with no tile in it: of `kernels` and all declared tensors."""
+        """A new store, with no tile in it: of `kernels` and of the tensors that the header names."""
         from zarr.codecs import ZstdCodec
 
         layers, N = kernels.sizes["layer"], kernels.sizes["sample"]
-        packed = checked(ZstdCodec(level=1))
+        packed, tensors = checked(ZstdCodec(level=1)), declarations(header["tensors"])
 
         def fill(group: zarr.Group) -> None:
             for name, variable in kernels.variables.items():
@@ -50,13 +50,13 @@ class TileStore(store.Store):
                     str(name), data=variable.values, fill_value=np.nan if variable.dtype.kind == "f" else 0,
                     dimension_names=[str(dim) for dim in variable.dims], **checked(),
                 )  # fmt: skip
-            for name, declared in TENSORS.items():
+            for declared in tensors:
                 for suffix in ("", "_error"):
                     group.create_array(
-                        name + suffix, shape=(layers,) + (N,) * declared.rank, chunks=(1,) + (block,) * declared.rank, dtype="float64",
+                        declared.name + suffix, shape=(layers,) + (N,) * declared.rank, chunks=(1,) + (block,) * declared.rank, dtype="float64",
                         fill_value=np.nan, dimension_names=["layer", *declared.axes], **packed,
                     )  # fmt: skip
-            shape = (layers, len(TENSORS), 2)
+            shape = (layers, len(tensors), 2)
             group.create_array(
                 cls.RECORDS, shape=(tiles, *shape), chunks=(1, *shape), dtype="float64", fill_value=np.nan,
                 dimension_names=["tile", "layer", "tensor", "of"], **checked(),
@@ -64,15 +64,23 @@ class TileStore(store.Store):
 
         return cls.make(path, header, fill)
 
+    @functools.cached_property
+    def tensors(self) -> list[Tensor]:
+        """The declarations of those that it holds."""
+        names = self.header.get("tensors")
+        if not isinstance(names, list) or not names or not set(names) <= set(TENSORS):
+            raise FileError(f"{self.path} holds other tensors than are declared here: {names}")
+        return declarations(names)
+
     @property
     def block(self) -> int:
         """How many samples to a chunk."""
-        return self.chunks(next(iter(TENSORS)))[1]
+        return self.chunks(self.tensors[0].name)[1]
 
     def check_finished(self) -> None:
         """FileError, saying how many tiles are done, unless all are; or if the inputs are damaged."""
         blocks = -(-self.shape("X")[0] // self.block)
-        chunks = {self.chunks(name) for name, declared in TENSORS.items() if declared.rank == 4}
+        chunks = {self.chunks(declared.name) for declared in self.tensors if declared.rank == 4}
         if chunks != {(1, *[self.block] * 4)} or self.parts != math.comb(blocks + 3, 4):
             raise FileError(f"{self.path} is damaged: its tiles don't fit its inputs")
         super().check_finished()
@@ -92,7 +100,7 @@ class TileStore(store.Store):
 
     @functools.cached_property
     def _tile(self) -> dict[Tile, int]:
-        N = self.shape(next(iter(TENSORS)))[1]
+        N = self.shape(self.tensors[0].name)[1]
         return {tile: number for number, tile in enumerate(Plan(N, self.block).tiles)}
 
     def write(

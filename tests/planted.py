@@ -47,8 +47,8 @@ class _Doubled(ast.NodeTransformer):
         return node  # sums of indices are none of the recursion's
 
 
-def _functions():
-    for file in FILES:
+def _functions(files):
+    for file in files:
         module = importlib.import_module(f"ntkflow._recursions.{file}")
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__:
@@ -57,9 +57,9 @@ def _functions():
                 yield module, name, tree
 
 
-def errors():
+def errors(files=FILES):
     """(what is doubled, a context in which it is), for every additive term of every recursion."""
-    for module, name, tree in _functions():
+    for module, name, tree in _functions(files):
         doubled = _Doubled(None)
         doubled.visit(copy.deepcopy(tree))
         for number in range(doubled.seen):
