@@ -36,12 +36,15 @@ def trained_command(
         int | None, typer.Option("--steps", min=0, help="Of gradient descent, with --eta.")
     ] = None,
     eta: Annotated[float | None, typer.Option("--eta", help="The learning rate of --steps.")] = None,
+    order: Annotated[
+        int, typer.Option("--order", min=0, max=1, help="1: at the network's own width, to order 1/n; tens of inputs.")
+    ] = 0,
 ) -> None:
-    """Predict mean and sd over seeds of the outputs of trained networks, at infinite width."""
+    """Predict mean and sd over seeds of the outputs of trained networks, at infinite width or to order 1/n."""
     with one_sentence_errors():
         mlp = network(spec)
         X_test = None if data2 is None else load_inputs(data2, "data2")
-        predict = ntkflow.trained(mlp, load_inputs(data), load_inputs(targets, "targets"), X_test)
+        predict = ntkflow.trained(mlp, load_inputs(data), load_inputs(targets, "targets"), X_test, order=order)
         if time is None and steps is None:
             time = np.inf
         say(predict(time, steps=steps, eta=eta).table())

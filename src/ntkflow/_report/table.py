@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .. import Comparison, Criticality, Ensemble, Flow, OutputNTK, Verification
     from ..finite.training import History
+    from ..training.finite_width import FiniteWidthPrediction
     from ..training.prediction import Prediction
     from ..tuning.exponents import Exponents
 
@@ -34,6 +35,7 @@ _FINITE_WIDTH = (
 _MOST_WIDTHS = 4  # that fit in 80 columns
 MOST_ROWS = 12  # of samples, steps and the like
 _MOST_OUTPUTS = 5
+_OUTPUTS_AT_WIDTH = 2
 _ABOUT = (0.01, 0.1, 0.3, 0.6, 0.9, 1.0, 1.1, 1.5, 3.0, 10.0)  # factors on K*
 _VERDICTS = {"noise": "noise", "1/n": "noise + O(1/n)", "differs": "NEITHER", "?": "?"}
 
@@ -186,6 +188,34 @@ def prediction_table(prediction: Prediction) -> Table:
             str(a), *(number(value, ".4g") for value in shown.mean[a, :outputs]), number(shown.std[a], ".3g")
         )
     return table
+
+
+def finite_width_table(prediction: FiniteWidthPrediction) -> Table:
+    """One row per sample, of some of them; of the first outputs mean and sd, each beside that of infinite width."""
+    shown = prediction.test if prediction.training < len(prediction.mean) else prediction
+    N, m = shown.mean.shape
+    outputs = min(m, _OUTPUTS_AT_WIDTH)
+    kind = "test" if shown.training == 0 else "training"
+    infinite = shown.sources["infinite"]
+    wide = np.sqrt(np.maximum(np.einsum("aiai->ai", infinite.cov), 0.0))
+    told = float(shown.truncation["mean"].flat[0])
+    table = titled_table(
+        prediction.title,
+        f"Mean and sd over seeds of the outputs, to order 1/n and at infinite width. The corrections of order 1/n are "
+        f"{number(100 * prediction.relative_size, '.2g')} % of the outputs{prediction.caution}; the next order changes means by some {number(told, '.2g')}."
+        + of_many(N, f"{kind} samples")
+        + (f" {outputs} of {m} outputs." if outputs < m else ""),
+        (f"{kind} sample", *(column for i in range(outputs) for column in _columns_at_width(i, m))),
+    )
+    for a in evenly(N, MOST_ROWS):
+        values = [(shown.mean[a, i], infinite.mean[a, i], shown.std[a, i], wide[a, i]) for i in range(outputs)]
+        table.add_row(str(a), *(number(value, ".4g") for row in values for value in row))
+    return table
+
+
+def _columns_at_width(output: int, outputs: int) -> tuple[str, ...]:
+    of = f"output {output}\n" if outputs > 1 else ""
+    return f"{of}mean", "n = ∞", f"{of}sd", "n = ∞"
 
 
 def criticality_table(criticality: Criticality) -> Table:

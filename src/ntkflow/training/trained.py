@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from .._checks.inputs import as_array, checked_inputs
 from .._report.describe import InNotebooks, counted, network
 from .._report.progress import Report, shows_progress, silent
 from .._theory.flow import flow
-from ..errors import DataError, SpecError
+from .._theory.result import Flow
+from ..errors import DataError, MemoryRequestError, SpecError
 from ..network import as_network
 from ..network.mlp import MLP
 from .clock import Clock
@@ -43,17 +44,22 @@ def trained(
     X_test=None,
     *,
     loss: str = "sum",
+    order: int = 0,
     rtol: float | None = None,
+    store=None,
     progress: Report | None = None,
 ) -> Trained:
-    """Predict an ensemble of networks that full-batch gradient descent trains on X and y, at infinite width.
+    """Predict an ensemble of networks that full-batch gradient descent trains on X and y.
 
     Args:
         network: as of `flow`; its λ's are the learning rates that η multiplies.
         X: (N_A, n_0) training inputs. y: (N_A, m) targets, or (N_A,) for one output; of class numbers take one-hot rows, `np.eye(C)[y]`.
         X_test: (N_B, n_0) inputs to predict as well.
         loss: to which times and learning rates belong: "sum", ½ Σ_a Σ_i (z_{i;a} - y_{i;a})², or "mse", a mean over samples, as `ntkflow.mse`.
-        rtol: of the kernels' integration, as of `flow`.
+        order: 0 for infinite width; 1 for the width that the network has, to order 1/n: a `FiniteWidthTrained`. Its tensors grow as
+            (N_A + N_B)⁴: tens of samples.
+        rtol: of the integration, as of `flow`.
+        store: with order=1, a path ending in `.zarr` for tensors that don't fit in memory, as of `flow`.
         progress: as of `flow`.
 
     Returns:
@@ -61,6 +67,7 @@ def trained(
 
     Raises:
         DataError: targets that don't fit; and as of `flow`.
+        MemoryRequestError: with order=1, more samples than memory holds tensors for.
 
     Cost:
         The kernels of N_A + N_B inputs, one decomposition of order N_A³; then per time N_A (N_A + N_B) m for the mean and N_A² (N_A + N_B) for the
@@ -81,20 +88,33 @@ def trained(
         raise DataError(
             f"y holds whole numbers, one for each sample: of class numbers take one-hot rows, np.eye({mlp.widths[-1]})[y]"
         )
+    if order not in (0, 1):
+        raise SpecError(f"order must be 0, for infinite width, or 1, for the first order in 1/n, not {order!r}")
+    if store is not None and order == 0:
+        raise SpecError("a store holds the tensors of order=1; for kernels on disk see store_kernels")
     settings: dict[str, Any] = {} if rtol is None else {"rtol": rtol}
+    scale = 1.0 if loss == "sum" else 1 / len(X)
+    if order == 1:
+        from .finite_width import FiniteWidthTrained
+
+        tensors = _with_tensors(mlp, inputs, len(X), settings | {"store": store, "progress": progress or silent})
+        last = tensors[-1]
+        kernels = last.G, last.H, last.error("G"), last.error("H")
+        return FiniteWidthTrained(mlp, len(X), targets, *kernels, scale, tensors)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of narrow networks: this is infinite width
         last = flow(mlp, inputs, "mean", progress=progress or silent, **settings)[-1]
-    return Trained(
-        mlp,
-        len(X),
-        targets,
-        last.G,
-        last.H,
-        last.error("G"),
-        last.error("H"),
-        1.0 if loss == "sum" else 1 / len(X),
-    )
+    return Trained(mlp, len(X), targets, last.G, last.H, last.error("G"), last.error("H"), scale)
+
+
+def _with_tensors(mlp: Any, inputs: np.ndarray, training: int, settings: dict[str, Any]) -> Flow:
+    kinked = any(a.kinked for a in mlp.activation)
+    try:
+        return flow(mlp, inputs, training=not kinked, **settings)
+    except MemoryRequestError as error:
+        raise MemoryRequestError(
+            f"the tensors of order=1 on {training} training and {len(inputs) - training} test samples don't fit in memory: take fewer, or a store"
+        ) from error
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -117,6 +137,8 @@ class Trained(InNotebooks):
     G_err: np.ndarray
     H_err: np.ndarray
     scale: float
+
+    WIDTH: ClassVar = "at infinite width"
 
     @cached_property
     def modes(self) -> Modes:
@@ -142,8 +164,8 @@ class Trained(InNotebooks):
 
     def __call__(
         self, t: float | None = None, *, steps: int | None = None, eta: float | None = None
-    ) -> Prediction:
-        """The outputs' mean and covariance over seeds.
+    ) -> Any:
+        """The outputs' mean and covariance over seeds, a Prediction.
 
         Args:
             t: a time of gradient flow, from 0 to `np.inf`.
@@ -162,7 +184,8 @@ class Trained(InNotebooks):
         They are seen on kernels that are changed at random by their errors; it takes three times as long as the prediction itself.
         """
         clock = self._clock(t, steps, eta)
-        exact, changed = self(t, steps=steps, eta=eta), [self._changed(clock, seed) for seed in range(_DRAWS)]
+        exact = self._prediction(clock, self.modes, self.initial)
+        changed = [self._changed(clock, seed) for seed in range(_DRAWS)]
         mean = _CAUTION * np.sqrt(np.mean([(c.mean - exact.mean) ** 2 for c in changed], axis=0))
         # A difference may vanish by chance: samples lend one another theirs.
         mean = np.maximum(mean, np.sqrt(np.mean(mean**2, axis=0)))
@@ -225,9 +248,8 @@ class Trained(InNotebooks):
                 columns[f"{part}_bias"].append(
                     0.5 * float(np.mean(np.sum((prediction.mean[rows] - y) ** 2, axis=1)))
                 )
-                columns[f"{part}_variance"].append(
-                    0.5 * y.shape[1] * float(np.mean(prediction.std[rows] ** 2))
-                )
+                variance = np.broadcast_to(prediction.std.reshape(len(prediction.mean), -1) ** 2, prediction.mean.shape)
+                columns[f"{part}_variance"].append(0.5 * float(np.mean(np.sum(variance[rows], axis=1))))
         table = xr.Dataset({name: (axis, column) for name, column in columns.items()}, {axis: values})
         return table.assign({part: table[f"{part}_bias"] + table[f"{part}_variance"] for part in parts})
 
@@ -266,7 +288,7 @@ class Trained(InNotebooks):
             else f"{counted(still, 'mode')} that never {'trains' if still == 1 else 'train'}"
         )
         return (
-            f"Trained ensemble of {network(self.mlp)}, at infinite width\n{counted(self.training, 'training sample')}, "
+            f"Trained ensemble of {network(self.mlp)}, {self.WIDTH}\n{counted(self.training, 'training sample')}, "
             f"{counted(len(self.H) - self.training, 'test sample')}, {counted(self.y.shape[1], 'output')}; {condition}; largest eta {self.largest_eta:.4g}"
         )
 

@@ -1,0 +1,216 @@
+"""The NTK's first and second derivatives in one network: by nested derivatives for what is asked, and by forward equations for everything.
+
+They say how the NTK changes while the network is trained. With every contraction of parameters weighted by λ,
+
+    dĤ_{i0 i1 i2; 012}      = ∇²z_0 (∇z_1, ∇z_2),
+    ddĤ_I,{i0 i1 i2 i3; 0123}  = ∇³z_0 (∇z_1, ∇z_2, ∇z_3),
+    ddĤ_II,{i1 i2 i3 i4; 1234} = ∇z_3 · ∇²z_1 · ∇²z_2 · ∇z_4.
+
+dĤ/dt = -(dĤ_12a + dĤ_21a) ε_a under gradient flow, ε_a the derivative of the loss by z_a.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._machine.memory import check_memory
+from ..errors import SpecError
+from ..network.mlp import MLP
+from .learning_rates import LearningRates, checked_rates
+from .parameters import LayerParameters, Parameters, checked, in_their_precision, inputs, layer_number
+from .preactivations import preactivations
+from .tangent_kernel import _forward_ntk, _neurons
+
+
+class NTKDerivatives(NamedTuple):
+    """Of I neurons and N samples, neurons first, legs in their order."""
+
+    dH: jax.Array
+    """(I, I, I, N, N, N), symmetric in legs 1 and 2."""
+    ddH_I: jax.Array
+    """(I, I, I, I, N, N, N, N), symmetric in legs 1, 2 and 3."""
+    ddH_II: jax.Array
+    """(I, I, I, I, N, N, N, N), legs 1, 2, 3, 4; symmetric under the exchange of 1 with 2 and 3 with 4 together."""
+
+
+@in_their_precision
+def ntk_derivatives(
+    mlp: MLP, params: Parameters, X, *, layer: int = -1, neurons=None, rates: LearningRates | None = None
+) -> NTKDerivatives:  # fmt: skip
+    """dĤ, ddĤ_I and ddĤ_II of a layer, by nested derivatives. PDLT chapters 11 and ∞.
+
+    For M = I N legs and P parameters time is that of M³ / 6 evaluations of the network, memory M² P + 2 M⁴ numbers.
+
+    Args:
+        X: (N, n_0).
+        layer, neurons, rates: as of `ntk`.
+
+    Raises:
+        ParameterError, DataError, ComponentError: an argument doesn't fit the network.
+        MemoryRequestError: the result would not fit in memory.
+        SpecError: an activation has a kink, where second derivatives are no functions.
+
+    Example:
+        >>> derivatives = finite.ntk_derivatives(mlp, finite.init(mlp, 0), X[:2], neurons=[0])
+    """
+    params, X, top = checked(mlp, params), inputs(mlp, params, X), layer_number(mlp, layer)
+    _check_smooth(mlp)
+    chosen, below = _neurons(mlp, top, neurons), params[:top]
+    legs, count = len(X) * len(chosen), sum(W.size + b.size for W, b in below)
+    _check_memory(X, legs**2 * count + 2 * legs**4, "neurons=… or fewer samples")
+    rates = checked_rates(mlp, rates)
+    roots = tuple(
+        LayerParameters(jnp.sqrt(jnp.asarray(weight, X.dtype)), jnp.sqrt(jnp.asarray(bias, X.dtype)))
+        for weight, bias in zip(rates.weight, rates.bias, strict=True)
+    )[:top]
+    arrays = _nested(mlp.architecture, top, roots, below, X, chosen)
+    shape = (len(X), len(chosen))
+    return NTKDerivatives(*(_neurons_first(array.reshape(shape * array.ndim)) for array in arrays))
+
+
+@in_their_precision
+def ntk_derivatives_layers(
+    mlp: MLP, params: Parameters, X, *, rates: LearningRates | None = None
+) -> tuple[NTKDerivatives, ...]:
+    """dĤ, ddĤ_I and ddĤ_II of every layer and all its neurons, by the forward equations. PDLT (11.12), (∞.5), (∞.6).
+
+    Time is N⁴ n⁵, memory N⁴ n⁴ numbers: of narrow networks.
+
+    Raises:
+        As of `ntk_derivatives`.
+    """
+    params, X = checked(mlp, params), inputs(mlp, params, X)
+    _check_smooth(mlp)
+    widest = max(mlp.widths[1:])
+    _check_memory(X, 4 * (len(X) * widest) ** 4, "`ntk_derivatives` of chosen neurons")
+    return _forward(mlp, checked_rates(mlp, rates), params, X)
+
+
+def _check_smooth(mlp: MLP) -> None:
+    for a in mlp.activation:
+        if a.kinked:
+            raise SpecError(f"activation {a.name} has a kink: the NTK's derivatives hold its δ's")
+
+
+def _check_memory(X, numbers: int, instead: str) -> None:
+    check_memory(X.dtype.itemsize * numbers, "the NTK's derivatives", instead)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _nested(architecture: MLP, top: int, roots: Parameters, params: Parameters, X, chosen):
+    """dĤ (M, M, M), ddĤ_I and ddĤ_II (M, M, M, M) of legs sample by sample. Parameters count in units of √λ, so that λ is 1."""
+    zero = jax.tree.map(jnp.zeros_like, params)
+
+    def legs(change: Parameters) -> jax.Array:
+        moved = jax.tree.map(lambda p, root, dp: p + root * dp, params, roots, change)
+        return preactivations(architecture, moved, X)[top - 1][:, chosen].ravel()
+
+    gradients = jax.jacrev(legs)(zero)  # leaves (M, *)
+    M = len(X) * len(chosen)
+
+    def along(function, number):
+        direction = jax.tree.map(lambda g: g[number], gradients)
+        return lambda change: jax.jvp(function, (change,), (direction,))[1]
+
+    # Of legs in ascending order: the others are the same.
+    twos, threes = (np.array([c for c in np.ndindex(*(M,) * k) if list(c) == sorted(c)]) for k in (2, 3))
+    second = jax.lax.map(lambda pair: along(along(legs, pair[0]), pair[1])(zero), twos)
+    third = jax.lax.map(lambda legs3: along(along(along(legs, legs3[0]), legs3[1]), legs3[2])(zero), threes)
+    products = jax.lax.map(lambda number: along(jax.jacrev(legs), number)(zero), np.arange(M))  # leaves (M, M, *): [3, 1]
+    flat = jnp.concatenate([x.reshape(M * M, -1) for x in jax.tree.leaves(products)], axis=1)
+    gram = (flat @ flat.T).reshape((M,) * 4)  # [3, 1, 4, 2]
+    return (
+        jnp.moveaxis(_spread(second, twos, M), -1, 0), jnp.moveaxis(_spread(third, threes, M), -1, 0),
+        gram.transpose(1, 3, 0, 2),
+    )  # fmt: skip
+
+
+def _spread(values, combinations: np.ndarray, M: int):
+    """Values of ascending combinations of legs (C, M), on all of them: (M, …, M, M)."""
+    k = combinations.shape[1]
+    places = np.sort(np.stack(np.meshgrid(*[np.arange(M)] * k, indexing="ij"), axis=-1), axis=-1)
+    number = np.zeros((M,) * k, int)
+    number[tuple(combinations.T)] = np.arange(len(combinations))
+    return values[number[tuple(np.moveaxis(places, -1, 0))]]
+
+
+def _neurons_first(array):
+    """(i0, i1, …, a0, a1, …) from (a0, i0, a1, i1, …)."""
+    return array.transpose(*range(1, array.ndim, 2), *range(0, array.ndim, 2))
+
+
+@jax.jit
+def _forward(mlp: MLP, rates: LearningRates, params: Parameters, X):
+    z, kernels = preactivations(mlp, params, X), _forward_ntk(mlp, rates, params, X, X)
+    n, N = mlp.widths[1], len(X)
+    states = [NTKDerivatives(*(jnp.zeros((n,) * k + (N,) * k, X.dtype) for k in (3, 4, 4)))]
+    for layer, weight, p, z_below, H in zip(mlp.layers[1:], rates.weight[1:], params[1:], z, kernels, strict=False):
+        values = layer.activation.derivatives(z_below.T, 3)  # (n, N) each
+        states.append(_above(weight, p.W, values, H, states[-1]))
+    return tuple(states)
+
+
+def _above(weight, W, values, H, below: NTKDerivatives) -> NTKDerivatives:
+    """The next layer's, from λ_WW, σ's derivatives (n, N), and Ĥ (n, n, N, N) of the layer below.
+
+    Letters: neurons j, k of the layer below and i, m, n, o of this one; samples a, b, c, d. (a↔b) swaps neuron and sample of two legs.
+    """
+    s, d, e, f = values
+    same = jnp.eye(len(W), dtype=W.dtype)
+    carry = jnp.einsum("mk,kb->mkb", W, d)  # a leg's σ'W
+    h = jnp.einsum("jkab,mkb->jmab", H, carry)
+    dH_free = below.dH  # legs k, j free, and the third carried:
+    dH_one = jnp.einsum("jklabc,mlc->jkmabc", dH_free, carry)
+    dH = jnp.einsum("jkmabc,nkb->jnmabc", dH_one, carry)
+    ddI = jnp.einsum("jklpabcd,mkb,nlc,opd->jmnoabcd", below.ddH_I, carry, carry, carry, optimize=True)
+    ddII = jnp.einsum("jklpabcd,nlc,opd->jknoabcd", below.ddH_II, carry, carry, optimize=True)
+
+    by_weight = weight * jnp.einsum("im,ja,jb,jnac->imnabc", same, d, s, h)
+    dH_above = (
+        jnp.einsum("ij,ja,jmab,jnac->imnabc", W, e, h, h, optimize=True)
+        + jnp.einsum("ij,ja,jmnabc->imnabc", W, d, dH)
+        + by_weight + by_weight.transpose(0, 2, 1, 3, 5, 4)
+    )  # fmt: skip
+
+    mixed = jnp.einsum("ij,ja,jmnabc,joad->imnoabcd", W, e, dH, h, optimize=True)  # σ'' dĤ_012 h_03
+    by_weight = weight * (
+        jnp.einsum("im,jb,ja,jnac,joad->imnoabcd", same, s, e, h, h, optimize=True)
+        + jnp.einsum("im,jb,ja,jnoacd->imnoabcd", same, s, d, dH, optimize=True)
+    )
+    ddI_above = (
+        jnp.einsum("ij,ja,jmab,jnac,joad->imnoabcd", W, f, h, h, h, optimize=True)
+        + mixed + _swapped(mixed, 2, 3) + _swapped(mixed, 1, 3)
+        + jnp.einsum("ij,ja,jmnoabcd->imnoabcd", W, d, ddI)
+        + by_weight + _swapped(by_weight, 1, 2) + _swapped(by_weight, 1, 3)
+    )  # fmt: skip
+
+    # Legs of ddĤ_II: (i, a), (m, b), (n, c), (o, d) are 1, 2, 3, 4.
+    one_sided = jnp.einsum("ij,mk,ja,kb,jnac,kjobad->imnoabcd", W, W, e, d, h, dH_one, optimize=True)
+    by_weight = weight * (
+        jnp.einsum("in,jc,ja,mk,kb,jkab,kobd->imnoabcd", same, s, d, W, e, H, h, optimize=True)
+        + jnp.einsum("in,jc,ja,mk,kb,kjobad->imnoabcd", same, s, d, W, d, dH_one, optimize=True)
+    )
+    ddII_above = (
+        jnp.einsum("ij,mk,ja,kb,jkab,jnac,kobd->imnoabcd", W, W, e, e, H, h, h, optimize=True)
+        + one_sided + _both_swapped(one_sided)
+        + jnp.einsum("ij,mk,ja,kb,jknoabcd->imnoabcd", W, W, d, d, ddII, optimize=True)
+        + weight * jnp.einsum("im,ja,jb,jnac,jobd->imnoabcd", same, d, d, h, h, optimize=True)
+        + by_weight + _both_swapped(by_weight)
+        + weight**2 * jnp.einsum("in,mo,jc,ja,kd,kb,jkab->imnoabcd", same, same, s, d, s, d, H, optimize=True)
+    )  # fmt: skip
+    return NTKDerivatives(dH_above, ddI_above, ddII_above)
+
+
+def _swapped(array, a: int, b: int):
+    """Of four legs, a and b in each other's place, neuron and sample."""
+    return array.swapaxes(a, b).swapaxes(4 + a, 4 + b)
+
+
+def _both_swapped(array):
+    """Legs 1 ↔ 2 and 3 ↔ 4."""
+    return _swapped(_swapped(array, 0, 1), 2, 3)
