@@ -4,6 +4,7 @@ Networks, gradient descent and gradient flow (Runge-Kutta) are written out here;
 """
 
 import functools
+import itertools
 import warnings
 
 import jax
@@ -15,7 +16,7 @@ import ntkflow
 WIDTHS = (16, 32, 64)
 TIMES, STEP = (1.0, 3.0), 0.1
 STEPS, OF_LARGEST = (4, 12), 0.3
-NETWORKS = dict.fromkeys(WIDTHS, 65_536)
+NETWORKS = (16_384, 32_768, 65_536)
 _BATCH = 2048
 _LEAST_FALL = 3.0
 _SEEN = 4.0  # times the noise: below, a remainder says nothing of how it falls
@@ -66,6 +67,15 @@ def _batch(widths, activation, hyperparameters, clock, size, key, X, y, answers,
     def moved(θ, change, size):
         return jax.tree.map(lambda x, dx: x + size * dx, θ, change)
 
+    def ntk(θ):
+        J = jax.jacrev(lambda θ: outputs(θ, X))(θ)
+        rates = [(1 / W.shape[1], lambda_b) for W, _ in θ]
+        return sum(
+            rate * jnp.einsum("aip,bjp->aibj", *[part.reshape(*part.shape[:2], -1)] * 2)
+            for parts, of_layer in zip(J, rates, strict=True)
+            for part, rate in zip(parts, of_layer, strict=True)
+        )
+
     def descent(_, θ):
         return moved(θ, velocity(θ), size)
 
@@ -80,26 +90,33 @@ def _batch(widths, activation, hyperparameters, clock, size, key, X, y, answers,
         keys = iter(jax.random.split(key, 2 * len(widths)))
         θ = [
             (jnp.sqrt(C_W / n) * jax.random.normal(next(keys), (m, n)), jnp.sqrt(C_b) * jax.random.normal(next(keys), (m,)))
-            for n, m in zip(widths, widths[1:], strict=False)
+            for n, m in itertools.pairwise(widths)
         ]  # fmt: skip
         start, s = outputs(θ, X), σ(outputs(θ[:-1], X))
         metric = C_b + C_W / widths[-2] * s @ s.T
-        done, means, products = 0, [], []
+        done, means, products, changes, at_start = 0, [], [], [], ntk(θ)
         for stop, answer, mean in zip(stops, answers, shift, strict=True):
             θ = jax.lax.fori_loop(0, stop - done, descent if kind == "steps" else flow, θ)
             done = stop
             z, linear = outputs(θ, X), answer @ start + mean
-            of_linear = jnp.einsum("ab,ij->aibj", answer @ metric @ answer.T, jnp.eye(m)) + jnp.einsum("ai,bj->aibj", mean, mean)
+            of_linear = jnp.einsum("ab,ij->aibj", answer @ metric @ answer.T, jnp.eye(m)) + jnp.einsum(
+                "ai,bj->aibj", mean, mean
+            )
             means.append(z - linear + mean)
-            products.append(jnp.einsum("ai,bj->aibj", z, z) - jnp.einsum("ai,bj->aibj", linear, linear) + of_linear)
-        return jnp.stack(means), jnp.stack(products)
+            changes.append(ntk(θ) - at_start)
+            products.append(
+                jnp.einsum("ai,bj->aibj", z, z) - jnp.einsum("ai,bj->aibj", linear, linear) + of_linear
+            )
+        return jnp.stack(means), jnp.stack(products), jnp.stack(changes)
 
     found = jax.lax.map(one, jax.random.split(key, _BATCH), batch_size=64)
     return jax.tree.map(lambda x: (x.sum(0), (x**2).sum(0)), found)
 
 
-def measured(case: dict, n: int, predict, kind: str, stops: tuple[int, ...], size: float, networks: int) -> list[dict]:
-    """Mean (N, m) and covariance (N, m, N, m) of the outputs at every stop, with their standard errors."""
+def measured(
+    case: dict, n: int, predict, kind: str, stops: tuple[int, ...], size: float, networks: int
+) -> list[dict]:
+    """Mean (N, m) and covariance (N, m, N, m) of the outputs at every stop, and the NTK's mean change, with their standard errors."""
     X, y = samples(case["outputs"])
     mlp, sums, expansion = network(case, n), None, predict.expansion
     x, clocks = expansion.rates, [stop * size for stop in stops]
@@ -114,12 +131,11 @@ def measured(case: dict, n: int, predict, kind: str, stops: tuple[int, ...], siz
                 mlp.widths, case["activation"], (case["C_b"], case["C_W"], case["lambda_b"]), (kind, stops), size, key, X, y, answers, shift
             )  # fmt: skip
             sums = new if sums is None else jax.tree.map(jnp.add, sums, new)
-    (z, z2), (zz, zz2) = jax.tree.map(lambda total: np.asarray(total) / networks, sums)
-    errors = [np.sqrt(np.maximum(second - first**2, 0) / networks) for first, second in ((z, z2), (zz, zz2))]
-    cov = zz - np.einsum("tai,tbj->taibj", z, z)
-    return [
-        {"mean": z[i], "cov": cov[i], "mean_error": errors[0][i], "cov_error": errors[1][i]} for i in range(len(stops))
-    ]
+    (z, z2), (zz, zz2), (change, change2) = jax.tree.map(lambda total: np.asarray(total) / networks, sums)
+    values = {"mean": z, "cov": zz - np.einsum("tai,tbj->taibj", z, z), "ntk": change}
+    for name, first, second in (("mean", z, z2), ("cov", zz, zz2), ("ntk", change, change2)):
+        values[f"{name}_error"] = np.sqrt(np.maximum(second - first**2, 0) / networks)
+    return [{name: array[i] for name, array in values.items()} for i in range(len(stops))]
 
 
 def part(number: int, networks: int | None = None) -> dict:
@@ -132,7 +148,7 @@ def part(number: int, networks: int | None = None) -> dict:
     eta = OF_LARGEST * predict.largest_eta
     rows = []
     for kind, stops, size in (("flow", tuple(round(t / STEP) for t in TIMES), STEP), ("steps", STEPS, eta)):
-        found = measured(case, n, predict, kind, stops, size, networks or NETWORKS[n])
+        found = measured(case, n, predict, kind, stops, size, networks or NETWORKS[WIDTHS.index(n)])
         for stop, measurement in zip(stops, found, strict=True):
             prediction = predict(t=stop * STEP) if kind == "flow" else predict(steps=stop, eta=eta)
             infinite, frozen = (prediction.sources[name] for name in ("infinite", "frozen"))
@@ -144,6 +160,16 @@ def part(number: int, networks: int | None = None) -> dict:
                         "deviation": _norm(away), "after_frozen": _norm(away - getattr(frozen, of)),
                         "left": _norm(measurement[of] - getattr(prediction, of)), "noise": _norm(measurement[f"{of}_error"]),
                         "told": _norm(prediction.truncation[of]),
+                    }
+                )  # fmt: skip
+            if kind == "flow":
+                change = predict.ntk_change(stop * STEP)
+                rows.append(
+                    {
+                        "case": name, "n": n, "clock": kind, "stop": stop * STEP, "of": "ntk",
+                        "deviation": _norm(measurement["ntk"]), "after_frozen": _norm(measurement["ntk"]),
+                        "left": _norm(measurement["ntk"] - change), "noise": _norm(measurement["ntk_error"]),
+                        "told": predict.growth * _norm(change),
                     }
                 )  # fmt: skip
     return {"rows": rows}

@@ -37,14 +37,19 @@ def trained_command(
     ] = None,
     eta: Annotated[float | None, typer.Option("--eta", help="The learning rate of --steps.")] = None,
     order: Annotated[
-        int, typer.Option("--order", min=0, max=1, help="1: at the network's own width, to order 1/n; tens of inputs.")
+        int,
+        typer.Option(
+            "--order", min=0, max=1, help="1: at the network's own width, to order 1/n; tens of inputs."
+        ),
     ] = 0,
 ) -> None:
     """Predict mean and sd over seeds of the outputs of trained networks, at infinite width or to order 1/n."""
     with one_sentence_errors():
         mlp = network(spec)
         X_test = None if data2 is None else load_inputs(data2, "data2")
-        predict = ntkflow.trained(mlp, load_inputs(data), load_inputs(targets, "targets"), X_test, order=order)
+        predict = ntkflow.trained(
+            mlp, load_inputs(data), load_inputs(targets, "targets"), X_test, order=order
+        )
         if time is None and steps is None:
             time = np.inf
         say(predict(time, steps=steps, eta=eta).table())

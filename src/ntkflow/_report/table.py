@@ -208,7 +208,9 @@ def finite_width_table(prediction: FiniteWidthPrediction) -> Table:
         (f"{kind} sample", *(column for i in range(outputs) for column in _columns_at_width(i, m))),
     )
     for a in evenly(N, MOST_ROWS):
-        values = [(shown.mean[a, i], infinite.mean[a, i], shown.std[a, i], wide[a, i]) for i in range(outputs)]
+        values = [
+            (shown.mean[a, i], infinite.mean[a, i], shown.std[a, i], wide[a, i]) for i in range(outputs)
+        ]
         table.add_row(str(a), *(number(value, ".4g") for row in values for value in row))
     return table
 

@@ -121,7 +121,9 @@ def _nested(architecture: MLP, top: int, roots: Parameters, params: Parameters, 
     twos, threes = (np.array([c for c in np.ndindex(*(M,) * k) if list(c) == sorted(c)]) for k in (2, 3))
     second = jax.lax.map(lambda pair: along(along(legs, pair[0]), pair[1])(zero), twos)
     third = jax.lax.map(lambda legs3: along(along(along(legs, legs3[0]), legs3[1]), legs3[2])(zero), threes)
-    products = jax.lax.map(lambda number: along(jax.jacrev(legs), number)(zero), np.arange(M))  # leaves (M, M, *): [3, 1]
+    products = jax.lax.map(
+        lambda number: along(jax.jacrev(legs), number)(zero), np.arange(M)
+    )  # leaves (M, M, *): [3, 1]
     flat = jnp.concatenate([x.reshape(M * M, -1) for x in jax.tree.leaves(products)], axis=1)
     gram = (flat @ flat.T).reshape((M,) * 4)  # [3, 1, 4, 2]
     return (
@@ -149,7 +151,10 @@ def _forward(mlp: MLP, rates: LearningRates, params: Parameters, X):
     z, kernels = preactivations(mlp, params, X), _forward_ntk(mlp, rates, params, X, X)
     n, N = mlp.widths[1], len(X)
     states = [NTKDerivatives(*(jnp.zeros((n,) * k + (N,) * k, X.dtype) for k in (3, 4, 4)))]
-    for layer, weight, p, z_below, H in zip(mlp.layers[1:], rates.weight[1:], params[1:], z, kernels, strict=False):
+    for layer, weight, p, z_below, H in zip(
+        mlp.layers[1:], rates.weight[1:], params[1:], z, kernels, strict=False
+    ):
+        assert layer.activation is not None
         values = layer.activation.derivatives(z_below.T, 3)  # (n, N) each
         states.append(_above(weight, p.W, values, H, states[-1]))
     return tuple(states)

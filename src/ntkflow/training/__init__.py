@@ -5,4 +5,12 @@ from .finite_width import FiniteWidthPrediction, FiniteWidthTrained, Source
 from .prediction import Prediction
 from .trained import Trained, trained
 
-__all__ = ["Clock", "FiniteWidthPrediction", "FiniteWidthTrained", "Prediction", "Source", "Trained", "trained"]
+__all__ = [
+    "Clock",
+    "FiniteWidthPrediction",
+    "FiniteWidthTrained",
+    "Prediction",
+    "Source",
+    "Trained",
+    "trained",
+]

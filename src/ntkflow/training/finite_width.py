@@ -13,9 +13,7 @@ from .._report.describe import InNotebooks, counted, network
 from .._theory.result import Flow
 from .._theory.statistics import LayerStatistics
 from ..errors import DataError
-from .clock import Clock
 from .one_over_n import SOURCES, Expansion, Moments
-from .prediction import Prediction
 from .trained import Trained
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ class FiniteWidthPrediction(InNotebooks):
         training: how many of the N samples are training samples; these come first.
         sources: "infinite", infinite width; "frozen", that each network has an NTK of its own, which stays; "dNTK" and "ddNTK", that it
             changes. The last two are missing for activations with kinks.
-        growth: by how much the next order may exceed the square of the first: of `truncation`.
+        growth: by what the next order is smaller than the first, of which `truncation` follows.
     """
 
     title: str
@@ -174,10 +172,14 @@ class FiniteWidthTrained(Trained):
 
     @cached_property
     def growth(self) -> float:
-        """The relative variance of the outputs' NTK over seeds, a mean over training samples: a next order is that much smaller than one before."""
+        """By what an order is smaller than the one before: twice the relative variance of the outputs' NTK, a mean over training samples.
+
+        Measured on trained networks of tanh and gelu, 16 to 64 wide: what is left was 0.7 to 2 relative variances of the corrections.
+        """
         kernel = np.diag(self.layer.H)[: self.training]
         variance = np.diag(self.layer.ntk_variance(order=1))[: self.training]
-        return float(np.mean(np.divide(variance, kernel**2, out=np.zeros_like(kernel), where=kernel > 0)))
+        relative = np.divide(variance, kernel**2, out=np.zeros_like(kernel), where=kernel > 0)
+        return 2 * float(np.mean(relative))
 
     def __call__(
         self, t: float | None = None, *, steps: int | None = None, eta: float | None = None

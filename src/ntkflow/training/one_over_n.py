@@ -87,7 +87,7 @@ class Expansion:
     @cached_property
     def Pi_s(self) -> Paired:
         """E[(dĤ_puk + dĤ_upk) z_q]."""
-        return self._in_modes(self._with_dNTK.plus(self._with_dNTK.swapped(0, 1)), "occo")
+        return self._in_modes(self._with_dNTK + self._with_dNTK.swapped(0, 1), "occo")
 
     @cached_property
     def ddI(self) -> Paired:
@@ -102,13 +102,12 @@ class Expansion:
     @cached_property
     def Z_s(self) -> Paired:
         """Z_pukl + Z_upkl."""
-        return self._in_modes(self._second.plus(self._second.swapped(0, 1)), "occc")
+        return self._in_modes(self._second + self._second.swapped(0, 1), "occc")
 
     @cached_property
     def Y(self) -> Paired:
         """E[½ ddĤ_I,pukl + ½ ddĤ_I,upkl + ddĤ_II,pukl], what a step changes Ĥ_pu by to second order."""
-        half = self._ddI.plus(self._ddI.swapped(0, 1)).map(lambda x: x / 2)
-        return self._in_modes(half.plus(self._ddII), "occc")
+        return self._in_modes((self._ddI + self._ddI.swapped(0, 1)) * 0.5 + self._ddII, "occc")
 
     @property
     def _with_dNTK(self) -> Paired:
@@ -127,7 +126,7 @@ class Expansion:
 
     @property
     def _second(self) -> Paired:
-        return self._ddI.plus(self._ddII).plus(self._ddII.swapped(1, 2))
+        return self._ddI + self._ddII + self._ddII.swapped(1, 2)
 
     def _in_modes(self, paired: Paired, legs: str) -> Paired:
         """An array over samples, over modes. `legs` are outputs, o, all of them, contracted ones, c, of training samples, or stay samples, s."""
@@ -166,41 +165,44 @@ class Expansion:
         nodes = x[:, None, None], xu[None, :, None], xu[None, None, :]
         p, u, w = nodes
         if clock.t is not None:
-            return Tables(
-                decays(clock.t, x), decays(clock.t, p[..., 0], u[..., 0]), decays(clock.t, p, u, w)
-            )
-        T, eta, (p, u, w) = clock.steps, clock.eta, (1 - clock.eta * node for node in nodes)  # pyright: ignore[reportOptionalOperand]
+            return Tables(decays(clock.t, x), decays(clock.t, p[..., 0], u[..., 0]), decays(clock.t, p, u, w))
+        T, eta = clock.steps, clock.eta
+        assert T is not None and eta is not None
+        p, u, w = (1 - eta * node for node in nodes)
         return Tables(
             powers(T, p[:, 0, 0]), eta * powers(T, p[..., 0], u[..., 0]), eta**2 * powers(T, p, u, w)
-        )  # pyright: ignore[reportArgumentType, reportOperatorIssue]
+        )
 
     def _after_dNTK(self, clock: Clock) -> Paired:
         """What Π has added up to: a Π^s of gradient flow, and of steps the term of second order of z(θ + Δθ) besides."""
         x = self.rates[:, None, None, None]
         u, k = self.rates[None, : self.training, None, None], self.rates[None, None, : self.training, None]
         if clock.t is not None:
-            return _times(self.Pi_s, decays(clock.t, x, u, u + k))
+            return self.Pi_s * decays(clock.t, x, u, u + k)
         T, eta = clock.steps, clock.eta
         assert T is not None and eta is not None
         p, u, k = (1 - eta * rate for rate in (x, u, k))
-        change = _times(self.Pi_s, eta**2 * u * powers(T, p, u, u * k))
-        return change.plus(_times(self.Pi, eta**2 / 2 * powers(T, p, u * k)))
+        return self.Pi_s * (eta**2 * u * powers(T, p, u, u * k)) + self.Pi * (
+            eta**2 / 2 * powers(T, p, u * k)
+        )
 
     def _after_ddNTK(self, clock: Clock) -> Paired:
         """What Z has added up to: b Z^s of gradient flow, and of steps the terms of third order of z, of second of Ĥ and of first of dĤ."""
         n = self.training
         x = self.rates[:, None, None, None]
-        u, k, l = (self.rates[:n].reshape(shape) for shape in ((1, n, 1, 1), (1, 1, n, 1), (1, 1, 1, n)))  # noqa: E741
+        u, k, l = (self.rates[:n].reshape(shape) for shape in ((1, n, 1, 1), (1, 1, n, 1), (1, 1, 1, n)))
         if clock.t is not None:
-            return _times(self.Z_s, decays(clock.t, x, u, u + k, u + k + l))
+            return self.Z_s * decays(clock.t, x, u, u + k, u + k + l)
         T, eta = clock.steps, clock.eta
         assert T is not None and eta is not None
-        p, u, k, l = (1 - eta * rate for rate in (x, u, k, l))  # noqa: E741
+        p, u, k, l = (1 - eta * rate for rate in (x, u, k, l))
         uk, ukl = u * k, u * k * l
-        change = _times(self.Z_s, eta**3 * u**2 * k * powers(T, p, u, uk, ukl))
-        change = change.plus(_times(self.Y, eta**3 * u * powers(T, p, u, ukl)))
-        change = change.plus(_times(self.Z, eta**3 / 2 * uk * powers(T, p, uk, ukl)))
-        return change.plus(_times(self.ddI, eta**3 / 6 * powers(T, p, ukl)))
+        return (
+            self.Z_s * (eta**3 * u**2 * k * powers(T, p, u, uk, ukl))
+            + self.Y * (eta**3 * u * powers(T, p, u, ukl))
+            + self.Z * (eta**3 / 2 * uk * powers(T, p, uk, ukl))
+            + self.ddI * (eta**3 / 6 * powers(T, p, ukl))
+        )
 
     def _sum(self, result: str, *operands: Operand) -> np.ndarray:
         return contracted(result, self.outputs, *operands)
@@ -262,11 +264,12 @@ class Expansion:
             + self._sum("p", legs, ("l", y), ("uk", g_AA))
         )
         legs = ("p", f.p), ("qukl", change)
-        cov = -sum(
-            self._with_spread("pq", others, *legs, (f"p{leg}", g))
-            for leg, others in (("u", "kl"), ("k", "ul"), ("l", "uk"))
+        cov = -(
+            self._with_spread("pq", "kl", *legs, ("pu", g))
+            + self._with_spread("pq", "ul", *legs, ("pk", g))
+            + self._with_spread("pq", "uk", *legs, ("pl", g))
         )
-        return mean, _both(cov)  # pyright: ignore[reportArgumentType]
+        return mean, _both(cov)
 
     def ntk_change(self, clock: Clock) -> np.ndarray:
         """E[Ĥ(t)] - E[Ĥ(0)] of the outputs, (N, m, N, m), under gradient flow."""
@@ -274,15 +277,11 @@ class Expansion:
         n, x = self.training, self.rates[: self.training]
         zero = np.zeros(1)
         once, twice = decays(clock.t, zero, x), decays(clock.t, zero[:, None], x[:, None], x[:, None] + x)
-        both = self._with_dNTK.plus(self._with_dNTK.swapped(0, 1))
+        both = self._with_dNTK + self._with_dNTK.swapped(0, 1)
         Pi = self._in_modes(both, "ssco")
-        Z = self._in_modes(self._second.plus(self._second.swapped(0, 1)), "sscc")
+        Z = self._in_modes(self._second + self._second.swapped(0, 1), "sscc")
         first = self._sum("pq", ("pqkk", _part(Pi, 3, n)), ("k", once))
         return self._with_spread("pq", "kl", ("pqkl", Z), ("kl", twice)) - first
-
-
-def _times(paired: Paired, table: np.ndarray) -> Paired:
-    return paired.map(lambda array: array * table)
 
 
 def _part(paired: Paired, axis: int, n: int) -> Paired:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,28 +15,42 @@ import numpy as np
 PAIRINGS = (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))
 
 
-class Paired(NamedTuple):
+@dataclass(frozen=True)
+class Paired:
     """δ_{i0 i1} δ_{i2 i3} first + δ_{i0 i2} δ_{i1 i3} second + δ_{i0 i3} δ_{i1 i2} third, arrays over the samples of legs 0, 1, 2, 3."""
 
     first: np.ndarray
     second: np.ndarray
     third: np.ndarray
 
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Those of PAIRINGS, in their order."""
+        return self.first, self.second, self.third
+
     def map(self, function: Callable[[np.ndarray], np.ndarray]) -> Paired:
         """`function` of each array."""
-        return Paired(*map(function, self))
+        return Paired(*map(function, self.arrays))
 
-    def plus(self, other: Paired) -> Paired:
-        """The sum of both."""
-        return Paired(*(a + b for a, b in zip(self, other, strict=True)))
+    def __add__(self, other: Paired) -> Paired:
+        return Paired(*(a + b for a, b in zip(self.arrays, other.arrays, strict=True)))
+
+    def __mul__(self, table: np.ndarray | float) -> Paired:
+        """Times a number, or a table over the samples of all legs."""
+        return self.map(lambda array: array * table)
+
+    def __rmul__(self, number: float) -> Paired:
+        return self * number
 
     def swapped(self, a: int, b: int) -> Paired:
         """The array in which legs a and b, sample and neuron, have changed places."""
         place = {a: b, b: a}
-        arrays: list[np.ndarray] = [self.first] * 3
-        for pairs, array in zip(PAIRINGS, self, strict=True):
+        arrays = list(self.arrays)
+        for pairs, array in zip(PAIRINGS, self.arrays, strict=True):
             moved = {frozenset(place.get(leg, leg) for leg in pair) for pair in pairs}
-            number = next(i for i, other in enumerate(PAIRINGS) if {frozenset(pair) for pair in other} == moved)
+            number = next(
+                i for i, other in enumerate(PAIRINGS) if {frozenset(pair) for pair in other} == moved
+            )
             arrays[number] = array.swapaxes(a, b)
         return Paired(*arrays)
 
@@ -66,7 +81,7 @@ def contracted(result: str, outputs: int, *operands: Operand) -> np.ndarray:
         (samples, neurons) for one letter, (samples, neurons, samples, neurons) for two.
     """
     choices = [
-        [(letters, array, PAIRINGS[i]) for i, array in enumerate(operand)]
+        [(letters, array, PAIRINGS[i]) for i, array in enumerate(operand.arrays)]
         if isinstance(operand, Paired)
         else [(letters, operand, None)]
         for letters, operand in operands
@@ -98,7 +113,9 @@ def _of_pairing(result: str, outputs: int, operands: Sequence[tuple]) -> np.ndar
     # Neurons that nothing depends on are summed over, or are those of the result.
     of_result = [neuron[letter] for letter in result]
     free = {neuron[letter] for letter in with_neurons} - known - set(of_result)
-    out = "".join(letter + (name if name in known else "") for letter, name in zip(result, of_result, strict=True))
+    out = "".join(
+        letter + (name if name in known else "") for letter, name in zip(result, of_result, strict=True)
+    )
     total = outputs ** len(free) * np.einsum(f"{','.join(subscripts)}->{out}", *arrays, optimize=True)
     if len(result) == 2 and not known & set(of_result):
         assert of_result[0] == of_result[1]

@@ -56,7 +56,9 @@ def powers(T: int, *nodes: np.ndarray) -> np.ndarray:
     mu = np.broadcast_arrays(*nodes)
     size = len(mu)
     one, zero = np.ones(mu[0].shape), np.zeros(mu[0].shape)
-    base = {(i, j): mu[i] if i == j else one if j == i + 1 else zero for i in range(size) for j in range(i, size)}
+    base = {
+        (i, j): mu[i] if i == j else one if j == i + 1 else zero for i in range(size) for j in range(i, size)
+    }
     result = {(i, j): one if i == j else zero for i in range(size) for j in range(i, size)}
     while T:
         if T & 1:

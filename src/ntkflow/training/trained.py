@@ -89,7 +89,9 @@ def trained(
             f"y holds whole numbers, one for each sample: of class numbers take one-hot rows, np.eye({mlp.widths[-1]})[y]"
         )
     if order not in (0, 1):
-        raise SpecError(f"order must be 0, for infinite width, or 1, for the first order in 1/n, not {order!r}")
+        raise SpecError(
+            f"order must be 0, for infinite width, or 1, for the first order in 1/n, not {order!r}"
+        )
     if store is not None and order == 0:
         raise SpecError("a store holds the tensors of order=1; for kernels on disk see store_kernels")
     settings: dict[str, Any] = {} if rtol is None else {"rtol": rtol}
@@ -97,7 +99,9 @@ def trained(
     if order == 1:
         from .finite_width import FiniteWidthTrained
 
-        tensors = _with_tensors(mlp, inputs, len(X), settings | {"store": store, "progress": progress or silent})
+        tensors = _with_tensors(
+            mlp, inputs, len(X), settings | {"store": store, "progress": progress or silent}
+        )
         last = tensors[-1]
         kernels = last.G, last.H, last.error("G"), last.error("H")
         return FiniteWidthTrained(mlp, len(X), targets, *kernels, scale, tensors)
@@ -162,9 +166,7 @@ class Trained(InNotebooks):
         rates = self.modes.rates
         return float(rates[-1] / rates[0]) if rates[0] > 0 else np.inf
 
-    def __call__(
-        self, t: float | None = None, *, steps: int | None = None, eta: float | None = None
-    ) -> Any:
+    def __call__(self, t: float | None = None, *, steps: int | None = None, eta: float | None = None) -> Any:
         """The outputs' mean and covariance over seeds, a Prediction.
 
         Args:
@@ -248,7 +250,9 @@ class Trained(InNotebooks):
                 columns[f"{part}_bias"].append(
                     0.5 * float(np.mean(np.sum((prediction.mean[rows] - y) ** 2, axis=1)))
                 )
-                variance = np.broadcast_to(prediction.std.reshape(len(prediction.mean), -1) ** 2, prediction.mean.shape)
+                variance = np.broadcast_to(
+                    prediction.std.reshape(len(prediction.mean), -1) ** 2, prediction.mean.shape
+                )
                 columns[f"{part}_variance"].append(0.5 * float(np.mean(np.sum(variance[rows], axis=1))))
         table = xr.Dataset({name: (axis, column) for name, column in columns.items()}, {axis: values})
         return table.assign({part: table[f"{part}_bias"] + table[f"{part}_variance"] for part in parts})
