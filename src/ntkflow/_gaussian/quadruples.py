@@ -20,12 +20,12 @@ from .four_samples import Canonical, Grid, batch, canonical, in_sample_order
 from .kinked_samples import kinked_batch, kinked_plane
 from .pairs_of_pairs import PairSeries
 from .requests import Placements, halves, highest, multiplied
-from .rules import Rule, evaluate, wedges
+from .rules import COARSE, FINE, Rule, evaluate, wedges
 from .shared_variables import SHARED, shared_moments
 
 _AT_ONCE, _BY_PAIRS_AT_ONCE, _KINKED_AT_ONCE = 256, 128, 32
 _PROBE = 32
-_MEMORY = 2**27
+_MEMORY = 2**29  # bytes: groups of quadruples that share too few pairs compute these again and again
 _QUARTER = 0.85  # what the last quarter of a series may add, as a power of what may be left out
 _FLAT = 5e-15  # an eigenvalue of correlations that rounding may have made
 
@@ -62,11 +62,17 @@ def moments_on_samples(
     return out
 
 
+def series_memory(distinct: int, asked: Placements) -> int:
+    """Bytes that the coefficients of the pairs of so many samples take at most."""
+    degrees = max(degrees for rule in (FINE, COARSE) for _, degrees in rule.pair_series)
+    return min(_MEMORY, 16 * len(halves(asked).products) * degrees**2 * (distinct * (distinct + 1) // 2))
+
+
 def _group(distinct: int, degrees: int, products: int) -> int:
     """How many quadruples of these distinct samples to do together, so that the coefficients of their pairs don't take more than _MEMORY."""
     most = _MEMORY // (16 * products * degrees**2)
     pairs = distinct * (distinct + 1) // 2
-    return max(8 * pairs if pairs <= most else most // 2, 1)
+    return max(64 * pairs if pairs <= most else most // 2, 1)
 
 
 def four_sample_moments(activation: Activation, G: np.ndarray, asked: Placements, rule: Rule) -> np.ndarray:

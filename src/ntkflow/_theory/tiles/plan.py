@@ -15,12 +15,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..._gaussian.quadruples import series_memory
 from ..._gaussian.requests import placements
 from ..._recursions import declarations, moments_of
 from ...errors import MemoryRequestError
 
 Tile = tuple[int, ...]
 _AT_LEAST = 192 * 2**20  # of compiled steps and of integrals, some at a time
+_SERIES_COUNTED = 2**27  # of them
 _BLOCKS = 3  # so that there are some tiles to resume between
 
 
@@ -66,14 +68,16 @@ class Plan:
 
 def working_set(depth: int, N: int, names: Sequence[str], block: int) -> int:
     """Bytes for tiles of these tensors made of blocks of `block` samples, and for kernels and expectations on pairs, of all layers and both runs."""
+    asked = placements(moments_of(names))
     kernels = 2 * (depth - 1) * (64 * 8 * N**2 + 2**14 * N)
     sets, triples = block**4, 3 * block**3
-    integral = 8 * len(placements(moments_of(names)))
+    integral = 8 * len(asked)
     integrals = integral * (sets + 4 * triples) + 4 * triples * 2 * (depth - 1) * (integral + 8)
     packed = sum(tensor.orbits(4)[1].shape[1] for tensor in declarations(names))
     # Both runs' tensors, the next layer's; indices, temporaries; errors.
     per_set = 8 * (3 * packed + 300) + 10 * packed
-    return _AT_LEAST + kernels + per_set * sets + integrals
+    series = max(0, series_memory(min(4 * block, N), asked) - _SERIES_COUNTED)
+    return _AT_LEAST + kernels + per_set * sets + integrals + series
 
 
 def block_for(depth: int, N: int, names: Sequence[str], memory: int) -> int:
