@@ -1,11 +1,12 @@
 """The ensemble on disk: one record of sums per block of draws.
 
-A store with the specification in its attributes, the inputs `X`, the `reference` and `sums` (block, 3 + numbers): which store and which
+A store with the specification in its attributes, the inputs `X`, the `reference` and `sums` (block, 3 + numbers): which job and which
 block a row is of, its number of draws, and its sums.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ import numpy as np
 
 from .._disk import store
 from .._disk.atomic import not_written
-from .._disk.store import BEGIN, checked
+from .._disk.sealed import digest_of
+from .._disk.store import BEGIN, checked, digest
 from ..errors import FileError
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _BEFORE = 3  # numbers of a row before its sums
 _FINISHED = "finished"
+_CHANGING = (_FINISHED, "draws", "until", "tensors", "ntkflow_version")
 
 
 class Store(store.Store):
@@ -60,7 +63,9 @@ class Store(store.Store):
         if record is None:
             return None
         if record[0] != self._number or record[1] != block:
-            raise FileError(f"{self.path}: the record of block {block} is damaged: it is of another block")
+            raise FileError(
+                f"{self.path}: the record of block {block} is damaged: it is of another block or job"
+            )
         return int(record[2]), record[_BEFORE:]
 
     def write(self, block: int, draws: int, sums: np.ndarray) -> None:
@@ -105,7 +110,8 @@ class Store(store.Store):
         if self.finished != blocks:
             self.update({_FINISHED: blocks})
 
-    @property
+    @functools.cached_property
     def _number(self) -> float:
-        """The store's identity as a number that float64 holds."""
-        return float(int(self.id[:13], 16))
+        """The job as a number that float64 holds: the same for all that a block's sums depend on, besides its draws."""
+        job = {name: value for name, value in self.header.items() if name not in _CHANGING}
+        return float(int(digest_of([job, digest(self.reference)])[:13], 16))
