@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pytest
 import xarray as xr
@@ -17,6 +18,7 @@ from command_line import process, within
 from results_on_disk import KINDS, MLP, X, numbers, same, write_all
 
 import ntkflow
+from ntkflow._disk.netcdf import check_file
 from ntkflow._theory.mean_kernels import tiles as tiles_of_kernels
 from ntkflow.errors import FileError
 
@@ -132,6 +134,21 @@ def test_netcdf_of_xarray_is_read_with_a_warning(tmp_path, flow):
         (saved * 2).assign_attrs(saved.attrs).to_netcdf(tmp_path / "changed.nc", engine="h5netcdf")
     with pytest.raises(FileError, match="checksum"):
         ntkflow.Flow.load(tmp_path / "changed.nc")
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**20 - 1, 2**20, 2**20 + 1, 5 * 2**19])
+def test_checksums_of_files_of_any_size(tmp_path, rng, size):
+    """Piece by piece they are what they are of all bytes at once, and no byte is left out."""
+    content = bytearray(rng.bytes(size))
+    trailer = b"\nntkflow" + google_crc32c.value(bytes(content)).to_bytes(4, "little")
+    (tmp_path / "whole.nc").write_bytes(content + trailer)
+    check_file(tmp_path / "whole.nc")
+    for place in {0, size // 2, size - 1} if size else ():
+        damaged = content.copy()
+        damaged[place] ^= 1
+        (tmp_path / "damaged.nc").write_bytes(damaged + trailer)
+        with pytest.raises(FileError, match="checksum"):
+            check_file(tmp_path / "damaged.nc")
 
 
 @pytest.mark.parametrize(

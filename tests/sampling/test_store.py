@@ -131,6 +131,29 @@ def test_missing_blocks_are_computed(small):
     assert np.array_equal(resumed[3].A, found[3].A)
 
 
+def test_two_runs_of_one_job_end_in_the_same_rows(small, tmp_path):
+    """Also where one of them was asked for fewer draws first: their blocks may stand for each other's, and no other job's may."""
+    path, found = small
+    again, other = tmp_path / "again.zarr", tmp_path / "other.zarr"
+    ntkflow.ensemble(MLP, X, 20, block=10, store=again)
+    ntkflow.ensemble(MLP, X, 50, block=10, store=again, resume=True, until=1e-9)
+    assert same_records(path, again)
+    shutil.copyfile(again / "sums/c/3/0", path / "sums/c/3/0")
+    assert np.array_equal(ntkflow.Ensemble.load(path)[3].A, found[3].A)
+    for job in ({"seed": 1}, {"network": MLP.replace(C_W=1.4)}, {"estimators": "direct"}):
+        ntkflow.ensemble(**({"network": MLP, "X": X, "draws": 50, "block": 10, "store": other} | job))
+        row = cast(Any, zarr.open_group(other, mode="r")["sums"])[3]
+        stored = cast(Any, zarr.open_group(path, mode="r+")["sums"])
+        stored[3] = (
+            row[: stored.shape[1]]
+            if len(row) >= stored.shape[1]
+            else np.pad(row, (0, stored.shape[1] - len(row)))
+        )
+        with pytest.raises(ntkflow.errors.FileError, match="another block or job"):
+            ntkflow.Ensemble.load(path)
+        shutil.rmtree(other)
+
+
 def _truncated(path, file):
     data = (path / file).read_bytes()
     (path / file).write_bytes(data[: len(data) // 2])
