@@ -11,6 +11,7 @@ from ._comparison.comparison import Comparison, compare
 from ._comparison.verification import Verification, verify
 from ._diagnosis import Diagnosis, diagnose
 from ._disk.load import load
+from ._jobs.workers import workers
 from ._theory.flow import flow, store_kernels
 from ._theory.mean_kernels import kernels, open_kernels
 from ._theory.result import Flow
@@ -81,4 +82,5 @@ __all__ = [
     "tune",
     "verify",
     "width_for",
+    "workers",
 ]

@@ -2,4 +2,5 @@
 
 from ._report.cli import main
 
-main()
+if __name__ == "__main__":  # workers import this module too
+    main()

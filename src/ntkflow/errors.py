@@ -52,6 +52,18 @@ class FileError(NtkflowError):
     """A file is missing, unreadable, foreign, or already there."""
 
 
+class InUseError(FileError):
+    """Another run is at work on a file or a store."""
+
+
+class UnfinishedError(FileError):
+    """A store is of a job of which not all is done yet."""
+
+
+class WorkerError(NtkflowError, RuntimeError):
+    """The workers of an executor died, or can't do what they are sent."""
+
+
 class ObservableError(NtkflowError):
     """A function of preactivations can't be averaged: it isn't scalar, finite or traceable, or its text isn't allowed."""
 

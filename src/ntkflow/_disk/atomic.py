@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import FileError
+from ..errors import FileError, InUseError
 
 # Imported where it is needed, as all that takes long.
 if TYPE_CHECKING:
@@ -61,15 +61,19 @@ def removed(path: Path) -> None:
             return
 
 
-def acquired(file: Path, path: Path) -> FileLock:
-    """The lock of a file, held until it is released or the process ends, however it ends; FileError, naming `path`, if another has it."""
+def acquired(file: Path, path: Path, wait: float = 0.0) -> FileLock:
+    """The lock of a file, held until it is released or the process ends, however it ends.
+
+    Raises:
+        InUseError: naming `path`, if another has it and doesn't let go of it for `wait` seconds, without end if they are negative.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(file)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
     except Timeout as error:
-        raise FileError(f"{path} is in use by another run") from error
+        raise InUseError(f"{path} is in use by another run") from error
     except OSError as error:
         raise not_written(path, error) from error
     return lock

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..errors import FileError
 from .atomic import not_written, replaced
-from .store import Store, checked, kind_at, lock_of
+from .locks import OF_RECORDS, of_run
+from .store import Store, checked, kind_at
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -70,8 +71,8 @@ def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def check_unused(path: Path) -> None:
     """FileError if a run is at work on the store at this path."""
-    if path.is_dir() and (path / "records").is_dir():
-        lock_of(path).release()
+    if path.is_dir() and (path / OF_RECORDS).is_dir():
+        of_run(path).release()
 
 
 def check_writable(path: Path, overwrite: bool) -> None:

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from ..errors import FileError, NtkflowError
-from .atomic import acquired, not_written, replaced
+from ..errors import FileError, NtkflowError, UnfinishedError
+from .atomic import not_written, replaced
+from .locks import OF_RECORDS, of_run
 from .sealed import DIGEST, MOST, digest_of, parsed, read_record, write_json, write_record
 
 # Imported where they are needed: they take longer than all of ntkflow.
@@ -43,7 +44,6 @@ KINDS = {
 }
 """Of each kind of store the attribute that holds the number of its format, and what it is."""
 
-_RECORDS = "records"
 BEGIN = "begin"
 _ID = "ntkflow_store"
 _IN_WORDS = {"X_sha256": "other inputs", "mlp": "another network", "callable_activations": "another network"}
@@ -114,8 +114,8 @@ class Store:
             identity = uuid.uuid4().hex
             attributes = {cls.KEY: cls.FORMAT, _ID: identity, **header}
             fill(zarr.create_group(files, attributes=attributes))
-            zarr.create_group(files, path=_RECORDS)
-            write_record(partial / _RECORDS, identity, BEGIN, files.written)
+            zarr.create_group(files, path=OF_RECORDS)
+            write_record(partial / OF_RECORDS, identity, BEGIN, files.written)
             _seal(partial, attributes)
         return cls(path)
 
@@ -126,7 +126,7 @@ class Store:
 
     def lock(self) -> FileLock:
         """Held until released or the process ends, however it ends; FileError if another run holds it."""
-        return lock_of(self.path)
+        return of_run(self.path)
 
     def check_same(self, job: Mapping, X: np.ndarray) -> None:
         """FileError unless the header says what `job` says, and the inputs are the same."""
@@ -215,7 +215,7 @@ class Store:
     def check_finished(self) -> None:
         """FileError, saying how many parts are done, unless all are."""
         if self.unfinished:
-            raise FileError(f"{self.path} is unfinished: {self.unfinished}; resume it")
+            raise UnfinishedError(f"{self.path} is unfinished: {self.unfinished}; resume it")
 
     @property
     def unfinished(self) -> str:
@@ -253,14 +253,14 @@ class Store:
     def write_record(self, name: str, further: Mapping = MappingProxyType({})) -> None:
         """Write the record of all chunks that were written since the last one was, and of further ones."""
         try:
-            write_record(self.path / _RECORDS, self.id, name, {**self.files.written, **further})
+            write_record(self.path / OF_RECORDS, self.id, name, {**self.files.written, **further})
         except OSError as error:
             raise not_written(self.path, error) from error
         self._record.cache_clear()
         self.files.written.clear()
 
     def has_record(self, name: str) -> bool:
-        return (self.path / _RECORDS / f"{name}.json").exists()
+        return (self.path / OF_RECORDS / f"{name}.json").exists()
 
     def update(self, attributes: Mapping) -> None:
         """Change attributes of the header, and take over what arrays' own metadata say."""
@@ -316,7 +316,7 @@ class Store:
         from .files import contents
 
         try:
-            return read_record(contents(self.path, f"{_RECORDS}/{name}.json", MOST), self.id, name)
+            return read_record(contents(self.path, f"{OF_RECORDS}/{name}.json", MOST), self.id, name)
         except FileError as error:
             raise FileError(f"{self.path} is damaged: {error}") from error
 
@@ -411,17 +411,12 @@ def _of_another_kind(attributes: Mapping) -> str:
     return "is " if other is None else f"is {other}, "
 
 
-def lock_of(path: Path) -> FileLock:
-    """The lock of a store, held until released or the process ends; FileError if another run holds it."""
-    return acquired(path / _RECORDS / ".lock", path)
-
-
 def _seal(folder: Path, attributes: Mapping) -> None:
     """Write the group's metadata, with those of all arrays and a digest of them."""
     arrays = {
         file.parent.name: parsed(file.read_bytes())
         for file in sorted(folder.glob("*/zarr.json"))
-        if file.parent.name != _RECORDS
+        if file.parent.name != OF_RECORDS
     }
     document = {
         "zarr_format": 3, "node_type": "group", "attributes": dict(attributes),

@@ -16,20 +16,24 @@ import ntkflow
 from .._machine.program_cache import keep_programs
 from ..errors import DataError
 from .cli_arguments import (
+    Dask,
     Data,
     Losses,
+    Part,
     Picture,
     ReplacePicture,
     Spec,
+    Workers,
     check_output,
     check_picture,
     fraction,
     load_inputs,
     network,
     number_of_bytes,
+    part_of,
     whole_numbers,
 )  # fmt: skip
-from .cli_output import one_sentence_errors, say
+from .cli_output import one_sentence_errors, part_said, say
 from .cli_training import trained_command
 from .cli_tuning import critical_command, diagnose_command, sweep_command, tune_command
 
@@ -117,15 +121,21 @@ def flow_command(
     last: Annotated[bool, typer.Option("--last", help="With --tile: the last layer only.")] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FLOW.png", help="Where to save a picture.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")] = False,
+    workers: Workers = None,
+    dask: Dask = None,
+    part: Part = None,
 ) -> None:
     """Compute the statistics of every layer, save them and print a table."""
+    from .._jobs.workers import chosen
     from .progress import progress_bar
     from .saved_tables import saved_tables
 
-    by_tiles = (resume and tile is None) or memory is not None
+    tasks = resume or workers is not None or dask is not None or part is not None
+    by_tiles = (tasks and tile is None) or memory is not None
     with one_sentence_errors():
+        share = part_of(part)
         if not by_tiles:
-            check_output(output, force or resume)
+            check_output(output, force or resume or share is not None)
         elif force:
             raise DataError(
                 "--force replaces no .zarr by tiles: delete it, or give --resume to go on with it"
@@ -140,22 +150,22 @@ def flow_command(
         X = load_inputs(data)
         X2 = None if data2 is None else load_inputs(data2)
         if tile is not None:
-            with progress_bar() as report:
+            with progress_bar() as report, chosen(workers, dask) as executor, part_said(share):
                 layers = "last" if last else "all"
                 ntkflow.store_kernels(
-                    mlp, X, output, X2, tile, layers, overwrite=force, progress=report, resume=resume
-                )
+                    mlp, X, output, X2, tile, layers, overwrite=force, progress=report, resume=resume, executor=executor, part=share
+                )  # fmt: skip
             say(*saved_tables(output), f"Saved to {output}.")
             return
         tiles = (
-            {"store": output, "memory": number_of_bytes(memory or "1GiB"), "resume": resume}
+            {"store": output, "memory": number_of_bytes(memory or "1GiB"), "resume": resume, "part": share}
             if by_tiles
             else {}
         )
-        with progress_bar() as report:
+        with progress_bar() as report, chosen(workers, dask) as executor, part_said(share):
             result = ntkflow.flow(
-                mlp, X, components=components.value, progress=report, X2=X2, rtol=rtol, **tiles
-            )
+                mlp, X, components=components.value, progress=report, X2=X2, rtol=rtol, executor=executor, **tiles
+            )  # fmt: skip
         if not by_tiles:
             result.save(output, overwrite=force)
         if plot is not None:
@@ -219,32 +229,27 @@ def ensemble_command(
         int | None, typer.Option(min=1, help="Draws between two saves; by default about 1/128 of all.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
-    distributed: Annotated[
-        bool, typer.Option("--distributed", help="One of many processes, as the cluster's scheduler says.")
-    ] = False,
-    coordinator: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Of process 0, where no scheduler says it.")
-    ] = None,
-    processes: Annotated[int | None, typer.Option(min=1, help="How many, with --coordinator.")] = None,
-    process: Annotated[int | None, typer.Option(min=0, help="Which one this is, with --coordinator.")] = None,
+    workers: Workers = None,
+    dask: Dask = None,
+    part: Part = None,
 ) -> None:
     """Measure the statistics of every layer on sampled networks."""
-    from ..sampling.processes import first_process
+    from .._jobs.workers import chosen
     from .progress import progress_bar
     from .table import ensemble_table
 
     with one_sentence_errors():
-        _join(distributed, coordinator, processes, process)
+        share = part_of(part)
         mlp = network(spec)
         X = load_inputs(data)
-        with progress_bar() as report:
+        with progress_bar() as report, chosen(workers, dask) as executor, part_said(share):
             result = ntkflow.ensemble(
                 mlp, X, draws, seed, components=components.value, estimators=estimators.value,
                 until=None if until is None else fraction(until), tensors=[t for t in tensors.split(",") if t],
                 dtype=dtype.value, store=output, resume=resume, batch=batch, block=block, progress=report,
+                executor=executor, part=share,
             )  # fmt: skip
-        if first_process():
-            say(ensemble_table(result))
+        say(ensemble_table(result))
 
 
 @app.command("compare")
@@ -389,21 +394,6 @@ def check_command(
 
 def main() -> None:
     app(prog_name="ntkflow")
-
-
-def _join(distributed: bool, coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Make this one of many processes, before anything else is asked of JAX."""
-    from ..sampling.processes import join
-
-    if coordinator is None:
-        if processes is not None or process is not None:
-            raise DataError("--processes and --process need --coordinator HOST:PORT")
-        if distributed:
-            join()
-    elif processes is None or process is None or process >= processes:
-        raise DataError("--coordinator needs --processes P and --process, one of 0 … P - 1")
-    else:
-        join(coordinator, processes, process)
 
 
 def _column(table):

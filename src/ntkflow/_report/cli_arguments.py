@@ -47,6 +47,20 @@ ActivationName = Annotated[
 ]
 Picture = Annotated[Path | None, typer.Option(metavar="PICTURE.png", help="Where to save a picture.")]
 ReplacePicture = Annotated[bool, typer.Option("--force", help="Replace a picture that exists.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, metavar="4", help="Of a store: so many processes compute its parts."),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        "--dask", metavar="tcp://…:8786", help="Of a store: the workers of this scheduler compute its parts."
+    ),
+]
+Part = Annotated[
+    str | None,
+    typer.Option("--part", metavar="3/16", help="Of a store: compute this part of it, one of 16, say."),
+]
 
 
 class Losses(str, Enum):
@@ -68,6 +82,19 @@ def number_of_bytes(text: str) -> int:
         return int(float(number) * _UNITS[unit.removesuffix("B")])
     except (KeyError, ValueError, OverflowError) as error:
         raise DataError(f"--memory must be a number of bytes such as 500MB or 2GiB, not {text!r}") from error
+
+
+def part_of(text: str | None) -> tuple[int, int] | None:
+    """(3, 16) of "3/16"."""
+    if text is None:
+        return None
+    try:
+        number, of = map(int, text.split("/"))
+    except ValueError as error:
+        raise DataError(f"--part must be like 3/16, not {text!r}") from error
+    if not 1 <= number <= of:
+        raise DataError(f"--part {text}: parts are 1/{of} … {of}/{of}")
+    return number, of
 
 
 def whole_numbers(text: str, option: str) -> list[int]:

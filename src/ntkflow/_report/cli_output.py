@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import typer
 
-from ..errors import NtkflowError
+from ..errors import NtkflowError, UnfinishedError
 
 
 def say(*parts) -> None:
@@ -30,6 +30,18 @@ def one_sentence_errors() -> Iterator[None]:
     except NtkflowError as error:
         typer.echo("ntkflow: " + " ".join(str(error).split()), err=True)
         raise typer.Exit(2) from error
+
+
+@contextmanager
+def part_said(part: tuple[int, int] | None) -> Iterator[None]:
+    """Say that a part is done where others are not, and end well."""
+    try:
+        yield
+    except UnfinishedError as error:
+        if part is None:
+            raise
+        typer.echo(f"Part {part[0]} of {part[1]} is done; {' '.join(str(error).split())}.")
+        raise typer.Exit from error
 
 
 def _one_line_warning(message, *_) -> None:

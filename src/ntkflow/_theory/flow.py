@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from jax.core import Tracer
 
 from .._checks.inputs import checked_inputs
+from .._jobs.tasks import checked_executor
 from .._machine.memory import check_memory, give_back
 from .._recursions import TensorSets, declarations
 from .._report.progress import Report, shows_progress, silent
@@ -39,6 +41,7 @@ _LARGE = 2**26  # bytes
 def flow(
     network: Any, X, components: str | Sequence[Sequence[int]] = "all", progress: Report | None = None, *,
     training: bool = False, X2=None, rtol: float = 1e-6, store=None, memory: int = 2**30, resume: bool = False,
+    executor: Executor | None = None, part: tuple[int, int] | None = None,
 ) -> Flow:  # fmt: skip
     """The RG flow of the statistics of preactivations and NTK, PDLT chapter 8.
 
@@ -58,6 +61,11 @@ def flow(
             that they don't fit in memory. The Flow then reads them when they are looked at.
         memory: with `store`, bytes to work in, besides the some 400 MB that the program itself takes.
         resume: go on with the store at that path, which must be of the same network and inputs.
+        executor: with `store`, whose workers compute the tiles: `ntkflow.workers(4)`, Dask's
+            `distributed.Client(…).get_executor()`, any `concurrent.futures.Executor`. They share a file system with this process, and
+            have `memory` each.
+        part: with `store`, (k, n): compute the k-th of n parts of the tiles, in a process, or a job of an array, of its own. The store is
+            made by whichever part comes first.
 
     Returns:
         A Flow; `flow[3]` is layer 3. Every array is float64 and comes with an error estimate: the difference from a
@@ -67,6 +75,8 @@ def flow(
     Raises:
         DataError, ComponentError, MemoryRequestError, NonFiniteError: see their descriptions; and as of `as_mlp`.
         FileError: the store exists and `resume` is not set, is of another job, damaged, in use or can't be written.
+        UnfinishedError: this part is done, and others are not.
+        WorkerError: workers died or can't work; what they have done is kept, and `resume` goes on.
     """
     mlp = _untraced(as_network(network))
     X = checked_inputs(mlp, X)
@@ -85,12 +95,13 @@ def flow(
     _warn_of_zeros(mlp, X, X2)
     report = progress or silent
     names = () if asked is None else tensors_of(mlp, training)
+    checked_executor(executor, part, store)
     if store is not None:
         if not isinstance(mlp, MLP):
             raise SpecError(f"a store holds the flow of an MLP, not of {mlp!r}")
         if components != "all":
             raise ComponentError(f'a store holds components="all", not {components!r}')
-        result, poor = tiled_flow(mlp, X, names, rtol, store, memory, resume, report)
+        result, poor = tiled_flow(mlp, X, names, rtol, store, memory, resume, report, executor, part)
     else:
         if resume:
             raise DataError("resume needs a store")
@@ -118,6 +129,8 @@ def store_kernels(
     progress: Report | None = None,
     *,
     resume: bool = False,
+    executor: Executor | None = None,
+    part: tuple[int, int] | None = None,
 ):
     """G and H of every layer, as `flow(…, components="mean")` has them, written to a Zarr store tile by tile.
 
@@ -131,18 +144,22 @@ def store_kernels(
         progress: as of `flow`; called after each tile.
         resume: go on with the store at that path, which must be of the same network, inputs, `tile` and `layers`: tiles that are done are
             kept.
+        executor, part: as of `flow`.
 
     Returns:
         What `open_kernels(path)` returns: an xarray Dataset that reads from disk what is indexed, and verifies it.
 
     Raises:
-        DataError, ComponentError, ActivationError, NonFiniteError, FileError: see their descriptions.
+        DataError, ComponentError, ActivationError, NonFiniteError, FileError, UnfinishedError, WorkerError: see their descriptions.
     """
     mlp = _untraced(as_mlp(network))
     X = checked_inputs(mlp, X)
     X2 = None if X2 is None else checked_inputs(mlp, X2, "X2")
     _warn_of_zeros(mlp, X, X2)
-    return write_kernels(mlp, X, path, X2, tile, layers, overwrite, resume, progress or silent)
+    checked_executor(executor, part, path)
+    return write_kernels(
+        mlp, X, path, X2, tile, layers, overwrite, resume, progress or silent, executor, part
+    )
 
 
 def _untraced(mlp: MLP) -> MLP:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,14 @@ import jax
 import numpy as np
 
 from .._checks.inputs import checked_inputs
+from .._disk.locks import for_a_moment
 from .._disk.saved_networks import network_of
 from .._disk.store import digest, exists_to_resume
+from .._jobs.tasks import Order, activations_of, at_work, checked_executor, done, share
 from .._report.progress import Report, shows_progress
 from .._theory.components import sample_sets
 from .._theory.scales import KERNELS
-from ..errors import ComponentError, DataError, FileError, NonFiniteError
+from ..errors import ComponentError, DataError, FileError, NonFiniteError, UnfinishedError
 from ..finite.parameters import whole_number
 from ..network import as_network
 from ..network.mlp import MLP
@@ -26,7 +30,6 @@ from . import networks
 from .block import Batch, batch_for, block_sums, sums_shapes
 from .ensemble import Ensemble, assembled, relative_errors
 from .estimators import Sums, measured_tensors
-from .processes import agreed, wait_for_all
 from .store import Store
 
 MEASURES = {
@@ -62,12 +65,12 @@ def ensemble(
     network: Any, X, draws: int = 1000, seed: int = 0, *, components: str | Sequence[Sequence[int]] = "all",
     estimators: str = "low-noise", until: float | None = None, tensors: Sequence[str] = (), dtype: str = "float64",
     store=None, resume: bool = False, batch: int | None = None, block: int | None = None,
-    progress: Report | None = None,
+    progress: Report | None = None, executor: Executor | None = None, part: tuple[int, int] | None = None,
 ) -> Ensemble:  # fmt: skip
     """Measure G, H, V, D, F, A, B of every layer on sampled networks, with standard errors.
 
-    Draw k of a seed is `init(mlp, draw_key(seed, k))`, whatever the batch, the devices and the processes; results agree up
-    to round-off. All local devices are used; under `jax.distributed` all processes share the blocks of one store.
+    Draw k of a seed is `init(mlp, draw_key(seed, k))`, bit for bit, whatever the batch, the devices and the workers; results
+    agree up to round-off, and bit for bit where workers have as many devices. All devices of each process are used.
 
     Time is that of `draws` networks, N² n³ + N⁴ n² each for "all"; memory N² n², whatever the number of draws.
 
@@ -87,37 +90,39 @@ def ensemble(
         batch: networks at a time on each device; by default what suits the memory.
         block: draws in a block, which are computed anew if the run is stopped within it; by default about 1/128 of all.
         progress: as of `flow`; called before the first and after each block.
+        executor, part: as of `flow`, with `store`; a part must be asked for as many draws as the others.
 
     Raises:
         DataError, ComponentError, MemoryRequestError: an argument is out of range.
         NonFiniteError: a layer's sums overflow.
         FileError: the store exists and `resume` is not set, is of another job, damaged, in use or can't be written.
+        UnfinishedError, WorkerError: as of `flow`.
     """
     mlp = as_network(network)
     X = checked_inputs(mlp, X)
     job = _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block)
     run = _Run(mlp, X, job, batch)
+    checked_executor(executor, part, store)
     if store is None:
-        if jax.process_count() > 1:
-            raise FileError("many processes need a store to share")
-        return run.measure(None, progress)
-    opened, lock = agreed(lambda: run.open(Path(store), resume))
-    try:
-        measured = run.measure(opened, progress)
-        if jax.process_count() > 1:
-            wait_for_all()
-            measured = run.collect(opened)
-        if lock is not None:
-            opened.end(-(-measured.draws // run.job.block))
-        return measured
-    finally:
-        if lock is not None:
-            lock.release()
+        return run.measure(progress).ensemble()
+    path = Path(store)
+    exists = exists_to_resume(Store, path, resume or part is not None)
+    with at_work(Store, path, exists, part, lambda: run.create(path)) as opened:
+        run.open(opened, exists and part is None, part)
+        order = Order(ready, path.resolve(), (activations_of(mlp), batch))
+        total = run.measure(progress, order, executor, part)
+        run.end(total, part)
+        return total.ensemble()
 
 
 def load(path, activation=None) -> Ensemble:
     """See `Ensemble.load`."""
-    store = Store(Path(path))
+    return ready(Path(path), activation, None).collect()
+
+
+def ready(path: Path, activation, batch: int | None) -> _Run:
+    """The job of a store, for what is read from it and for workers."""
+    store = Store(path)
     try:
         job = Job(**{name: store.header[name] for name in Job.__dataclass_fields__})
         spec = dict(job.mlp)
@@ -129,7 +134,9 @@ def load(path, activation=None) -> Ensemble:
         )
     mlp, X = network_of(spec, job.callable_activations, activation), store.X
     store.check_inputs(job.X_sha256)
-    return _Run(mlp, X, job, None).collect(store)
+    run = _Run(mlp, X, job, batch)
+    run.take(store)
+    return run
 
 
 def _measured(components: str | Sequence[Sequence[int]]) -> list[str]:
@@ -160,7 +167,9 @@ def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, blo
 
 
 class _Run:
-    """One job on this machine: its blocks of draws, their sums, and the estimates from these."""
+    """One job in one process: its blocks of draws, which are tasks (`tasks.Work`), their sums, and the estimates from these."""
+
+    store: Store | None = None
 
     def __init__(self, mlp: MLP, X: np.ndarray, job: Job, batch: int | None):
         sets = sample_sets(job.components, len(X))
@@ -183,85 +192,111 @@ class _Run:
             reference[:, ell] = layer_sums.y / _PILOT
         return reference
 
-    def open(self, path: Path, resume: bool):
-        """The store, a new one or the one to resume, and its lock, which process 0 alone holds."""
-        if jax.process_index() > 0:
-            return Store(path), None
-        if exists_to_resume(Store, path, resume):
-            store = Store(path)
-            lock = store.lock()
-            try:
-                self._check_same(store)
-                store.begin(self.blocks, **asdict(self.job))
-            except FileError:
-                lock.release()
-                raise
-            return store, lock
+    def create(self, path: Path) -> Store:
+        """A new store, with no draws in it."""
         numbers = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(self.shapes))
         header = {**asdict(self.job), "finished": None, "ntkflow_version": __version__}
-        store = Store.create(path, header, self.X, self.pilot(), self.blocks, numbers)
-        return store, store.lock()
+        return Store.create(path, header, self.X, self.pilot(), self.blocks, numbers)
 
-    def _check_same(self, store: Store) -> None:
+    def open(self, store: Store, goes_on: bool, part: tuple[int, int] | None) -> None:
+        """Take a store for the blocks, of which a run that goes on may ask for more; FileError if it is of another job."""
         settings = asdict(self.job)
-        for name in ("draws", "until", "tensors"):
-            settings.pop(name)
+        if part is None:
+            for name in ("draws", "until", "tensors"):
+                settings.pop(name)
         store.check_same(settings, self.X)
         begun = store.header["draws"]
         if begun > self.job.draws:
             raise FileError(f"{store.path} was begun for {begun} draws, not for fewer")
+        if goes_on:
+            store.begin(self.blocks, **asdict(self.job))
+        self.take(store)
 
-    def measure(self, store: Store | None, progress: Report | None) -> Ensemble:
-        """Compute this process's blocks that are not done, and add up all that are there."""
-        self.reference = self.pilot() if store is None else store.reference
-        total, records = _Total(self), {}
-        began, computed = time.perf_counter(), 0
+    def take(self, store: Store) -> None:
+        self.store, self.reference = store, store.reference
+
+    @property
+    def path(self) -> Path:
+        assert self.store is not None
+        return self.store.path
+
+    def is_done(self, block: int) -> bool:
+        return self._record(block) is not None
+
+    def do(self, block: int) -> np.ndarray:
+        """Compute a block's sums, and write them if there is a store."""
+        start, stop = self._range(block)
+        sums = _flat(self._checked(self._sums(start, stop)))
+        if self.store is not None:
+            self.store.write(block, stop - start, sums)
+        return sums
+
+    def measure(
+        self, progress: Report | None, order: Order | None = None, executor: Executor | None = None,
+        part: tuple[int, int] | None = None,
+    ) -> _Total:  # fmt: skip
+        """Have the blocks computed that are not done, all or those of a part, and add up those that are there, in order."""
         if progress is not None:
             progress(0, self.job.draws, "compiling")
-        for block in range(self.blocks):
-            if total.enough:
-                break
-            start, stop = self._range(block)
-            assigned = block % jax.process_count() == jax.process_index()
-            sums = None if store is None else self._record(store, block)
-            if sums is None and assigned:
-                sums = _flat(self._checked(self._sums(start, stop)))
+        blocks = share(self.blocks, part)
+        if order is None:
+            self.reference = self.pilot()
+            results = ((block, self.do(block)) for block in blocks)
+        else:
+            todo = (block for block in blocks if not self.is_done(block))
+            results = done(self, order, todo, executor, in_order=self.job.until is not None)
+        total, records = _Total(self), {}
+        self._add_ready(total, records)
+        began, computed = time.perf_counter(), 0
+        with closing(results):
+            while not total.enough and (result := next(results, None)) is not None:
+                block, sums = result
+                if sums is not None:
+                    records[block] = sums
+                start, stop = self._range(block)
                 computed += stop - start
-                if store is not None:
-                    store.write(block, stop - start, sums)
-            if sums is not None:
-                records[block] = sums
-            self._add_ready(total, records, store)
-            if progress is not None:
-                rate = computed / (time.perf_counter() - began)
-                message = f"{total.draws} of {self.job.draws} networks, {rate:.3g}/s{total.message()}"
-                progress(total.draws, self.job.draws, message)
-        return total.ensemble()
+                self._add_ready(total, records)
+                if progress is not None:
+                    rate = computed / (time.perf_counter() - began)
+                    message = f"{total.draws} of {self.job.draws} networks, {rate:.3g}/s{total.message()}"
+                    progress(total.draws, self.job.draws, message)
+        return total
 
-    def collect(self, store: Store) -> Ensemble:
+    def end(self, total: _Total, part: tuple[int, int] | None) -> None:
+        """Say in the store how many blocks came to be counted; UnfinishedError if those of other parts are not done."""
+        assert self.store is not None
+        if part is None:
+            self.store.end(total.blocks)
+            return
+        if not (total.enough or total.blocks == self.blocks):
+            raise UnfinishedError(f"{self.path} is unfinished: {self.store.unfinished}")
+        with for_a_moment(self.path):
+            Store(self.path).end(total.blocks)
+
+    def collect(self) -> Ensemble:
         """The estimates from the store's blocks, up to the first gap or to the block at which `until` was reached."""
-        self.reference = store.reference
-        store.check_finished()
+        assert self.store is not None
+        self.store.check_finished()
         total = _Total(self)
-        self._add_ready(total, {}, store)
+        self._add_ready(total, {})
         if total.draws < 2:
-            raise FileError(f"{store.path} holds no block of draws yet")
+            raise FileError(f"{self.path} holds no block of draws yet")
         return total.ensemble()
 
-    def _add_ready(self, total: _Total, records: dict[int, np.ndarray], store: Store | None) -> None:
+    def _add_ready(self, total: _Total, records: dict[int, np.ndarray]) -> None:
         while total.blocks < self.blocks and not total.enough:
             record = records.pop(total.blocks, None)
-            if record is None and store is not None:
-                record = self._record(store, total.blocks)
+            if record is None:
+                record = self._record(total.blocks)
             if record is None:
                 return
             start, stop = self._range(total.blocks)
             total.add(stop - start, record)
 
-    def _record(self, store: Store, block: int) -> np.ndarray | None:
+    def _record(self, block: int) -> np.ndarray | None:
         """A block's sums, or None if they are not there, or of fewer draws than are asked for now."""
         start, stop = self._range(block)
-        record = store.read(block)
+        record = None if self.store is None else self.store.read(block)
         if record is None:
             return None
         draws, sums = record

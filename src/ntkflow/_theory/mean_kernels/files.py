@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
     import zarr
 
-_END = "end"
+END = "end"
 BOUNDS = tuple(f"{name}_relative_error" for name in KERNELS)
 
 
@@ -80,7 +80,7 @@ class KernelStore(Store):
         if self.begun_with(name):
             return BEGIN
         if name in BOUNDS:
-            return _END
+            return END
         return str(place[0] if name == self.RECORDS else self._square(*place[1:]))
 
     def _square(self, i: int, j: int) -> int:
@@ -95,7 +95,7 @@ class KernelStore(Store):
         """Write the errors' bounds: the store is finished."""
         for name, values in bounds.items():
             self.put(self.member(name), slice(None), values)
-        self.write_record(_END)
+        self.write_record(END)
 
     def check_finished(self) -> None:
         """FileError, saying how many squares are done, unless all are, and unless the arrays' shapes fit each other."""
@@ -117,11 +117,11 @@ class KernelStore(Store):
     @property
     def unfinished(self) -> str:
         return super().unfinished or (
-            "" if self.has_record(_END) else "all tiles are done, but not the errors"
+            "" if self.has_record(END) else "all tiles are done, but not the errors"
         )
 
     def record_names(self) -> list[str]:
-        return [*super().record_names(), *([_END] if self.has_record(_END) else [])]
+        return [*super().record_names(), *([END] if self.has_record(END) else [])]
 
 
 def open_kernels(path) -> xr.Dataset:

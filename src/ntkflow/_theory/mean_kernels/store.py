@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
+from ..._disk.locks import for_a_moment
+from ..._disk.saved_networks import network_of
 from ..._disk.storage import check_unused, check_writable
 from ..._disk.store import digest, exists_to_resume
+from ..._jobs.tasks import Order, activations_of, at_work, done, share
+from ..._report.progress import Report, silent
 from ...errors import ActivationError, ComponentError, FileError
 from ...network.mlp import MLP
 from ...version import __version__
 from ..scales import KERNELS
 from .errors import relative_errors
-from .files import BOUNDS, KernelStore, open_kernels
+from .files import BOUNDS, END, KernelStore, open_kernels
 from .flow import diagonal_G, has_tiles
 from .tiles import Block, Tile, Tiles
 
@@ -27,16 +31,10 @@ if TYPE_CHECKING:
 
 
 def store_kernels(
-    mlp: MLP,
-    X: np.ndarray,
-    path,
-    X2: np.ndarray | None = None,
-    tile: int = 1024,
-    layers: str = "all",
-    overwrite: bool = False,
-    resume: bool = False,
-    report: Callable[[int, int, str], None] = lambda done, total, message: None,
-) -> xr.Dataset:
+    mlp: MLP, X: np.ndarray, path, X2: np.ndarray | None = None, tile: int = 1024, layers: str = "all",
+    overwrite: bool = False, resume: bool = False, report: Report = silent, executor: Executor | None = None,
+    part: tuple[int, int] | None = None,
+) -> xr.Dataset:  # fmt: skip
     """See `ntkflow.store_kernels`, which checks the inputs."""
     path = Path(path)
     if layers not in ("all", "last"):
@@ -45,34 +43,46 @@ def store_kernels(
         raise ComponentError(f"tile must be a whole number of at least 1, not {tile!r}")
     if not has_tiles(mlp):
         raise ActivationError("kernels by tiles: an activation with a kink must be piecewise linear")
-    if overwrite and resume:
-        raise FileError(f"{path} can be replaced, by overwrite, or gone on with, by resume, and not both")
-    resumed = exists_to_resume(KernelStore, path, resume or overwrite) and resume
+    if overwrite and (resume or part is not None):
+        raise FileError(
+            f"{path} can be replaced, by overwrite, or gone on with, by resume or part, and not both"
+        )
+    going_on = resume or part is not None
+    exists = exists_to_resume(KernelStore, path, going_on or overwrite) and going_on
     if overwrite:
         check_writable(path, overwrite)
         check_unused(path)
-    with jax.enable_x64(True), np.errstate(all="ignore"):
-        run = _Run(mlp, X, X2, int(tile), layers)
-        store = KernelStore(path) if resumed else run.create(path, overwrite)
-        lock = store.lock()
-        try:
-            if resumed:
-                store.check_same(run.header, X)
-            run.work(store, report)
-        finally:
-            lock.release()
+    run = _Run(mlp, X, X2, int(tile), layers)
+    with at_work(KernelStore, path, exists, part, lambda: run.create(path, overwrite)) as store:
+        run.open(store)
+        order = Order(ready, path.resolve(), (activations_of(mlp), int(tile)))
+        run.work(order, executor, part, report)
     return open_kernels(path)
 
 
+def ready(path: Path, activations: tuple | None, tile: int) -> _Run:
+    """For a worker: the job of a store."""
+    store = KernelStore(path)
+    header = store.header
+    mlp = network_of(json.loads(header["mlp"]), header["callable_activations"], activations)
+    X2 = None if store.symmetric else store.array("X2")
+    run = _Run(mlp, store.X, X2, tile, header["layers"])
+    run.open(store)
+    return run
+
+
 class _Run:
-    """One job on this machine."""
+    """One job in one process; see `tasks.Work`."""
+
+    store: KernelStore
 
     def __init__(self, mlp: MLP, X: np.ndarray, X2: np.ndarray | None, tile: int, layers: str):
-        self.tiles, self.X, self.X2 = Tiles(mlp, X, X2), X, X2
-        self.layers = list(range(mlp.depth)) if layers == "all" else [mlp.depth - 1]
-        self.variance = [
-            np.stack(diagonal_G(self.tiles, side)) for side in (self.tiles.rows, self.tiles.cols)
-        ]
+        with jax.enable_x64(True), np.errstate(all="ignore"):
+            self.tiles, self.X, self.X2 = Tiles(mlp, X, X2), X, X2
+            self.layers = list(range(mlp.depth)) if layers == "all" else [mlp.depth - 1]
+            self.variance = [
+                np.stack(diagonal_G(self.tiles, side)) for side in (self.tiles.rows, self.tiles.cols)
+            ]
         self.rows, self.cols = (_strips(side, tile) for side in (self.tiles.rows, self.tiles.cols))
         self.squares = [
             (i, j)
@@ -103,32 +113,61 @@ class _Run:
         hidden = len(self.tiles.mlp.activation)
         return KernelStore.create(path, header, arrays, self.chunk, len(self.squares), hidden, overwrite)
 
-    def work(self, store: KernelStore, report: Callable[[int, int, str], None]) -> None:
-        """Compute the squares that are not done, and bounds of the errors from what all of them found."""
+    def open(self, store: KernelStore) -> None:
+        """Take a store's squares for the tasks; FileError if it is of another job."""
+        store.check_same(self.header, self.X)
+        self.store = store
+
+    @property
+    def path(self) -> Path:
+        return self.store.path
+
+    def is_done(self, number: int) -> bool:
+        return self.store.has(number)
+
+    def work(
+        self, order: Order, executor: Executor | None, part: tuple[int, int] | None, report: Report
+    ) -> None:
+        """Have the squares computed that are not done, all or those of a part; once all are, bound the errors."""
+        squares = share(len(self.squares), part)
+        todo = [number for number in squares if not self.is_done(number)]
+        report(len(squares) - len(todo), len(squares), "tiles")
+        for count, _ in enumerate(done(self, order, todo, executor), start=len(squares) - len(todo) + 1):
+            report(count, len(squares), "tiles")
+        if self.store.done < self.store.parts:
+            self.store.check_finished()
+        if part is None:
+            self._end()
+            return
+        with for_a_moment(self.path):
+            if not self.store.has_record(END):
+                self._end()
+
+    def _end(self) -> None:
+        """Write bounds of the errors, from what all squares found."""
         hidden = len(self.tiles.mlp.activation)
-        report(0, len(self.squares), "tiles")
-        for number, (i, j) in enumerate(self.squares):
-            if not store.has(number):
-                self._square(store, number, i, j)
-            report(number + 1, len(self.squares), "tiles")
-        tails, nearest = np.max(store.array(store.RECORDS), axis=0)[:, :hidden]
+        tails, nearest = np.max(self.store.array(self.store.RECORDS), axis=0)[:, :hidden]
         tiles = self.tiles
         blocks = tiles.rows if tiles.symmetric else tiles.rows + tiles.cols
-        errors = relative_errors(tiles.mlp, blocks, tails.tolist())
+        with jax.enable_x64(True), np.errstate(all="ignore"):
+            errors = relative_errors(tiles.mlp, blocks, tails.tolist())
         steep = np.concatenate([[0.0], np.cumsum(errors.of_kinks_at_most(nearest))])
         bounds = (errors.epsilon[self.layers], (errors.eta + steep)[self.layers])
-        store.end(dict(zip(BOUNDS, bounds, strict=True)))
+        self.store.end(dict(zip(BOUNDS, bounds, strict=True)))
 
-    def _square(self, store: KernelStore, number: int, i: int, j: int) -> None:
-        square = _Square(self.tiles, self.rows[i], self.cols[j], self.layers, self.variance)
+    def do(self, number: int) -> None:
+        """Compute a square and write it."""
+        i, j = self.squares[number]
+        with jax.enable_x64(True):
+            square = _Square(self.tiles, self.rows[i], self.cols[j], self.layers, self.variance)
         for name in KERNELS:
-            array, values = store.member(name), square.tables[name]
-            store.put(array, (slice(None), square.rows, square.cols), values)
+            array, values = self.store.member(name), square.tables[name]
+            self.store.put(array, (slice(None), square.rows, square.cols), values)
             if self.tiles.symmetric and i != j:
-                store.put(array, (slice(None), square.cols, square.rows), values.swapaxes(1, 2))
-        found = np.zeros(store.shape(store.RECORDS)[1:])
+                self.store.put(array, (slice(None), square.cols, square.rows), values.swapaxes(1, 2))
+        found = np.zeros(self.store.shape(self.store.RECORDS)[1:])
         found[:, : len(square.tails)] = square.tails, square.nearest
-        store.finish(number, found)
+        self.store.finish(number, found)
 
 
 class _Square:

@@ -1,22 +1,25 @@
-"""The run: kernels and expectations on pairs first, then tile after tile through all layers, each written as soon as it is known."""
+"""The run: kernels and expectations on pairs first, then each tile, a task, through all layers; it is written as soon as it is known."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
 
 from ..._disk.store import digest, exists_to_resume
 from ..._gaussian.requests import placements
-from ..._recursions import TensorSets, declarations, moments_of
-from ...errors import DataError
+from ..._jobs.tasks import Order, activations_of, at_work, done, share
+from ..._recursions import TENSORS, TensorSets, declarations, moments_of
+from ..._report.progress import Report, silent
+from ...errors import DataError, WorkerError
 from ...finite.parameters import whole_number
 from ...network.mlp import MLP
 from ..components import Layout
+from ..dimensions import specification
 from ..duplicates import distinct_rows, kernel_tables
 from ..error_estimates import errors_of, poor_tensor
 from ..near_duplicates import NearDuplicates
@@ -30,73 +33,104 @@ from .triples import SharedIntegrals
 
 
 def tiled_flow(
-    mlp: MLP, X: np.ndarray, names: tuple[str, ...], rtol: float, store, memory: int, resume: bool,
-    report: Callable[[int, int, str], None],
+    mlp: MLP, X: np.ndarray, names: tuple[str, ...], rtol: float, store, memory: int, resume: bool, report: Report,
+    executor: Executor | None, part: tuple[int, int] | None,
 ) -> tuple[Flow, list[str]]:  # fmt: skip
     """`flow` with a store, for checked inputs and the tensors of these names: the Flow, and the tensors whose errors are poor."""
     path, memory = Path(store), whole_number(memory, "memory", 1, 2**63 - 1, DataError)
-    with ExitStack() as stack, np.errstate(all="ignore"):
-        tile_store = _opened(path, resume, stack)
-        job = Flow(mlp, X, "all", []).attributes | {
-            "X_sha256": digest(X), "rtol": rtol, "tensors": list(names), "training": int(any(d.training for d in declarations(names)))
-        }  # fmt: skip
-        block = _block(mlp, X, job, tile_store, memory)
-        run = _Run(mlp, X, names, rtol, Plan(len(X), block), memory, report)
-        if tile_store is None:
-            tile_store = run.create(path, job)
-            stack.callback(tile_store.lock().release)
-        run.work(tile_store)
-        poor = run.poor(tile_store)
-    callables = [a.name for a in mlp.activation if not a.registered]
-    return Flow.load(path, list(mlp.activation) if callables else None), poor
+    run = _Run(mlp, X, names, rtol, memory, report)
+    exists = exists_to_resume(TileStore, path, resume or part is not None)
+    with (
+        np.errstate(all="ignore"),
+        at_work(TileStore, path, exists, part, lambda: run.create(path)) as opened,
+    ):
+        run.open(opened)
+        order = Order(ready, path.resolve(), (activations_of(mlp), memory))
+        run.work(order, executor, part)
+        opened.check_finished()
+        poor = run.poor()
+    callables = activations_of(mlp)
+    return Flow.load(path, None if callables is None else list(callables)), poor
 
 
-def _opened(path: Path, resume: bool, stack: ExitStack) -> TileStore | None:
-    """The store to go on with, locked."""
-    if not exists_to_resume(TileStore, path, resume):
-        return None
-    tile_store = TileStore(path)
-    stack.callback(tile_store.lock().release)
-    return tile_store
-
-
-def _block(mlp: MLP, X: np.ndarray, job: dict, tile_store: TileStore | None, memory: int) -> int:
-    """How many samples to a block: what suits the memory, or what a store was begun with."""
-    if tile_store is None:
-        return block_for(mlp.depth, len(X), job["tensors"], memory)
-    tile_store.check_same(job, X)
-    block = tile_store.block
-    if working_set(mlp.depth, len(X), job["tensors"], block) > memory:
-        raise too_little(mlp.depth, len(X), job["tensors"], block, memory)
-    return block
+def ready(path: Path, activations: tuple | None, memory: int) -> _Run:
+    """For a worker: the job of a store."""
+    store, names = TileStore(path), tuple(TileStore(path).header["tensors"])
+    if not set(names) <= set(TENSORS):
+        raise WorkerError(
+            f"{path} is of the tensors {', '.join(names)}; declared in this worker are {', '.join(TENSORS)}"
+        )
+    mlp = specification(store.header, activations).mlp
+    run = _Run(mlp, store.X, names, store.header["rtol"], memory, silent)
+    run.open(store)
+    return run
 
 
 class _Run:
-    """One job on this machine."""
+    """One job in one process; see `tasks.Work`."""
+
+    store: TileStore
+    plan: Plan
 
     def __init__(
-        self,
-        mlp: MLP,
-        X: np.ndarray,
-        names: tuple[str, ...],
-        rtol: float,
-        plan: Plan,
-        memory: int,
-        report: Callable[[int, int, str], None],
+        self, mlp: MLP, X: np.ndarray, names: tuple[str, ...], rtol: float, memory: int, report: Report
     ):
-        self.mlp, self.X, self.rtol, self.plan, self.report = mlp, X, rtol, plan, report
+        self.mlp, self.X, self.rtol, self.memory, self.report = mlp, X, rtol, memory, report
         self.names, self.moments = names, moments_of(names)
         self.distinct, self.index = distinct_rows(X)
-        self.tiles = plan.tiles
-        self.sets = [plan.count(tile) for tile in self.tiles]
-        report(0, mlp.depth * sum(self.sets), "pairs of samples")
-        self.runs = [list(run) for run in both_runs(mlp, self.distinct, 4, self.moments, rtol)]
-        self.near = NearDuplicates(mlp, self.distinct, names, *of_pairs(rtol))
-        self.kernels = self._kernels()
-        self.shared = [self._shared(run, memory) for run in self.runs]
-        self.fill = max(self.sets) + 12 * plan.block**3
+        self.steps_done = self.steps = 0
 
-    def _kernels(self) -> Flow:
+    def create(self, path: Path) -> TileStore:
+        """A new store that holds the kernels, of blocks that suit the memory."""
+        self._plan(block_for(self.mlp.depth, len(self.X), self.names, self.memory))
+        dataset = self.kernels.to_xarray()
+        return TileStore.create(path, self._job(), dataset, self.plan.block, len(self.tiles))
+
+    def open(self, store: TileStore) -> None:
+        """Take a store's tiles for the tasks; FileError if it is of another job."""
+        store.check_same(self._job(), self.X)
+        depth, N, block = self.mlp.depth, len(self.X), store.block
+        if working_set(depth, N, self.names, block) > self.memory:
+            raise too_little(depth, N, self.names, block, self.memory)
+        self.store = store
+        self._plan(block)
+
+    def _job(self) -> dict:
+        """What the store says of the job."""
+        return Flow(self.mlp, self.X, "all", []).attributes | {
+            "X_sha256": digest(self.X), "rtol": self.rtol, "tensors": list(self.names),
+            "training": int(any(declared.training for declared in declarations(self.names))),
+        }  # fmt: skip
+
+    def _plan(self, block: int) -> None:
+        self.plan = Plan(len(self.X), block)
+        self.tiles = self.plan.tiles
+        self.sets = [self.plan.count(tile) for tile in self.tiles]
+        self.fill = max(self.sets) + 12 * block**3
+
+    @property
+    def path(self) -> Path:
+        return self.store.path
+
+    def is_done(self, number: int) -> bool:
+        return self.store.has(number)
+
+    @functools.cached_property
+    def runs(self) -> list[list[Kernels]]:
+        """Of both runs every layer's kernels, and the expectations on pairs of samples."""
+        self.report(0, self.mlp.depth * sum(self.sets), "pairs of samples")
+        return [list(run) for run in both_runs(self.mlp, self.distinct, 4, self.moments, self.rtol)]
+
+    @functools.cached_property
+    def near(self) -> NearDuplicates:
+        return NearDuplicates(self.mlp, self.distinct, self.names, *of_pairs(self.rtol))
+
+    @functools.cached_property
+    def shared(self) -> list[list[SharedIntegrals | None]]:
+        return [self._shared(run) for run in self.runs]
+
+    @functools.cached_property
+    def kernels(self) -> Flow:
         """What is known before any tile."""
         layers = []
         for fine, coarse in zip(*self.runs, strict=True):
@@ -109,10 +143,10 @@ class _Run:
             )
         return Flow(self.mlp, self.X, "all", layers)
 
-    def _shared(self, run: list[Kernels], memory: int) -> list[SharedIntegrals | None]:
+    def _shared(self, run: list[Kernels]) -> list[SharedIntegrals | None]:
         group = 3 * self.plan.block**3 * 8 * (1 + len(placements(self.moments)))
         steps = max(1, self.mlp.depth - 1)
-        room = max(4, memory // 4 // (2 * steps * group)) if len(self.distinct) == len(self.X) else 0
+        room = max(4, self.memory // 4 // (2 * steps * group)) if len(self.distinct) == len(self.X) else 0
         return [
             SharedIntegrals(kernels.step.integrals, self.plan, room)
             if kernels.step and kernels.step.integrals
@@ -120,27 +154,31 @@ class _Run:
             for kernels in run
         ]
 
-    def create(self, path: Path, job: dict) -> TileStore:
-        """A new store that holds the kernels."""
-        dataset = self.kernels.to_xarray()
-        return TileStore.create(path, job, dataset, self.plan.block, len(self.tiles))
+    def work(self, order: Order, executor: Executor | None, part: tuple[int, int] | None) -> None:
+        """Have the tiles computed that are not done, all or those of a part."""
+        tiles = share(len(self.tiles), part)
+        self.steps = self.mlp.depth * sum(self.sets[number] for number in tiles)
+        todo = [number for number in tiles if not self.is_done(number)]
+        self.steps_done = self.steps - self.mlp.depth * sum(self.sets[number] for number in todo)
+        for number, _ in done(self, order, todo, executor):
+            self.steps_done += self.mlp.depth * self.sets[number]
+            self.report(self.steps_done, self.steps, self._name(number))
+        self.report(self.steps, self.steps, "all tiles")
 
-    def work(self, store: TileStore) -> None:
-        """Compute the tiles that are not done."""
-        done, total = 0, self.mlp.depth * sum(self.sets)
-        for number, (tile, sets) in enumerate(zip(self.tiles, self.sets, strict=True)):
-            name = f"tile {number + 1} of {len(self.tiles)}"
-            if not store.has(number):
-                self.report(done, total, name)
-                largest = np.empty((self.mlp.depth, len(self.names), 2))
-                for layer, top in enumerate(self._layers(store, tile), start=1):
-                    largest[layer - 1] = top
-                    self.report(done + layer * sets, total, f"{name}, layer {layer}")
-                store.finish(number, largest)
-            done += self.mlp.depth * sets
-        self.report(total, total, "all tiles")
+    def do(self, number: int) -> None:
+        """Compute a tile and write it."""
+        self.report(self.steps_done, self.steps, self._name(number))
+        largest = np.empty((self.mlp.depth, len(self.names), 2))
+        for layer, top in enumerate(self._layers(self.tiles[number]), start=1):
+            largest[layer - 1] = top
+            steps = self.steps_done + layer * self.sets[number]
+            self.report(steps, self.steps, f"{self._name(number)}, layer {layer}")
+        self.store.finish(number, largest)
 
-    def _layers(self, store: TileStore, tile: Tile) -> Iterator[np.ndarray]:
+    def _name(self, number: int) -> str:
+        return f"tile {number + 1} of {len(self.tiles)}"
+
+    def _layers(self, tile: Tile) -> Iterator[np.ndarray]:
         """Compute and write a tile, layer by layer: the largest value and error of each tensor (tensors, 2)."""
         asked, owner = self.plan.sets(tile)
         layout = Layout(asked, self.index)
@@ -155,7 +193,7 @@ class _Run:
                 for corner, shape, pieces in chunks[declared.rank]:
                     chunk = functools.partial(_assembled, shape, pieces, layout, name)
                     error = errors[name].rearranged(chunk).floats()
-                    store.write(name, fine.layer, corner, chunk(values[name]), error)
+                    self.store.write(name, fine.layer, corner, chunk(values[name]), error)
             yield np.array([[np.abs(values[name]).max(), errors[name].max()] for name in self.names])
 
     def _for_tile(self, run: list[Kernels], shared: list, tile: Tile) -> Iterator[Kernels]:
@@ -181,9 +219,9 @@ class _Run:
             ]
             yield corner, tuple(len(samples_of[block]) for block in blocks), pieces
 
-    def poor(self, store: TileStore) -> list[str]:
+    def poor(self) -> list[str]:
         """The tensors whose errors are poor, over all tiles."""
-        top = store.array("largest")[..., 1].max(axis=0)
+        top = self.store.array("largest")[..., 1].max(axis=0)
         names = []
         for s, errors in zip(self.kernels, top, strict=True):
             largest = dict(zip(self.names, errors, strict=True)) | {
