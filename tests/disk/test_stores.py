@@ -18,6 +18,7 @@ from command_line import process, within
 from results_on_disk import KINDS, MLP, X, numbers, same, write_all
 
 import ntkflow
+from ntkflow._disk.load import check
 from ntkflow._disk.netcdf import check_file
 from ntkflow._theory.mean_kernels import tiles as tiles_of_kernels
 from ntkflow.errors import FileError
@@ -245,6 +246,44 @@ def test_two_processes_write_one_path(tmp_path):
         assert ntkflow.Flow.load(tmp_path / name).mlp.C_W[0] in (1.0, 2.0)
     for writer in writers:
         writer.communicate()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+RUNNER = """
+import sys, numpy as np, ntkflow
+ensemble = lambda path: ntkflow.ensemble(ntkflow.MLP((3, 4, 2), "relu", C_W=1.0 + int(sys.argv[1])), np.eye(3), 20, block=10, store=path)
+kernels = lambda path: ntkflow.store_kernels(ntkflow.MLP((3, 4, 2), "relu", C_W=1.0 + int(sys.argv[1])), np.eye(3), path)
+for line in sys.stdin:
+    path = line.strip()
+    try:
+        (kernels if "kernels" in path else ensemble)(path)
+        print("written", flush=True)
+    except ntkflow.errors.FileError as error:
+        print("refused" if "exists" in str(error) or "in use" in str(error) else repr(error), flush=True)
+"""
+
+
+def test_two_runs_write_one_store(tmp_path):
+    """Twenty rounds at the same time, of jobs by parts: one makes the whole store, the other is refused."""
+    runners = [
+        subprocess.Popen([sys.executable, "-c", RUNNER, str(k)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for k in range(2)
+    ]  # fmt: skip
+    for number in range(20):
+        path = tmp_path / f"{('kernels', 'ensemble')[number % 2]}{number}.zarr"
+        for runner in runners:
+            assert runner.stdin
+            runner.stdin.write(f"{path}\n")
+            runner.stdin.flush()
+        said = [runner.stdout.readline().strip() for runner in runners if runner.stdout]
+        assert sorted(said) == ["refused", "written"], said
+        winner = said.index("written")
+        result = ntkflow.load(path)
+        spec = json.loads(result.attrs["mlp"]) if isinstance(result, xr.Dataset) else result.mlp.to_spec()
+        assert spec["C_W"][0] == 1.0 + winner
+        assert "whole and undamaged" in check(path)
+    for runner in runners:
+        runner.communicate()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -145,54 +144,55 @@ def test_numbers_that_overflow_are_named():
         ntkflow.ensemble(steep, X, 10)
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def distributed(folder, *arguments, processes=2):
-    port = free_port()
+def parts(folder, *arguments, of=2):
+    """Processes that each do a part of one run."""
     return [
         subprocess.Popen(
-            command(
-                *arguments, "--coordinator", f"127.0.0.1:{port}", "--processes", processes, "--process", k
-            ),
-            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            command(*arguments, "--part", f"{k}/{of}"), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
         )
-        for k in range(processes)
+        for k in range(1, of + 1)
     ]  # fmt: skip
 
 
 @pytest.mark.slow
 def test_two_processes(folder):
-    """Bit for bit what one process gives, and each has done its part."""
-    running = distributed(folder, "--draws", 60, "--block", 10, "--seed", 7)
-    ended = [one.communicate(timeout=300) for one in running]
-    assert [one.returncode for one in running] == [0, 0], ended
-    assert "60 networks" in ended[0][0] and "networks" not in ended[1][0]
-    same(
-        ntkflow.Ensemble.load(folder / "run.zarr"),
-        ntkflow.ensemble(MLP, X, 60, seed=7, block=10, store=folder / "one.zarr"),
-        rtol=0,
+    """Bit for bit what one process gives, whether one sends the other two their blocks or each does its part."""
+    one = ntkflow.ensemble(MLP, X, 60, seed=7, block=10, store=folder / "one.zarr")
+    draws = ("--draws", 60, "--block", 10, "--seed", 7)
+    done = subprocess.run(
+        command(*draws, "--workers", 2), cwd=folder, capture_output=True, text=True, check=False
     )
+    assert done.returncode == 0 and "60 networks" in done.stdout, done
+    same(ntkflow.Ensemble.load(folder / "run.zarr"), one, rtol=0)
+    (folder / "run.zarr").rename(folder / "by_workers.zarr")
+    running = parts(folder, *draws)
+    ended = [process.communicate(timeout=300) for process in running]
+    assert [process.returncode for process in running] == [0, 0], ended
+    within(
+        folder, *command(*draws, "--resume")[3:]
+    )  # where both ended at once neither saw the other's last block
+    same(ntkflow.Ensemble.load(folder / "run.zarr"), one, rtol=0)
 
 
 @pytest.mark.slow
 def test_two_processes_fail_together(folder):
-    """What only process 0 can find out ends both, with one sentence."""
+    """What can't be gone on with ends each of them, with one sentence."""
     (folder / "run.zarr").mkdir()
-    running = distributed(folder, "--draws", 60)
-    ended = [one.communicate(timeout=300) for one in running]
-    assert [one.returncode for one in running] == [2, 2], ended
-    assert "exists already" in ended[0][1]
+    running = parts(folder, "--draws", 60)
+    ended = [process.communicate(timeout=300) for process in running]
+    assert [process.returncode for process in running] == [2, 2], ended
+    assert all("not an ensemble" in said and len(said.splitlines()) == 1 for _, said in ended), ended
+    done = subprocess.run(command("--draws", 60, "--workers", 2), cwd=folder, capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 2 and "exists already" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_process_numbers_on_the_command_line(folder):
+def test_numbers_on_the_command_line(folder):
     for arguments, word in (
-        (["--processes", 2], "--coordinator"),
-        (["--coordinator", "127.0.0.1:1"], "--processes"),
-        (["--coordinator", "127.0.0.1:1", "--processes", 2, "--process", 2], "--process"),
+        (["--part", "2"], "--part"),
+        (["--part", "0/2"], "1/2"),
+        (["--part", "3/2"], "2/2"),
+        (["--workers", 2, "--dask", "tcp://127.0.0.1:1"], "--dask"),
         (["--until", "soon"], "--until"),
     ):
         status, _, said = within(folder, *command(*arguments)[3:])
