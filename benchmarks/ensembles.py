@@ -1,6 +1,6 @@
-"""Ensembles of networks: ours beside neural-tangents, theory beside sampling, and how a run scales.
+"""Ensembles of networks: ours beside neural-tangents, and theory beside sampling.
 
-    python benchmarks/ensembles.py [throughput] [accuracy] [estimators] [processes] [memory]
+    python benchmarks/ensembles.py [throughput] [accuracy] [estimators] [memory]
 
 Eight digits, tanh networks with three hidden layers of 128, depth 4. Each method runs in a process of its own; means and variances of
 the NTK must agree within 6 standard errors before times are printed: of the first call, and the median of later ones. Results are
@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import resource
-import socket
 import statistics
 import subprocess
 import sys
@@ -233,53 +231,6 @@ def estimators() -> None:
     records.save("ensembles", {"estimators": case})
 
 
-def processes() -> None:
-    """One process on one core; two processes on one each; one process on both."""
-    print("\nNetworks per second of `ntkflow ensemble`, all tensors")
-    draws, rates = 3000, {}
-    cores = sorted(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "net.toml").write_text(SPEC)
-        np.save(Path(folder) / "X.npy", inputs())
-        for label, groups in (
-            ("one process, one core", [cores[:1]]),
-            ("two processes, one core each", [cores[:1], cores[1:2]]),
-            ("one process, both cores", [cores[:2]]),
-        ):
-            with socket.socket() as one:
-                one.bind(("127.0.0.1", 0))
-                port = one.getsockname()[1]
-            name = f"{len(rates)}.zarr"
-            running = []
-            for k, group in enumerate(groups):
-                command = [
-                    sys.executable, "-m", "ntkflow", "ensemble", "net.toml", "--data", "X.npy", "-o", name,
-                    "--draws", str(draws), "--block", "30",
-                ]  # fmt: skip
-                if len(groups) > 1:
-                    command += [
-                        "--coordinator",
-                        f"127.0.0.1:{port}",
-                        "--processes",
-                        str(len(groups)),
-                        "--process",
-                        str(k),
-                    ]
-                # A process keeps to the cores of the one that starts it.
-                os.sched_setaffinity(0, group)
-                running.append(subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL))
-            os.sched_setaffinity(0, cores)
-            assert all(one.wait() == 0 for one in running)
-            written = sorted(
-                file.stat().st_mtime for file in (Path(folder) / name / "sums" / "c").glob("*/0")
-            )
-            rates[label] = 30 * (len(written) - len(groups)) / (written[-1] - written[len(groups) - 1])
-            print(
-                f"  {label:32} {rates[label]:7.1f}   ratio {rates[label] / rates['one process, one core']:.2f}"
-            )
-    records.save("ensembles", {"processes": {"networks_a_second": rates}})
-
-
 def memory() -> None:
     from ntkflow import ensemble
 
@@ -302,7 +253,7 @@ def timed(call) -> float:
     return statistics.median(times)
 
 
-PARTS = {part.__name__: part for part in (throughput, accuracy, estimators, processes, memory)}
+PARTS = {part.__name__: part for part in (throughput, accuracy, estimators, memory)}
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--work"]:

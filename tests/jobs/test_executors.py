@@ -8,6 +8,7 @@ import sys
 import threading
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -155,7 +156,7 @@ def test_what_a_task_raises_is_raised(tmp_path, processes):
 
 
 def test_until_is_reached_as_in_one_process(tmp_path, processes):
-    job = {"draws": 10_000, "until": 0.2, "tensors": ["H"], "block": 10}
+    job: dict[str, Any] = {"draws": 10_000, "until": 0.2, "tensors": ["H"], "block": 10}
     alone = ntkflow.ensemble(MLP, X[:2], store=tmp_path / "one.zarr", **job)
     shared = ntkflow.ensemble(MLP, X[:2], store=tmp_path / "other.zarr", executor=processes, **job)
     assert alone.draws == shared.draws < 10_000 and np.array_equal(alone[3].H, shared[3].H)

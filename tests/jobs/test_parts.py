@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,7 +172,8 @@ def test_a_task_that_another_one_is_at_is_not_done_twice(whole, tmp_path, name):
 def test_parts_are_of_one_job(whole, tmp_path):
     path = shutil.copytree(whole["ensemble"], tmp_path / "run.zarr")
     for change in ({"draws": 75}, {"until": 0.5}, {"tensors": ["A"]}, {"seed": 4}):
-        job = {"draws": 65, "seed": 3, "block": 10, "store": path, "part": (1, 2)} | change
+        job: dict[str, Any] = {"draws": 65, "seed": 3, "block": 10, "store": path, "part": (1, 2)}
+        job.update(change)
         with pytest.raises(FileError, match="another job"):
             ntkflow.ensemble(MLP, X[:3], **job)
     with pytest.raises(FileError, match="not both"):
@@ -179,13 +181,14 @@ def test_parts_are_of_one_job(whole, tmp_path):
 
 
 def test_parts_go_on_until_it_is_good_enough(tmp_path):
-    job = {"draws": 10_000, "until": 0.2, "tensors": ["H"], "block": 10}
+    job: dict[str, Any] = {"draws": 10_000, "until": 0.2, "tensors": ["H"], "block": 10}
     alone = ntkflow.ensemble(MLP, X[:2], store=tmp_path / "one.zarr", **job)
     blocks = alone.draws // 10
     path = tmp_path / "run.zarr"
+    job["draws"] = alone.draws + 50
     with pytest.raises(UnfinishedError):
-        ntkflow.ensemble(MLP, X[:2], store=path, part=(2, 2), **(job | {"draws": alone.draws + 50}))
-    shared = ntkflow.ensemble(MLP, X[:2], store=path, part=(1, 2), **(job | {"draws": alone.draws + 50}))
+        ntkflow.ensemble(MLP, X[:2], store=path, part=(2, 2), **job)
+    shared = ntkflow.ensemble(MLP, X[:2], store=path, part=(1, 2), **job)
     assert shared.draws == alone.draws and np.array_equal(shared[3].H, alone[3].H)
     assert len([block for block in done(path, "ensemble") if block % 2 == 0]) <= blocks // 2 + 1
     assert ntkflow.Ensemble.load(path).draws == alone.draws

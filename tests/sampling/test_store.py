@@ -140,8 +140,10 @@ def test_two_runs_of_one_job_end_in_the_same_rows(small, tmp_path):
     assert same_records(path, again)
     shutil.copyfile(again / "sums/c/3/0", path / "sums/c/3/0")
     assert np.array_equal(ntkflow.Ensemble.load(path)[3].A, found[3].A)
-    for job in ({"seed": 1}, {"network": MLP.replace(C_W=1.4)}, {"estimators": "direct"}):
-        ntkflow.ensemble(**({"network": MLP, "X": X, "draws": 50, "block": 10, "store": other} | job))
+    for change in ({"seed": 1}, {"network": MLP.replace(C_W=1.4)}, {"estimators": "direct"}):
+        job: dict[str, Any] = {"network": MLP, "X": X, "draws": 50, "block": 10, "store": other}
+        job.update(change)
+        ntkflow.ensemble(**job)
         row = cast(Any, zarr.open_group(other, mode="r")["sums"])[3]
         stored = cast(Any, zarr.open_group(path, mode="r+")["sums"])
         stored[3] = (
