@@ -1,5 +1,6 @@
 """A small part of each campaign, and what they once found: `make campaign` runs all of them."""
 
+import kills
 import piecewise_linear
 import pytest
 
@@ -30,3 +31,10 @@ def test_estimates_of_piecewise_linear_networks():
 def test_networks_that_were_wrong(number, case):
     found = piecewise_linear.total([piecewise_linear.part(number, [case])])
     assert piecewise_linear.holds(found), found
+
+
+@pytest.mark.slow
+def test_kills_of_workers_and_clients():
+    pytest.importorskip("distributed")
+    found = kills.part(0, kills=6)
+    assert not found["faults"] and found["kills"] == 6 and found["met"] >= 1, found
