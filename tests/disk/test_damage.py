@@ -3,16 +3,11 @@
 import shutil
 
 import pytest
-from results_on_disk import KINDS, numbers, same, write_all
+from results_on_disk import KINDS, numbers, same
 
 import ntkflow
 
 PLACES = (42, pytest.param(300, marks=pytest.mark.slow))
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    return write_all(tmp_path_factory.mktemp("results"))
 
 
 def _flip(rng, path, others):

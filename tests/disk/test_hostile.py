@@ -10,17 +10,11 @@ from typing import cast
 import h5py
 import numpy as np
 import pytest
-from results_on_disk import write_all
 
 from ntkflow._disk.sealed import DIGEST, digest_of
 from ntkflow._disk.store import without_digest
 
 SECONDS, MEMORY = 2.0, 200 * 2**10  # of processor, kB
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    return write_all(tmp_path_factory.mktemp("results"))
 
 
 def run(folder, *arguments):
@@ -34,7 +28,7 @@ def run(folder, *arguments):
         return child.returncode, said.read(), used.ru_utime + used.ru_stime, used.ru_maxrss
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def usual(tmp_path_factory, results):
     """What `ntkflow --version` takes, and what a sentence about a small file takes: Python's libraries have to be imported for that."""
     folder = tmp_path_factory.mktemp("usual")
@@ -48,8 +42,8 @@ def refused(folder, usual, *arguments, word):
     (of_version, least), (of_file, _) = usual
     assert memory <= least + MEMORY, f"{(memory - least) / 1024:.0f} MiB more"
     limit = max(of_version + SECONDS, of_file + SECONDS / 2)
-    # Where other programs are at work the same command may take half as long again.
-    assert seconds <= limit or min(run(folder, *arguments)[2] for _ in range(3)) <= limit, f"{seconds:.1f} s"
+    # Where other programs are at work the same command may take half as long again: the shortest of four times counts.
+    assert seconds <= limit or any(run(folder, *arguments)[2] <= limit for _ in range(3)), f"{seconds:.1f} s"
 
 
 def sealed(path):

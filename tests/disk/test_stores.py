@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 import zarr
 from command_line import process, within
-from results_on_disk import KINDS, MLP, X, numbers, same, write_all
+from results_on_disk import KINDS, MLP, X, numbers, same
 
 import ntkflow
 from ntkflow._disk.load import check
@@ -35,11 +35,6 @@ WHAT = {
     "sweep.nc": "a sweep",
     "sweep.zarr": "a sweep",
 }
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    return write_all(tmp_path_factory.mktemp("results"))
 
 
 @pytest.fixture(scope="module")
