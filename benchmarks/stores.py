@@ -96,7 +96,7 @@ def main() -> None:
         for version in versions:
             version.measure()
     mine, *other = (version.medians() for version in versions)
-    records.save("stores", {"this version": mine} | {"the other version": times for times in other})
+    records.save("stores", {"this version": mine} | ({"the other version": other[0]} if other else {}))
     for name, seconds in mine.items():
         ratio = f"{seconds / other[0][name]:10.2f} × {other[0][name]:.3f} s" if other else ""
         print(f"{name:18}{seconds:10.3f} s{ratio}")

@@ -73,7 +73,7 @@ def part(number: int, kills: int = KILLS) -> dict:
             for kill in range(kills):
                 name = tuple(JOBS)[(number + kill) % len(JOBS)]
                 path = Path(folder, "job.zarr")
-                _disturbed(name, path, client, cluster.scheduler_address, rng, found)
+                _disturbed(name, path, client, client.scheduler_info()["address"], rng, found)
                 if _chunks(path) != wholes[name]:
                     found["faults"].append(f"kill {kill} of part {number}, {name}: other numbers")
                 shutil.rmtree(path)

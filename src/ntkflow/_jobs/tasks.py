@@ -49,9 +49,9 @@ class Work(Protocol):
         """The store's."""
         ...
 
-    def is_done(self, number: int) -> bool: ...
+    def is_done(self, number: int, /) -> bool: ...
 
-    def do(self, number: int) -> Any:
+    def do(self, number: int, /) -> Any:
         """Compute a task and write its record."""
         ...
 
@@ -239,8 +239,8 @@ def _workers(executor: Executor) -> int:
     number = getattr(executor, "_max_workers", None)
     if isinstance(number, int):
         return number
-    client = getattr(executor, "_client", None)  # of Dask
-    return max(1, sum(client.nthreads().values())) if hasattr(client, "nthreads") else 1
+    threads = getattr(getattr(executor, "_client", None), "nthreads", None)  # of Dask
+    return 1 if threads is None else max(1, sum(threads().values()))
 
 
 @contextmanager

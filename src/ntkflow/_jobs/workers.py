@@ -13,7 +13,7 @@ from .._machine.cores import THREADS, cores
 from ..errors import DataError
 from ..finite.parameters import whole_number
 
-_OF_LIBRARIES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_OF_LIBRARIES: tuple[str, ...] = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _MOST = 2**10
 _PATIENCE = 30  # seconds until a scheduler must have answered
 
@@ -83,7 +83,7 @@ def chosen(number: int | None, address: str | None) -> Iterator[Executor | None]
 @contextmanager
 def _environment(threads: int) -> Iterator[None]:
     """While the block runs processes are started that have so many threads, in JAX and in NumPy's libraries."""
-    changed = dict.fromkeys((THREADS, *_OF_LIBRARIES), str(threads))
+    changed: dict[str, str] = dict.fromkeys((THREADS, *_OF_LIBRARIES), str(threads))
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:
