@@ -22,8 +22,8 @@ from sklearn.datasets import load_diabetes, load_digits, load_wine
 import ntkflow
 from ntkflow import finite
 
-WIDTHS = (32,)
-TRAINING, TEST, NETWORKS, AT_ONCE = 16, 8, 100, 50
+WIDTHS = (32, 64, 128, 256, 512)
+TRAINING, TEST, NETWORKS, AT_ONCE = 16, 8, 1000, 50
 STEPS, OF_LARGEST = 60, 0.5
 PICTURE = Path(__file__).parents[1] / "docs" / "finite_width.png"
 
@@ -128,7 +128,7 @@ def main() -> None:
     for line in range(2):
         axes[line, 0].set_ylabel("predicted less measured, rms")
     figure.savefig(PICTURE, dpi=110)
-    records.keep("trained_widths", cases)
+    records.save("trained_widths", cases)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import numpy as np
 import records
 
 import ntkflow
+from ntkflow._recursions import flowing
 from ntkflow._theory.tiles.plan import working_set
 
 ROUNDS = 3
@@ -33,7 +34,11 @@ DEEP = ntkflow.MLP((64, 128, 128, 128, 10), "relu", C_W=2.0)
 def flow(path: Path, executor: Executor | None) -> Any:
     """15 tiles of 12 samples."""
     return ntkflow.flow(
-        DEEP, INPUTS[:12], store=path, memory=working_set(DEEP.depth, 12, 4), executor=executor
+        DEEP,
+        INPUTS[:12],
+        store=path,
+        memory=working_set(DEEP.depth, 12, flowing(training=False, kinked=False), 4),
+        executor=executor,
     )
 
 

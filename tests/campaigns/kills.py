@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import ntkflow
+from ntkflow._recursions import flowing
 from ntkflow._theory.tiles.plan import working_set
 
 PARTS = 10
@@ -41,7 +42,13 @@ with Client(address) as client:
 
 def flow(path, **options) -> Any:
     """35 tiles of 8 samples."""
-    return ntkflow.flow(_MLP, _X[:8], store=path, memory=working_set(_MLP.depth, 8, 2), **options)
+    return ntkflow.flow(
+        _MLP,
+        _X[:8],
+        store=path,
+        memory=working_set(_MLP.depth, 8, flowing(training=False, kinked=False), 2),
+        **options,
+    )
 
 
 def kernels(path, **options) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import ntkflow
+from ntkflow._recursions import flowing
 from ntkflow._theory.tiles.plan import working_set
 
 X = np.random.default_rng(8).normal(size=(520, 4))
@@ -16,7 +17,13 @@ MLP = ntkflow.MLP((4, 8, 6, 2), "relu", 0.1, 1.5)
 
 def flow(path, **options):
     """Fifteen tiles of six samples."""
-    return ntkflow.flow(MLP, X[:6], store=path, memory=working_set(MLP.depth, 6, 2), **options)
+    return ntkflow.flow(
+        MLP,
+        X[:6],
+        store=path,
+        memory=working_set(MLP.depth, 6, flowing(training=False, kinked=True), 2),
+        **options,
+    )
 
 
 def kernels(path, **options):

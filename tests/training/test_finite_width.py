@@ -15,7 +15,7 @@ import numpy as np
 import planted
 import pytest
 import tomli_w
-import trained_networks
+import trained_ensembles
 from command_line import within
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -133,7 +133,7 @@ def predict(activation="gelu", loss="sum"):
     return ntkflow.trained(MLP.replace(activation=activation), X, y, X_test, order=1, loss=loss)
 
 
-def close(prediction, other, rows=slice(None), other_rows=slice(None)):
+def close(prediction, other, rows: Any = slice(None), other_rows: Any = slice(None)):
     for source in prediction.sources:
         a, b = prediction.sources[source], other.sources[source]
         scale = np.abs(a.cov).max()
@@ -214,7 +214,9 @@ def test_the_ntk_starts_to_change_as_its_derivative_says():
     layer, t, n = predict().layer, 1e-5, 3
     P, Q = layer.P, layer.Q
     # Neurons of legs 1 and 2 the same, of a and z summed over: P needs 1 with z and 2 with a; Q_0123 sums both neurons.
-    one_way = sum(2 * Q[:, :, a, a] + Q[:, a, :, a] + P[:, :, a, a] for a in range(n)) / layer.fan_in
+    one_way = (
+        np.sum([2 * Q[:, :, a, a] + Q[:, a, :, a] + P[:, :, a, a] for a in range(n)], axis=0) / layer.fan_in
+    )
     expected = -t * (one_way + one_way.T)
     assert np.allclose(predict().ntk_change(t)[:, 0, :, 0], expected, rtol=1e-3, atol=1e-12)
 
@@ -301,7 +303,7 @@ def test_table_dataset_and_command_line(tmp_path):
 
 def test_trained_networks():
     """4,096 trained networks of width 16: mean, covariance and change of the NTK, within 5 noises and what truncation tells."""
-    rows = trained_networks.part(0, 4096)["rows"]
+    rows = trained_ensembles.part(0, 4096)["rows"]
     assert {row["of"] for row in rows} == {"mean", "cov", "ntk"}
     for row in rows:
         assert row["left"] < 5 * row["noise"] + row["told"], row

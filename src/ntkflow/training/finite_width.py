@@ -181,7 +181,7 @@ class FiniteWidthTrained(Trained):
         relative = np.divide(variance, kernel**2, out=np.zeros_like(kernel), where=kernel > 0)
         return 2 * float(np.mean(relative))
 
-    def __call__(
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride] its predictions have more
         self, t: float | None = None, *, steps: int | None = None, eta: float | None = None
     ) -> FiniteWidthPrediction:
         """The outputs' mean and covariance over seeds, by source; arguments as of `Trained`.

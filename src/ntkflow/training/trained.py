@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
 
@@ -31,11 +31,28 @@ from .prediction import Prediction
 if TYPE_CHECKING:
     import xarray as xr
 
+    from .finite_width import FiniteWidthTrained
+
 LOSSES = ("sum", "mse")
 _DRAWS = 2
 _CAUTION = 3.0  # from an sd over random errors to an estimate that holds
 
 
+@overload
+def trained(
+    network: Any, X, y, X_test=None, *, loss: str = "sum", order: Literal[0] = 0, rtol: float | None = None, store=None,
+    progress: Report | None = None,
+) -> Trained: ...  # fmt: skip
+@overload
+def trained(
+    network: Any, X, y, X_test=None, *, loss: str = "sum", order: Literal[1], rtol: float | None = None, store=None,
+    progress: Report | None = None,
+) -> FiniteWidthTrained: ...  # fmt: skip
+@overload
+def trained(
+    network: Any, X, y, X_test=None, *, loss: str = "sum", order: int, rtol: float | None = None, store=None,
+    progress: Report | None = None,
+) -> Trained: ...  # fmt: skip
 @shows_progress
 def trained(
     network: Any,
@@ -166,8 +183,10 @@ class Trained(InNotebooks):
         rates = self.modes.rates
         return float(rates[-1] / rates[0]) if rates[0] > 0 else np.inf
 
-    def __call__(self, t: float | None = None, *, steps: int | None = None, eta: float | None = None) -> Any:
-        """The outputs' mean and covariance over seeds, a Prediction.
+    def __call__(
+        self, t: float | None = None, *, steps: int | None = None, eta: float | None = None
+    ) -> Prediction:
+        """The outputs' mean and covariance over seeds.
 
         Args:
             t: a time of gradient flow, from 0 to `np.inf`.
