@@ -109,7 +109,7 @@ def test_it_is_verified(X):
 def test_a_name_is_declared_once(toy):
     from ntkflow._recursions.tensors import tensor
 
-    with pytest.raises(ValueError, match="S is declared already"):
-        tensor("12", equal=("21",), made_of="GG")(toy.S)
+    with pytest.raises(ValueError, match="C is declared already"):
+        tensor("12", equal=("21",), made_of="GG")(toy.C)
     with pytest.raises(ValueError, match="made_of and equal must fit the subscripts 12"):
         tensor("12", equal=("21",), made_of="GGH")(lambda h, e, t: None)

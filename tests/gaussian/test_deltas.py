@@ -157,4 +157,19 @@ def test_what_diverges_is_refused(G):
             with pytest.raises(ActivationError, match="second"):
                 integrals.moments(np.arange(4)[None], placements((word,)))
         with pytest.raises(ActivationError, match="second"):
-            integrals.pairs([((3,), (1,))])
+            integrals.pairs([((3,), (0,))])
+
+
+def test_second_derivatives_of_two_slopes(G):
+    """The mean of both second derivatives is the derivative of that of the slopes by G_12; 0 stands where samples are one."""
+    apart, step = np.where(np.eye(4) > 0, 1.0, np.nan), 1e-6
+    moved = [
+        PiecewiseLinear(LEAKY, G + sign * step * (1 - np.eye(4)), apart, FINE).pair((1,), (1,))
+        for sign in (1, -1)
+    ]
+    of_two = PiecewiseLinear(LEAKY, G, apart, FINE)
+    both, third = of_two.pair((2,), (2,)), of_two.pair((3,), (1,))
+    off = ~np.eye(4, dtype=bool)
+    assert np.allclose(both[off], ((moved[0] - moved[1]) / (2 * step))[off], rtol=1e-6)
+    assert np.allclose(third[off], (-G / np.diag(G)[:, None] * both)[off], rtol=1e-12)
+    assert not np.diag(both).any() and not np.diag(third).any()

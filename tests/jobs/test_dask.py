@@ -23,7 +23,18 @@ def cluster():
 @pytest.fixture
 def client(cluster):
     with distributed.Client(cluster) as client:
-        client.wait_for_workers(4)
+        client.wait_for_workers(4, timeout=60)
+        yield client
+
+
+@pytest.fixture
+def mortal():
+    """A client of workers that a test may kill: Dask may take minutes to replace them."""
+    with (
+        distributed.LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        client.wait_for_workers(4, timeout=60)
         yield client
 
 
@@ -39,31 +50,33 @@ def test_one_two_and_four_workers_leave_what_one_process_leaves(whole, tmp_path,
     assert threads == {"1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", JOBS)
-def test_a_lost_worker_costs_its_tasks_alone(whole, tmp_path, client, name):
+def test_a_lost_worker_costs_its_tasks_alone(whole, tmp_path, mortal, name):
     path, killed = tmp_path / f"{name}.zarr", []
     # Asked for now: a broadcast fails while a worker is being lost.
-    workers = list(client.run(os.getpid).values())
+    workers = list(mortal.run(os.getpid).values())
 
     def kill(number, total, message):
         if len(killed) < 2 and path.exists() and len(done(path, name)) > 2 * len(killed):
             killed.append(workers[len(killed)])
             os.kill(killed[-1], signal.SIGKILL)
 
-    JOBS[name](path, executor=client.get_executor(), progress=kill)
+    JOBS[name](path, executor=mortal.get_executor(), progress=kill)
     assert killed and chunks(path) == chunks(whole[name])
 
 
-def test_workers_that_die_of_every_task(tmp_path, client):
+@pytest.mark.slow
+def test_workers_that_die_of_every_task(tmp_path):
     """Dask gives a task to some workers, one after the other, and then says so."""
     path = tmp_path / "run.zarr"
     with (
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as alone,
-        distributed.Client(alone) as mortal,
+        distributed.Client(alone) as client,
     ):
-        mortal.register_plugin(Mortal())
+        client.register_plugin(Mortal())
         with pytest.raises(WorkerError, match="KilledWorker"):
-            JOBS["ensemble"](path, executor=mortal.get_executor())
+            JOBS["ensemble"](path, executor=client.get_executor())
     JOBS["ensemble"](path, resume=True)
 
 
