@@ -57,21 +57,27 @@ def _functions(files):
                 yield module, name, tree
 
 
+def doublings(tree):
+    """(the summand's text, the tree in which it is doubled), for every summand of a function."""
+    count = _Doubled(None)
+    count.visit(copy.deepcopy(tree))
+    for number in range(count.seen):
+        doubled = _Doubled(number)
+        changed = ast.fix_missing_locations(doubled.visit(copy.deepcopy(tree)))
+        yield doubled.text, changed
+
+
 def errors(files=FILES):
     """(what is doubled, a context in which it is), for every additive term of every recursion."""
     for module, name, tree in _functions(files):
-        doubled = _Doubled(None)
-        doubled.visit(copy.deepcopy(tree))
-        for number in range(doubled.seen):
-            doubled = _Doubled(number)
-            changed = doubled.visit(copy.deepcopy(tree))
-            yield f"{module.__name__.split('.')[-1]}.{name}: {doubled.text}", _planted(module, name, changed)
+        for text, changed in doublings(tree):
+            yield f"{module.__name__.split('.')[-1]}.{name}: {text}", _planted(module, name, changed)
 
 
 @contextlib.contextmanager
 def _planted(module, name, tree):
     namespace = dict(vars(module))
-    exec(compile(ast.fix_missing_locations(tree), f"<{name} with a factor 2>", "exec"), namespace)  # noqa: S102
+    exec(compile(tree, f"<{name} with a factor 2>", "exec"), namespace)  # noqa: S102
     users = [module, *(importlib.import_module(f"ntkflow._recursions.{file}") for file in FILES)]
     original = getattr(module, name)
     replaced = {user for user in users if getattr(user, name, None) is original}

@@ -2,12 +2,9 @@
 
 import ast
 import contextlib
-import copy
 import functools
 import inspect
-import json
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import mpmath
@@ -17,6 +14,7 @@ import pytest
 import tomli_w
 import trained_ensembles
 from command_line import within
+from golden_trained import PREDICTED, at, predictions, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,31 +24,11 @@ from ntkflow.training import one_over_n
 from ntkflow.training.one_over_n import Expansion
 from ntkflow.training.time_tables import decays, powers
 
-TESTS = Path(__file__).parents[1]
 SOURCES = ("infinite", "frozen", "dNTK", "ddNTK")
 
 
-@functools.cache
-def golden(name):
-    """(what predicts, the golden predictions) of one file."""
-    network, training = (
-        json.loads((TESTS / folder / f"{name}.json").read_text())
-        for folder in ("golden_training", "golden_predictions")
-    )
-    keys = ("widths", "activation", "C_b", "C_W", "lambda_b", "lambda_W")
-    mlp, X = ntkflow.MLP(*(network[key] for key in keys)), np.array(network["X"])
-    train = training["train"]
-    X_test = np.delete(X, train, axis=0)
-    predict = ntkflow.trained(mlp, X[train], np.array(training["y"]).T, X_test, order=1)
-    return predict, training["predictions"]
-
-
-def at(predict, case):
-    return predict(case["t"]) if case["clock"] == "flow" else predict(steps=case["T"], eta=case["eta"])
-
-
 def worst(name):
-    predict, cases = golden(name)
+    predict, cases = predictions(name, 1)
     # What was computed once is computed anew.
     expansion = Expansion(predict.layer, predict.modes, predict.y)
     object.__setattr__(predict, "expansion", expansion)
@@ -62,10 +40,10 @@ def worst(name):
     return off
 
 
-@pytest.mark.parametrize("name", ["tanh_three_inputs", "erf_four_inputs"])
+@pytest.mark.parametrize("name", PREDICTED)
 def test_golden_predictions_by_source(name):
     assert worst(name) < 1e-9
-    predict, cases = golden(name)
+    predict, cases = predictions(name, 1)
     assert set(at(predict, cases[0]).sources) == set(SOURCES)
 
 
@@ -92,16 +70,12 @@ def wrong_expansions():
         definition = tree.body[0]
         assert isinstance(definition, ast.FunctionDef)
         definition.decorator_list.clear()
-        count = planted._Doubled(None)
-        count.visit(copy.deepcopy(tree))
-        for number in range(count.seen):
-            doubled = planted._Doubled(number)
-            changed = ast.fix_missing_locations(doubled.visit(copy.deepcopy(tree)))
+        for text, changed in planted.doublings(tree):
             namespace = dict(vars(one_over_n))
             exec(compile(changed, f"<{name} with a factor 2>", "exec"), namespace)  # noqa: S102
             wrong = namespace[name]
             yield (
-                f"{name}: {doubled.text}",
+                f"{name}: {text}",
                 _replaced(name, original, property(wrong) if function is not original else wrong),
             )
 
@@ -122,14 +96,8 @@ MLP = ntkflow.MLP((4, 24, 16, 2), "gelu", C_b=0.1, C_W=1.5, lambda_b=0.4)
 
 
 @functools.cache
-def samples():
-    rng = np.random.default_rng(5)
-    return rng.normal(size=(3, 4)), rng.normal(size=(3, 2)), rng.normal(size=(2, 4))
-
-
-@functools.cache
 def predict(activation="gelu", loss="sum"):
-    X, y, X_test = samples()
+    X, y, X_test = samples(3, 2)
     return ntkflow.trained(MLP.replace(activation=activation), X, y, X_test, order=1, loss=loss)
 
 
@@ -145,7 +113,7 @@ def close(prediction, other, rows: Any = slice(None), other_rows: Any = slice(No
 
 @pytest.mark.parametrize("clock", [{"t": 1.5}, {"steps": 5, "eta": 0.05}, {"t": np.inf}])
 def test_samples_and_outputs_may_be_permuted_and_test_samples_left_out(clock):
-    X, y, X_test = samples()
+    X, y, X_test = samples(3, 2)
     fewer = ntkflow.trained(MLP, X[::-1], y[::-1, ::-1], X_test[1:], order=1)(**clock)
     turned = {name: one_over(part) for name, part in fewer.sources.items()}
     close(predict()(**clock), type(fewer)("", 3, turned, 0.0), [0, 1, 2, 4], [2, 1, 0, 3])
@@ -169,7 +137,7 @@ def test_small_steps_are_a_flow():
 
 def test_one_step_frozen_is_the_first_step():
     """(i) and (ii) after one step are what `predict_first_step` has: at width 100,000 its higher orders vanish."""
-    X, y, _ = samples()
+    X, y, _ = samples(3, 2)
     mlp = ntkflow.MLP((4, 100_000, 100_000, 1), "tanh", C_b=0.1, C_W=1.5, lambda_b=0.4)
     eta = 0.1
     prediction = ntkflow.trained(mlp, X, y[:, :1], order=1)(steps=1, eta=eta)
@@ -201,7 +169,7 @@ def test_nothing_is_trained_at_time_0():
 
 
 def test_training_ends_at_the_targets():
-    prediction, (_, y, _) = predict()(t=np.inf), samples()
+    prediction, (_, y, _) = predict()(t=np.inf), samples(3, 2)
     assert np.allclose(prediction.train.mean, y, atol=1e-9) and np.allclose(
         prediction.train.cov, 0, atol=1e-9
     )
@@ -253,7 +221,7 @@ def test_powers_are_those_of_matrices(rng):
 
 
 def test_refusals(tmp_path):
-    X, y, _ = samples()
+    X, y, _ = samples(3, 2)
     with pytest.raises(SpecError, match="order"):
         ntkflow.trained(MLP, X, y, order=2)
     with pytest.raises(SpecError, match="store"):
@@ -277,13 +245,13 @@ def test_duplicates_zeros_and_one_sample(rng):
 
 
 def test_a_store_holds_the_tensors(tmp_path):
-    X, y, X_test = samples()
+    X, y, X_test = samples(3, 2)
     stored = ntkflow.trained(MLP, X, y, X_test, order=1, store=tmp_path / "tensors.zarr")
     close(stored(t=1.0), predict()(t=1.0))
 
 
 def test_table_dataset_and_command_line(tmp_path):
-    prediction, (X, y, X_test) = predict()(2.0), samples()
+    prediction, (X, y, X_test) = predict()(2.0), samples(3, 2)
     data = prediction.to_xarray()
     assert np.allclose(data["mean"], sum(data[f"mean_{source}"] for source in SOURCES), atol=1e-15)
     assert prediction.table().row_count == 2 and prediction.train.table().row_count == 3

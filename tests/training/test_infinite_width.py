@@ -1,8 +1,6 @@
 """The trained ensemble at infinite width: against golden numbers, steps done one by one, and networks that are trained."""
 
 import functools
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 import scipy.linalg
 import tomli_w
 from command_line import within
+from golden_trained import PREDICTED, at, predictions, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,36 +16,20 @@ import ntkflow
 from ntkflow import finite
 from ntkflow.errors import DataError, SpecError
 
-TESTS = Path(__file__).parents[1]
 MLP = ntkflow.MLP((4, 8, 8, 2), "tanh", C_b=0.1, C_W=1.3, lambda_b=0.4)
 
 
 @functools.cache
-def samples():
-    rng = np.random.default_rng(5)
-    return rng.normal(size=(6, 4)), rng.normal(size=(6, 2)), rng.normal(size=(3, 4))
-
-
-@functools.cache
 def predict(loss="sum"):
-    X, y, X_test = samples()
+    X, y, X_test = samples(6, 3)
     return ntkflow.trained(MLP, X, y, X_test, loss=loss)
 
 
-@pytest.mark.parametrize("name", ["tanh_three_inputs", "erf_four_inputs"])
+@pytest.mark.parametrize("name", PREDICTED)
 def test_golden(name):
-    network, training = (
-        json.loads((TESTS / folder / f"{name}.json").read_text())
-        for folder in ("golden_training", "golden_predictions")
-    )
-    keys = ("widths", "activation", "C_b", "C_W", "lambda_b", "lambda_W")
-    mlp, X = ntkflow.MLP(*(network[key] for key in keys)), np.array(network["X"])
-    predict = ntkflow.trained(
-        mlp, X[training["train"]], np.array(training["y"]).T, np.delete(X, training["train"], axis=0)
-    )
-    for golden in training["predictions"]:
-        flows = golden["clock"] == "flow"
-        prediction = predict(golden["t"]) if flows else predict(steps=golden["T"], eta=golden["eta"])
+    predict, cases = predictions(name, 0)
+    for golden in cases:
+        prediction = at(predict, golden)
         assert np.allclose(prediction.mean.T, golden["infinite"]["mean"], rtol=0, atol=1e-10)
         cov = prediction.cov.transpose(1, 0, 3, 2)
         assert np.allclose(cov, golden["infinite"]["cov"], rtol=0, atol=1e-10)
@@ -55,7 +38,7 @@ def test_golden(name):
 @pytest.mark.parametrize("steps", [0, 1, 7])
 def test_steps_done_one_by_one(steps):
     """Gradient descent on all outputs at once, the map of z(0) as a matrix; no eigenvectors."""
-    predict_, (_, y, _) = predict(), samples()
+    predict_, (_, y, _) = predict(), samples(6, 3)
     eta, n, N = 0.7 * predict_.largest_eta, 6, 9
     J, mean = np.eye(N), np.zeros((N, 2))
     for _ in range(steps):
@@ -67,7 +50,7 @@ def test_steps_done_one_by_one(steps):
 
 
 def test_flow_is_the_matrix_exponential():
-    predict_, (_, y, _) = predict(), samples()
+    predict_, (_, y, _) = predict(), samples(6, 3)
     generator = np.zeros((9, 9))
     generator[:, :6] = -predict_.H[:, :6]
     J = scipy.linalg.expm(2.5 * generator)
@@ -87,7 +70,7 @@ def test_a_mean_over_samples_takes_as_many_times_longer():
 
 
 def test_posterior_is_the_solution_of_its_equation():
-    predict_, (_, y, _) = predict(), samples()
+    predict_, (_, y, _) = predict(), samples(6, 3)
     G = predict_.G
     for noise in (0.0, 0.3):
         posterior = predict_.posterior(noise)
@@ -97,7 +80,7 @@ def test_posterior_is_the_solution_of_its_equation():
 
 
 def test_losses_are_those_of_the_predictions():
-    predict_, (_, y, _) = predict(), samples()
+    predict_, (_, y, _) = predict(), samples(6, 3)
     y_test = np.ones((3, 2))
     losses = predict_.losses([0.0, 1.0, np.inf], y_test=y_test)
     assert float(losses.train[0]) == pytest.approx(
@@ -111,7 +94,7 @@ def test_losses_are_those_of_the_predictions():
 
 
 def test_the_same_input_with_two_targets_ends_at_their_mean():
-    X, y, X_test = samples()
+    X, y, X_test = samples(6, 3)
     twice = ntkflow.trained(MLP, np.concatenate([X, X[:1]]), np.concatenate([y, y[:1] + 1.0]), X_test)
     end = twice(np.inf)
     assert np.allclose(end.mean[[0, 6]], y[0] + 0.5, atol=1e-10) and np.allclose(
@@ -142,7 +125,7 @@ def test_errors_of_near_duplicates_hold(distance):
 
 
 def test_errors_of_a_coarse_integration_hold():
-    X, y, X_test = samples()
+    X, y, X_test = samples(6, 3)
     erf = ntkflow.MLP((4, 8, 8, 2), "gelu", C_b=0.1, C_W=1.9)
     fine, coarse = (ntkflow.trained(erf, X, y, X_test, rtol=rtol) for rtol in (1e-12, 1e-3))
     clocks: list[dict[str, Any]] = [{"t": 1.0}, {"t": np.inf}, {"steps": 20, "eta": 0.1}]
@@ -155,7 +138,7 @@ def test_errors_of_a_coarse_integration_hold():
 @settings(max_examples=20, deadline=None)
 @given(order=st.permutations(range(6)), kept=st.integers(1, 3), t=st.floats(0, 100))
 def test_order_and_test_samples_do_not_matter(order, kept, t):
-    X, y, X_test = samples()
+    X, y, X_test = samples(6, 3)
     permuted = ntkflow.trained(MLP, X[order], y[order], X_test[:kept])(t)
     whole = predict()(t)
     rows = [*order, *range(6, 6 + kept)]
@@ -183,12 +166,12 @@ def test_any_model_and_its_parts():
     torch = pytest.importorskip("torch")
     model = torch.nn.Sequential(torch.nn.Linear(4, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2))
     with pytest.warns(UserWarning):
-        lifted = ntkflow.trained(model, *samples())
+        lifted = ntkflow.trained(model, *samples(6, 3))
     assert np.isfinite(lifted(1e-3).mean).all()
 
 
 def test_refusals():
-    X, y, X_test = samples()
+    X, y, X_test = samples(6, 3)
     predict_ = predict()
     eta = 1.01 * predict_.largest_eta
     with pytest.raises(
@@ -225,7 +208,7 @@ def test_refusals():
 
 
 def test_command_line(tmp_path):
-    X, y, X_test = samples()
+    X, y, X_test = samples(6, 3)
     for name, array in {"X": X, "y": y, "T": X_test}.items():
         np.save(tmp_path / f"{name}.npy", array)
     (tmp_path / "net.toml").write_text(tomli_w.dumps(MLP.to_spec()))
@@ -248,7 +231,7 @@ def test_dataset_and_table():
 @pytest.mark.slow
 def test_wide_networks_that_are_trained():
     """300 networks of width 400: means within 5 standard errors and 1/n of the prediction, variances within 5 of theirs."""
-    X, y, X_test = samples()
+    X, y, X_test = samples(6, 3)
     mlp = MLP.replace(widths=(4, 400, 400, 2))
     steps, eta, networks = 15, 0.5 * predict().largest_eta, 300
     everything = np.concatenate([X, X_test])

@@ -1,13 +1,11 @@
 """P, Q, R, S, T, U: against a separate program, exact linear networks, the limit of narrow kinks, and with planted errors."""
 
-import json
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import planted
 import pytest
+from golden_trained import TENSORS, network
 
 import ntkflow
 from ntkflow._gaussian import FINE, expectations
@@ -15,21 +13,15 @@ from ntkflow._gaussian.sample_sets import on_sets
 from ntkflow._recursions import Hyperparameters, Tensors, TensorSets, flowing, step
 
 NAMES = ("P", "Q", "R", "S", "T", "U")
-GOLDEN = {path.stem: json.loads(path.read_text()) for path in sorted((Path(__file__).parents[1] / "golden_training").glob("*.json"))}  # fmt: skip
-
-
-def network(case):
-    keys = ("widths", "activation", "C_b", "C_W", "lambda_b", "lambda_W")
-    return ntkflow.MLP(**{key: case[key] for key in keys})
 
 
 def distance(value, expected):
     return np.linalg.norm(value - np.array(expected)) / max(float(np.linalg.norm(expected)), 1e-300)
 
 
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("name", TENSORS)
 def test_a_separate_program_agrees(name):
-    case = GOLDEN[name]
+    case = TENSORS[name]
     flow = ntkflow.flow(network(case), case["X"], training=True)
     assert flow.training
     for layer, reference in zip(flow, case["layers"], strict=True):
@@ -44,7 +36,7 @@ def test_a_separate_program_agrees(name):
 
 
 def test_they_are_traced():
-    case = GOLDEN["tanh_three_inputs"]
+    case = TENSORS["tanh_three_inputs"]
     with jax.enable_x64(True):
         last = ntkflow.traced_flow(network(case), case["X"], training=True)[-1]
     for tensor in NAMES:
@@ -54,7 +46,7 @@ def test_they_are_traced():
 @pytest.fixture(scope="module")
 def one_step():
     """From layer 2 of a golden case to layer 3, not compiled: hyperparameters, expectations, tensors of layer 2 and of layer 3."""
-    case = GOLDEN["tanh_three_inputs"]
+    case = TENSORS["tanh_three_inputs"]
     mlp, (_, below, above, *_) = network(case), case["layers"]
     G, H, N = np.array(below["G"]), np.array(below["H"]), len(case["X"])
     sets = TensorSets(np.arange(N)[:, None], N, flowing(training=True, kinked=False))

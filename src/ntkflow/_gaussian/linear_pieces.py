@@ -220,17 +220,9 @@ def pair_tables(slopes, at_zero, g11, g12, g22, parallel=None):
 
 
 def slot_moments(
-    pattern: tuple[int, ...],
-    asked: Placements,
-    slopes,
-    at_zero,
-    nodes,
-    G,
-    scale=None,
-    least=LEAST_VARIANCE,
-    *,
+    pattern: tuple[int, ...], asked: Placements, slopes, at_zero, nodes, G, scale=None, least=LEAST_VARIANCE, *,
     straight=False,
-):
+):  # fmt: skip
     """⟨Π_i σ^(p_i)(c_i z_a(i))⟩ over four slots i for each placement p, of orders as of `pair_moment`: (*batch, placements).
 
     Args:

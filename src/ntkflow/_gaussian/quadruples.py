@@ -65,13 +65,21 @@ def moments_on_samples(
 def series_memory(distinct: int, asked: Placements) -> int:
     """Bytes that the coefficients of the pairs of so many samples take at most."""
     degrees = max(degrees for rule in (FINE, COARSE) for _, degrees in rule.pair_series)
-    return min(_MEMORY, 16 * len(halves(asked).products) * degrees**2 * (distinct * (distinct + 1) // 2))
+    return min(_MEMORY, _of_pair(degrees, len(halves(asked).products)) * _pairs(distinct))
+
+
+def _of_pair(degrees: int, products: int) -> int:
+    """Bytes of a pair's coefficients at most, filled up to a power of two."""
+    return 16 * products * degrees**2
+
+
+def _pairs(distinct: int) -> int:
+    return distinct * (distinct + 1) // 2
 
 
 def _group(distinct: int, degrees: int, products: int) -> int:
     """How many quadruples of these distinct samples to do together, so that the coefficients of their pairs don't take more than _MEMORY."""
-    most = _MEMORY // (16 * products * degrees**2)
-    pairs = distinct * (distinct + 1) // 2
+    most, pairs = _MEMORY // _of_pair(degrees, products), _pairs(distinct)
     return max(64 * pairs if pairs <= most else most // 2, 1)
 
 

@@ -20,7 +20,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future,
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from ..network.mlp import MLP
 
 _PATIENCE = 60.0  # seconds, that a folder which machines share may take to show what another one wrote
+_LOOK = 5.0  # seconds between two looks at whether there are workers
+_LOST = (
+    "the workers died, or were killed, perhaps because memory was full: what is done is kept in {path}; "
+    "go on with it by --resume, in Python resume=True ({cause})"
+)
 _MANY = 2**14  # tasks that are sent at once
 _alone = threading.Lock()
 S = TypeVar("S", bound=Store)
@@ -108,7 +113,7 @@ def done(
                 future.add_done_callback(ended.put)
             if not under_way:
                 return
-            future = ended.get()
+            future = _next_ended(ended, order, executor)
             _, number = under_way.pop(future)
             with _failures(order):
                 future.result()
@@ -237,10 +242,30 @@ def _check_sendable(order: Order) -> None:
 def _workers(executor: Executor) -> int:
     """How many workers an executor has now; 1 if it doesn't say."""
     number = getattr(executor, "_max_workers", None)
-    if isinstance(number, int):
-        return number
-    threads = getattr(getattr(executor, "_client", None), "nthreads", None)  # of Dask
-    return 1 if threads is None else max(1, sum(threads().values()))
+    return number if isinstance(number, int) else _threads_in_dask(executor) or 1
+
+
+def _threads_in_dask(executor: Executor) -> int | None:
+    """How many threads the workers of Dask have now; None for another executor."""
+    threads = getattr(getattr(executor, "_client", None), "nthreads", None)
+    return None if threads is None else sum(threads().values())
+
+
+def _next_ended(ended: SimpleQueue[Future], order: Order, executor: Executor) -> Future:
+    """The next future that ends; WorkerError where all workers have left and none has come for a while: Dask waits for others for ever.
+
+    A cluster that has had none yet, as one whose jobs still queue, is waited for.
+    """
+    last_seen: float | None = None
+    while True:
+        try:
+            return ended.get(timeout=_LOOK)
+        except Empty:
+            now = time.monotonic()
+            if _threads_in_dask(executor) != 0:
+                last_seen = now
+            elif last_seen is not None and now - last_seen > _PATIENCE:
+                raise WorkerError(_LOST.format(path=order.path, cause="none is left")) from None
 
 
 @contextmanager
@@ -253,10 +278,7 @@ def _failures(order: Order) -> Iterator[None]:
     except Exception as error:
         lost = isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ == "KilledWorker"
         if lost:
-            raise WorkerError(
-                f"the workers died, or were killed, perhaps because memory was full: what is done is kept in {order.path}; "
-                f"go on with it by --resume, in Python resume=True ({type(error).__name__})"
-            ) from error
+            raise WorkerError(_LOST.format(path=order.path, cause=type(error).__name__)) from error
         if isinstance(error, ImportError | AttributeError):
             raise WorkerError(f"a worker can't do what it is sent: {error}") from error
         raise

@@ -24,7 +24,7 @@ from ..network.mlp import MLP
 from .learning_rates import LearningRates, checked_rates
 from .parameters import LayerParameters, Parameters, checked, in_their_precision, inputs, layer_number
 from .preactivations import preactivations
-from .tangent_kernel import _forward_ntk, _neurons
+from .tangent_kernel import chosen_neurons, forward_ntk
 
 
 class NTKDerivatives(NamedTuple):
@@ -60,7 +60,7 @@ def ntk_derivatives(
     """
     params, X, top = checked(mlp, params), inputs(mlp, params, X), layer_number(mlp, layer)
     _check_smooth(mlp)
-    chosen, below = _neurons(mlp, top, neurons), params[:top]
+    chosen, below = chosen_neurons(mlp, top, neurons), params[:top]
     legs, count = len(X) * len(chosen), sum(W.size + b.size for W, b in below)
     _check_memory(X, legs**2 * count + 2 * legs**4, "neurons=… or fewer samples")
     rates = checked_rates(mlp, rates)
@@ -77,7 +77,7 @@ def ntk_derivatives(
 def ntk_derivatives_layers(
     mlp: MLP, params: Parameters, X, *, rates: LearningRates | None = None
 ) -> tuple[NTKDerivatives, ...]:
-    """dĤ, ddĤ_I and ddĤ_II of every layer and all its neurons, by the forward equations. PDLT (11.12), (∞.5), (∞.6).
+    """dĤ, ddĤ_I and ddĤ_II of every layer and all its neurons, by the forward equations. PDLT chapters 11 and ∞.
 
     Time is N⁴ n⁵, memory N⁴ n⁴ numbers: of narrow networks.
 
@@ -121,9 +121,8 @@ def _nested(architecture: MLP, top: int, roots: Parameters, params: Parameters, 
     twos, threes = (np.array([c for c in np.ndindex(*(M,) * k) if list(c) == sorted(c)]) for k in (2, 3))
     second = jax.lax.map(lambda pair: along(along(legs, pair[0]), pair[1])(zero), twos)
     third = jax.lax.map(lambda legs3: along(along(along(legs, legs3[0]), legs3[1]), legs3[2])(zero), threes)
-    products = jax.lax.map(
-        lambda number: along(jax.jacrev(legs), number)(zero), np.arange(M)
-    )  # leaves (M, M, *): [3, 1]
+    # ∇²z_1 ∇z_3 at [3, 1], leaves (M, M, *).
+    products = jax.lax.map(lambda number: along(jax.jacrev(legs), number)(zero), np.arange(M))
     flat = jnp.concatenate([x.reshape(M * M, -1) for x in jax.tree.leaves(products)], axis=1)
     gram = (flat @ flat.T).reshape((M,) * 4)  # [3, 1, 4, 2]
     return (
@@ -148,7 +147,7 @@ def _neurons_first(array):
 
 @jax.jit
 def _forward(mlp: MLP, rates: LearningRates, params: Parameters, X):
-    z, kernels = preactivations(mlp, params, X), _forward_ntk(mlp, rates, params, X, X)
+    z, kernels = preactivations(mlp, params, X), forward_ntk(mlp, rates, params, X, X)
     n, N = mlp.widths[1], len(X)
     states = [NTKDerivatives(*(jnp.zeros((n,) * k + (N,) * k, X.dtype) for k in (3, 4, 4)))]
     for layer, weight, p, z_below, H in zip(
@@ -169,8 +168,7 @@ def _above(weight, W, values, H, below: NTKDerivatives) -> NTKDerivatives:
     same = jnp.eye(len(W), dtype=W.dtype)
     carry = jnp.einsum("mk,kb->mkb", W, d)  # a leg's σ'W
     h = jnp.einsum("jkab,mkb->jmab", H, carry)
-    dH_free = below.dH  # legs k, j free, and the third carried:
-    dH_one = jnp.einsum("jklabc,mlc->jkmabc", dH_free, carry)
+    dH_one = jnp.einsum("jklabc,mlc->jkmabc", below.dH, carry)  # of its last leg alone
     dH = jnp.einsum("jkmabc,nkb->jnmabc", dH_one, carry)
     ddI = jnp.einsum("jklpabcd,mkb,nlc,opd->jmnoabcd", below.ddH_I, carry, carry, carry, optimize=True)
     ddII = jnp.einsum("jklpabcd,nlc,opd->jknoabcd", below.ddH_II, carry, carry, optimize=True)

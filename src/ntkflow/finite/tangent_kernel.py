@@ -54,7 +54,7 @@ def ntk(
     X = inputs(mlp, params, X)
     X2 = None if X2 is None else inputs(mlp, params, X2, "X2")
     top = layer_number(mlp, layer)
-    chosen = _neurons(mlp, top, neurons)
+    chosen = chosen_neurons(mlp, top, neurons)
     others = len(X) if X2 is None else len(X2)
     rows = _jacobian_entries(mlp, top, len(chosen), len(X) + (0 if X2 is None else others))
     if pairs is None:
@@ -98,7 +98,7 @@ def ntk_contributions(
     X = inputs(mlp, params, X)
     X2 = X if X2 is None else inputs(mlp, params, X2, "X2")
     top = layer_number(mlp, layer)
-    chosen = _neurons(mlp, top, neurons)
+    chosen = chosen_neurons(mlp, top, neurons)
     rows = _jacobian_entries(mlp, top, len(chosen), len(X) + len(X2))
     _check_memory(X, rows + 2 * top * len(chosen) ** 2 * len(X) * len(X2))
     return _contributions(mlp, top, checked_rates(mlp, rates), params, X, X2, chosen)
@@ -116,7 +116,7 @@ def ntk_layers(
     X = inputs(mlp, params, X)
     X2 = X if X2 is None else inputs(mlp, params, X2, "X2")
     _check_memory(X, len(X) * len(X2) * (sum(n * n for n in mlp.widths[1:]) + max(mlp.widths) ** 2))
-    return _forward_ntk(mlp, checked_rates(mlp, rates), params, X, X2)
+    return forward_ntk(mlp, checked_rates(mlp, rates), params, X, X2)
 
 
 @in_their_precision
@@ -127,7 +127,7 @@ def jacobian(mlp: MLP, params: Parameters, X, upper: int = -1, lower: int = 1, n
     top, bottom = layer_number(mlp, upper), layer_number(mlp, lower)
     if bottom > top:
         raise ComponentError(f"jacobian: layer {bottom} does not lie below layer {top}")
-    chosen = _neurons(mlp, top, neurons)
+    chosen = chosen_neurons(mlp, top, neurons)
     _check_memory(X, _jacobian_entries(mlp, top, len(chosen), len(X)))
     return _jacobian(mlp, top, bottom, params, X, chosen)
 
@@ -148,7 +148,7 @@ def interlayer_ntk(
     return _interlayer(mlp, first, second, checked_rates(mlp, rates), params, X, X2)
 
 
-def _neurons(mlp: MLP, layer: int, neurons) -> np.ndarray:
+def chosen_neurons(mlp: MLP, layer: int, neurons) -> np.ndarray:
     width = mlp.widths[layer]
     chosen = (
         np.arange(width) if neurons is None else np.atleast_1d(as_array(neurons, "neurons", ComponentError))
@@ -279,7 +279,7 @@ def _contributions(mlp: MLP, top: int, rates, params, X, X2, chosen):
 
 
 @jax.jit
-def _forward_ntk(mlp: MLP, rates, params, X, X2):
+def forward_ntk(mlp: MLP, rates, params, X, X2):
     z, z2 = (preactivations(mlp, params, x) for x in (X, X2))
     kernels = []
     for ell, (bias, weight) in enumerate(layer_kernels(mlp, rates, z, z2, X, X2)):

@@ -69,8 +69,9 @@ def ensemble(
 ) -> Ensemble:  # fmt: skip
     """Measure G, H, V, D, F, A, B of every layer on sampled networks, with standard errors.
 
-    Draw k of a seed is `init(mlp, draw_key(seed, k))`, bit for bit, whatever the batch, the devices and the workers; results
-    agree up to round-off, and bit for bit where workers have as many devices. All devices of each process are used.
+    Draw k of a seed is `init(mlp, draw_key(seed, k))`, up to the last digit of some weights. It is the same bit for bit whatever the
+    batch, the devices and the workers; results agree up to round-off, and bit for bit where workers have as many devices. All devices
+    of each process are used.
 
     Time is that of `draws` networks, N² n³ + N⁴ n² each for "all"; memory N² n², whatever the number of draws.
 

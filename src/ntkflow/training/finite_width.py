@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._report.describe import InNotebooks, counted, network
+from .._report.describe import network
 from .._theory.result import Flow
 from .._theory.statistics import LayerStatistics
 from ..errors import DataError
 from .one_over_n import SOURCES, Expansion, Moments
+from .prediction import OnSamples
 from .trained import Trained
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
-class FiniteWidthPrediction(InNotebooks):
+class FiniteWidthPrediction(OnSamples):
     """Mean and covariance over seeds of the outputs, to order 1/n.
 
     Attributes:
@@ -94,16 +95,6 @@ class FiniteWidthPrediction(InNotebooks):
             for name, array in (("mean", correction.mean), ("cov", correction.cov))
         }
 
-    @property
-    def train(self) -> FiniteWidthPrediction:
-        """The prediction on the training samples."""
-        return self._on(slice(None, self.training), self.training)
-
-    @property
-    def test(self) -> FiniteWidthPrediction:
-        """The prediction on the test samples."""
-        return self._on(slice(self.training, None), 0)
-
     def _on(self, rows: slice, training: int) -> FiniteWidthPrediction:
         sources = {name: Source(s.mean[rows], s.cov[rows][:, :, rows]) for name, s in self.sources.items()}
         return FiniteWidthPrediction(self.title, training, sources, self.growth)
@@ -132,8 +123,7 @@ class FiniteWidthPrediction(InNotebooks):
     def __repr__(self) -> str:
         N, m = self.mean.shape
         return (
-            f"Prediction to order 1/n of {self.title}\n{counted(self.training, 'training sample')}, {counted(N - self.training, 'test sample')}, "
-            f"{counted(m, 'output')}: mean ({N}, {m}), cov ({N}, {m}, {N}, {m}), from {', '.join(self.sources)}\n"
+            f"Prediction to order 1/n of {self.title}\n{self._counts(N, m)}: mean ({N}, {m}), cov ({N}, {m}, {N}, {m}), from {', '.join(self.sources)}\n"
             f"corrections of order 1/n are {100 * self.relative_size:.2g} % of the outputs{self.caution}"
         )
 

@@ -71,13 +71,13 @@ class Expansion:
     def X(self) -> Paired:
         """E[ΔĤ_pu ΔĤ_qw]."""
         A, B = self.layer.A, self.layer.B
-        return self._in_modes(Paired(A, B.transpose(0, 2, 1, 3), B.transpose(0, 2, 3, 1)), "ococ")
+        return self._in_modes(Paired.by_pairs(A, B, B), "ococ")
 
     @cached_property
     def C(self) -> Paired:
         """E[z_p z_q ΔĤ_su]."""
         D, F = self.layer.D, self.layer.F
-        return self._in_modes(Paired(D, F.transpose(0, 2, 1, 3), F.transpose(0, 2, 3, 1)), "oooc")
+        return self._in_modes(Paired.by_pairs(D, F, F), "oooc")
 
     @cached_property
     def Pi(self) -> Paired:
@@ -87,7 +87,7 @@ class Expansion:
     @cached_property
     def Pi_s(self) -> Paired:
         """E[(dĤ_puk + dĤ_upk) z_q]."""
-        return self._in_modes(self._with_dNTK + self._with_dNTK.swapped(0, 1), "occo")
+        return self._in_modes(self._first_both_ways, "occo")
 
     @cached_property
     def ddI(self) -> Paired:
@@ -102,7 +102,7 @@ class Expansion:
     @cached_property
     def Z_s(self) -> Paired:
         """Z_pukl + Z_upkl."""
-        return self._in_modes(self._second + self._second.swapped(0, 1), "occc")
+        return self._in_modes(self._second_both_ways, "occc")
 
     @cached_property
     def Y(self) -> Paired:
@@ -117,16 +117,29 @@ class Expansion:
     @property
     def _ddI(self) -> Paired:
         R = self.layer.R
-        return Paired(R, R.transpose(0, 2, 1, 3), R.transpose(0, 2, 3, 1))
+        return Paired.by_pairs(R, R, R)
 
     @property
     def _ddII(self) -> Paired:
         S, T, U = self.layer.S, self.layer.T, self.layer.U
-        return Paired(S, T.transpose(0, 2, 1, 3), U.transpose(0, 2, 3, 1))
+        return Paired.by_pairs(S, T, U)
 
     @property
     def _second(self) -> Paired:
         return self._ddI + self._ddII + self._ddII.swapped(1, 2)
+
+    @property
+    def _first_both_ways(self) -> Paired:
+        return self._with_dNTK + self._with_dNTK.swapped(0, 1)
+
+    @property
+    def _second_both_ways(self) -> Paired:
+        return self._second + self._second.swapped(0, 1)
+
+    @cached_property
+    def _of_ntk(self) -> tuple[Paired, Paired]:
+        """Π^s and Z^s whose first two legs, the NTK's, are samples."""
+        return self._in_modes(self._first_both_ways, "ssco"), self._in_modes(self._second_both_ways, "sscc")
 
     def _in_modes(self, paired: Paired, legs: str) -> Paired:
         """An array over samples, over modes. `legs` are outputs, o, all of them, contracted ones, c, of training samples, or stay samples, s."""
@@ -277,9 +290,7 @@ class Expansion:
         n, x = self.training, self.rates[: self.training]
         zero = np.zeros(1)
         once, twice = decays(clock.t, zero, x), decays(clock.t, zero[:, None], x[:, None], x[:, None] + x)
-        both = self._with_dNTK + self._with_dNTK.swapped(0, 1)
-        Pi = self._in_modes(both, "ssco")
-        Z = self._in_modes(self._second + self._second.swapped(0, 1), "sscc")
+        Pi, Z = self._of_ntk
         first = self._sum("pq", ("pqkk", _part(Pi, 3, n)), ("k", once))
         return self._with_spread("pq", "kl", ("pqkl", Z), ("kl", twice)) - first
 

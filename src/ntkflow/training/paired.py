@@ -23,6 +23,11 @@ class Paired:
     second: np.ndarray
     third: np.ndarray
 
+    @classmethod
+    def by_pairs(cls, first: np.ndarray, second: np.ndarray, third: np.ndarray) -> Paired:
+        """Of arrays whose axes are in the order of the tensors' subscripts, pair by pair: 01 23, 02 13 and 03 12."""
+        return cls(first, second.transpose(0, 2, 1, 3), third.transpose(0, 2, 3, 1))
+
     @property
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Those of PAIRINGS, in their order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -16,8 +16,32 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+class OnSamples(InNotebooks):
+    """What is predicted of N samples, of which the first `training` are training samples."""
+
+    training: int
+
+    @property
+    def train(self) -> Self:
+        """The prediction on the training samples."""
+        return self._on(slice(None, self.training), self.training)
+
+    @property
+    def test(self) -> Self:
+        """The prediction on the test samples."""
+        return self._on(slice(self.training, None), 0)
+
+    def _on(self, rows: slice, training: int) -> Self:
+        """The prediction on these samples, of which so many are training samples."""
+        raise NotImplementedError
+
+    def _counts(self, N: int, m: int) -> str:
+        """How many samples and outputs there are, in words."""
+        return f"{counted(self.training, 'training sample')}, {counted(N - self.training, 'test sample')}, {counted(m, 'output')}"
+
+
 @dataclass(frozen=True, eq=False)
-class Prediction(InNotebooks):
+class Prediction(OnSamples):
     """Mean and covariance over seeds of the outputs, at infinite width: outputs are independent, and vary alike.
 
     Attributes:
@@ -47,16 +71,6 @@ class Prediction(InNotebooks):
     def std(self) -> np.ndarray:
         """The standard deviation over seeds of one output, (N,)."""
         return np.sqrt(np.maximum(np.diag(self.sample_cov), 0.0))
-
-    @property
-    def train(self) -> Prediction:
-        """The prediction on the training samples."""
-        return self._on(slice(None, self.training), self.training)
-
-    @property
-    def test(self) -> Prediction:
-        """The prediction on the test samples."""
-        return self._on(slice(self.training, None), 0)
 
     def _on(self, rows: slice, training: int) -> Prediction:
         numbers = np.arange(len(self.mean))[rows]
@@ -92,6 +106,5 @@ class Prediction(InNotebooks):
     def __repr__(self) -> str:
         N, m = self.mean.shape
         return (
-            f"Prediction of {self.title}\n{counted(self.training, 'training sample')}, {counted(N - self.training, 'test sample')}, "
-            f"{counted(m, 'output')}: mean {self.mean.shape}, sample_cov ({N}, {N})"
+            f"Prediction of {self.title}\n{self._counts(N, m)}: mean {self.mean.shape}, sample_cov ({N}, {N})"
         )

@@ -55,7 +55,8 @@ def tiled_flow(
 
 def ready(path: Path, activations: tuple | None, memory: int) -> _Run:
     """For a worker: the job of a store."""
-    store, names = TileStore(path), tuple(TileStore(path).header["tensors"])
+    store = TileStore(path)
+    names = tuple(store.header["tensors"])
     if not set(names) <= set(TENSORS):
         raise WorkerError(
             f"{path} is of the tensors {', '.join(names)}; declared in this worker are {', '.join(TENSORS)}"
