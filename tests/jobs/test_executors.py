@@ -207,8 +207,11 @@ def test_numbers_of_workers(number):
 
 
 def test_no_scheduler(monkeypatch):
+    """The process's own Dask goes on as before."""
     pytest.importorskip("distributed")
+    dask = pytest.importorskip("dask")
     monkeypatch.setattr(workers, "_PATIENCE", 1)
     for address in ("tcp://127.0.0.1:1", "nonsense", "tcp://"):
         with pytest.raises(DataError, match="no Dask scheduler at"), workers.of_dask(address):
             pass
+    assert dask.config.get("scheduler", None) is None

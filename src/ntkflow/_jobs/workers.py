@@ -59,7 +59,8 @@ def of_dask(address: str) -> Iterator[Executor]:
     except ImportError as error:
         raise DataError("Dask is not installed: pip install 'ntkflow[dask]'") from error
     try:
-        client = Client(address, timeout=_PATIENCE)
+        # Not the default of this process: where it could not be reached, it would stay so.
+        client = Client(address, timeout=_PATIENCE, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"there is no Dask scheduler at {address}: {error}") from error
     with client:
