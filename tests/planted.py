@@ -9,6 +9,7 @@ import inspect
 from typing import Any, cast
 
 from ntkflow._recursions import TENSORS
+from ntkflow._theory import few_samples
 from ntkflow.network.layer import compiled_tensors
 
 FILES = ("means", "vertex", "cross", "omega", "variance", "subleading", "contract")
@@ -86,7 +87,7 @@ def _planted(module, name, tree):
     declared = TENSORS.get(name)
     if declared is not None and declared.equation is original:
         TENSORS[name] = dataclasses.replace(declared, equation=namespace[name])
-    cast(Any, compiled_tensors).clear_cache()
+    _forget_programs()
     try:
         yield
     finally:
@@ -94,4 +95,9 @@ def _planted(module, name, tree):
             setattr(user, name, original)
         if declared is not None:
             TENSORS[name] = declared
-        cast(Any, compiled_tensors).clear_cache()
+        _forget_programs()
+
+
+def _forget_programs():
+    for program in (compiled_tensors, few_samples._layer):
+        cast(Any, program).clear_cache()

@@ -75,7 +75,7 @@ def part(number: int, kills: int = KILLS) -> dict:
         wholes = {name: _chunks(_made(job, Path(folder, f"{name}.zarr"))) for name, job in JOBS.items()}
         with (
             LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
-            Client(cluster) as client,
+            Client(cluster, set_as_default=False) as client,
         ):
             for kill in range(kills):
                 name = tuple(JOBS)[(number + kill) % len(JOBS)]

@@ -25,7 +25,7 @@ def cluster():
 
 @pytest.fixture
 def client(cluster):
-    with distributed.Client(cluster) as client:
+    with distributed.Client(cluster, set_as_default=False) as client:
         client.wait_for_workers(4, timeout=60)
         yield client
 
@@ -35,7 +35,7 @@ def mortal():
     """A client of workers that a test may kill: Dask may take minutes to replace them."""
     with (
         distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
+        distributed.Client(cluster, set_as_default=False) as client,
     ):
         client.wait_for_workers(3, timeout=60)
         yield client
@@ -74,7 +74,7 @@ def test_workers_that_die_of_every_task(tmp_path):
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as alone,
-        distributed.Client(alone) as client,
+        distributed.Client(alone, set_as_default=False) as client,
     ):
         client.register_plugin(Mortal())
         with pytest.raises(WorkerError, match="KilledWorker"):
@@ -89,7 +89,7 @@ def test_workers_that_all_leave(tmp_path, monkeypatch):
     path = tmp_path / "run.zarr"
     with (
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
+        distributed.Client(cluster, set_as_default=False) as client,
     ):
         client.submit(time.sleep, 6.0)  # tasks wait behind it
         timer = threading.Timer(3.0, cluster.scale, [0])

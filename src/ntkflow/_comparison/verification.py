@@ -32,9 +32,14 @@ if TYPE_CHECKING:
     from .._report.picture import Picture
 
 
-def tested() -> tuple[str, ...]:
+def tested(training: bool = False) -> tuple[str, ...]:
     """The names of what is compared with sampled networks: kernels and tensors."""
-    return (*KERNELS, *(name for name, declared in TENSORS.items() if declared.measured))
+    tensors = (
+        name
+        for name, declared in TENSORS.items()
+        if declared.measured and (training or not declared.training)
+    )
+    return (*KERNELS, *tensors)
 
 
 def _mean_of(name: str) -> str | None:
@@ -124,7 +129,7 @@ class Verification(InNotebooks):
         return (
             f"Verification with {self.draws} networks at each of the widths {', '.join(map(str, self.widths))}, the last of them\n"
             f"{self.mlp!r}\n"
-            f"{self.samples} samples; layers 1 … {self.mlp.depth}; {', '.join(tested())}\n{self.words}"
+            f"{self.samples} samples; layers 1 … {self.mlp.depth}; {', '.join(dict.fromkeys(e.name for e in self))}\n{self.words}"
         )
 
     def table(self) -> Table:
@@ -159,7 +164,7 @@ class Verification(InNotebooks):
 @shows_progress
 def verify(
     network: Any, X, widths: Sequence[int] = (32, 64, 128), draws: int = 20_000, seed: int = 0,
-    progress: Report | None = None,
+    progress: Report | None = None, *, training: bool = False,
 ) -> Verification:  # fmt: skip
     """Test the theory on networks whose hidden widths are those of `network` times a common factor.
 
@@ -170,6 +175,7 @@ def verify(
         draws: networks at each width, at least 3: two don't say how far they are off.
         seed: of width number k it is seed + k.
         progress: as of `flow`.
+        training: whether to test the tensors of training too; as of `ensemble`.
 
     Raises:
         DataError: widths are too few, or don't keep the ratios; or there are too few draws.
@@ -182,12 +188,12 @@ def verify(
     total = draws * len(networks)
     ensembles = [
         ensemble(
-            mlp, X, draws, seed + k,
+            mlp, X, draws, seed + k, training=training,
             progress=lambda done, _, message, k=k, n=n: report(k * draws + done, total, f"width {n}: {message}"),
         )
         for k, (n, mlp) in enumerate(zip(widths, networks, strict=True))
     ]  # fmt: skip
-    return extrapolate(predict(networks[-1], X), ensembles)
+    return extrapolate(predict(networks[-1], X, training=training), ensembles)
 
 
 def scaled(mlp: MLP, widths: Sequence[int]) -> list[MLP]:
@@ -211,9 +217,10 @@ def scaled(mlp: MLP, widths: Sequence[int]) -> list[MLP]:
 def extrapolate(flow: Flow, ensembles: Sequence[Ensemble]) -> Verification:
     """Fit and test measurements at several widths, one network scaled, of which `flow` is the prediction."""
     warn_of_few(min(e.draws for e in ensembles))
+    training = any(TENSORS[name].training for name in ensembles[0][1].values if name in TENSORS)
     rows = [
         _fitted(flow, ensembles, layer, name)
-        for layer in range(1, len(flow) + 1) for name in tested()
+        for layer in range(1, len(flow) + 1) for name in tested(training)
         if not (_mean_of(name) and layer < TENSORS[name].vanishes_below)
     ]  # fmt: skip
     tests = sum(row["predicted"].size * (2 if row["layer"] <= 2 else 1) for row in rows)

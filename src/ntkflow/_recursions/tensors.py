@@ -40,10 +40,25 @@ class Expectation(NamedTuple):
     expanded: Callable[[np.ndarray, int], np.ndarray]
 
 
+class Derivative(NamedTuple):
+    """A tensor is n_{ℓ-1} times the expectation over seeds of a derivative of the NTK between neurons 0 and 1.
+
+    Attributes:
+        array: "dH_z", dĤ_012 z_3, or "ddH_I" or "ddH_II", with axes of four neurons and then of four samples, in ascending order.
+        neurons: the four, as (0, 1, 1, 0).
+    """
+
+    array: str
+    neurons: tuple[int, int, int, int]
+
+
 class Correction(NamedTuple):
     """A tensor is n_{ℓ-1} times the difference of a kernel's mean at the real width from that kernel."""
 
     kernel: str
+
+
+Measurement = Covariance | Expectation | Derivative | Correction
 
 
 class Truncation(NamedTuple):
@@ -87,7 +102,7 @@ class Tensor:
     generators: Generators
     moments: tuple[str, ...]
     made_of: str
-    measured: Covariance | Expectation | Correction | None
+    measured: Measurement | None
     vanishes_below: int
     cancels_from: tuple[str, ...]
     cancellation: Callable[[Nearness], np.ndarray]
@@ -124,7 +139,7 @@ TENSORS: dict[str, Tensor] = {}
 
 def tensor(
     subscripts: str, *, equal: tuple[str, ...], made_of: str, moments: tuple[str, ...] = (),
-    measured: Covariance | Expectation | Correction | None = None, vanishes_below: int = 2,
+    measured: Measurement | None = None, vanishes_below: int = 2,
     cancels_from: tuple[str, ...] = (), cancellation: Callable[[Nearness], np.ndarray] = once,
     powers: tuple[int, int] = (0, 0), truncation: Truncation | None = None, training: bool = False, smooth: bool = False,
 ):  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .cancellation import of_second_derivatives
-from .tensors import tensor
+from .tensors import Derivative, tensor
 
 Component = Callable[[Any], Any]
 """A tensor's components as a function of the sample in one of its slots."""
@@ -47,13 +47,9 @@ def _over_omega(h, e, a, b, X: Component):
 
 
 @tensor(
-    "0123",
-    equal=("0213",),
-    moments=("edds", "es"),
-    made_of="HHHG",
-    cancellation=of_second_derivatives,
-    training=True,
-)
+    "0123", equal=("0213",), moments=("edds", "es"), made_of="HHHG", measured=Derivative("dH_z", (0, 1, 1, 0)),
+    cancellation=of_second_derivatives, training=True,
+)  # fmt: skip
 def P(h, e, t):
     """P'_0123 of E[dĤ_012 z_3]."""
     a0, a1, a2, a3 = _slots(e)
@@ -62,8 +58,8 @@ def P(h, e, t):
 
 
 @tensor(
-    "0123", equal=(), moments=("dsds", "edds", "es", "fd", "ee"), made_of="HHHG", cancels_from=("F",),
-    cancellation=of_second_derivatives, training=True,
+    "0123", equal=(), moments=("dsds", "edds", "es", "fd", "ee"), made_of="HHHG", measured=Derivative("dH_z", (0, 0, 1, 1)),
+    cancels_from=("F",), cancellation=of_second_derivatives, training=True,
 )  # fmt: skip
 def Q(h, e, t):
     """Q'_0123 of E[dĤ_012 z_3]."""
@@ -75,7 +71,8 @@ def Q(h, e, t):
 
 
 @tensor(
-    "0123", equal=("0132",), moments=("esdd", "fddd", "es", "fd", "ee"), made_of="HHHH", training=True, smooth=True
+    "0123", equal=("0132",), moments=("esdd", "fddd", "es", "fd", "ee"), made_of="HHHH",
+    measured=Derivative("ddH_I", (0, 0, 1, 1)), training=True, smooth=True,
 )  # fmt: skip
 def R(h, e, t):
     """R'_0123 of E[ddĤ_I]."""
@@ -89,7 +86,10 @@ def R(h, e, t):
     return h.C_W * (omega_dd * e.H[a0, a2] * e.H[a0, a3] + h.r * e.dPhi[a2, a3] * carried)
 
 
-@tensor("1234", equal=("2143",), moments=("dddd", "eedd", "ee"), made_of="HHHH", training=True, smooth=True)
+@tensor(
+    "1234", equal=("2143",), moments=("dddd", "eedd", "ee"), made_of="HHHH",
+    measured=Derivative("ddH_II", (0, 0, 1, 1)), training=True, smooth=True,
+)  # fmt: skip
 def S(h, e, t):
     """S'_1234 of E[ddĤ_II]."""
     a1, a2, a3, a4 = _slots(e)
@@ -99,8 +99,8 @@ def S(h, e, t):
 
 
 @tensor(
-    "1324", equal=("2413",), moments=("dsds", "dsed", "eded", "es", "fd", "ee"), made_of="HHHH", training=True,
-    smooth=True,
+    "1324", equal=("2413",), moments=("dsds", "dsed", "eded", "es", "fd", "ee"), made_of="HHHH",
+    measured=Derivative("ddH_II", (0, 1, 0, 1)), training=True, smooth=True,
 )  # fmt: skip
 def T(h, e, t):
     """T'_1324 of E[ddĤ_II]."""
@@ -119,7 +119,10 @@ def T(h, e, t):
     return omega_omega * e.H[a1, a2] + h.r * carried
 
 
-@tensor("1423", equal=("2314",), moments=("eded",), made_of="HHHH", training=True, smooth=True)
+@tensor(
+    "1423", equal=("2314",), moments=("eded",), made_of="HHHH", measured=Derivative("ddH_II", (0, 1, 1, 0)),
+    training=True, smooth=True,
+)  # fmt: skip
 def U(h, e, t):
     """U'_1423 of E[ddĤ_II]."""
     a1, a4, a2, a3 = _slots(e)

@@ -23,6 +23,7 @@ from .cli_arguments import (
     Picture,
     ReplacePicture,
     Spec,
+    Training,
     Workers,
     check_output,
     check_picture,
@@ -124,6 +125,7 @@ def flow_command(
     workers: Workers = None,
     dask: Dask = None,
     part: Part = None,
+    training: Training = False,
 ) -> None:
     """Compute the statistics of every layer, save them and print a table."""
     from .._jobs.workers import chosen
@@ -164,7 +166,8 @@ def flow_command(
         )
         with progress_bar() as report, chosen(workers, dask) as executor, part_said(share):
             result = ntkflow.flow(
-                mlp, X, components=components.value, progress=report, X2=X2, rtol=rtol, executor=executor, **tiles
+                mlp, X, components=components.value, training=training, progress=report, X2=X2, rtol=rtol, executor=executor,
+                **tiles,
             )  # fmt: skip
         if not by_tiles:
             result.save(output, overwrite=force)
@@ -232,6 +235,7 @@ def ensemble_command(
     workers: Workers = None,
     dask: Dask = None,
     part: Part = None,
+    training: Training = False,
 ) -> None:
     """Measure the statistics of every layer on sampled networks."""
     from .._jobs.workers import chosen
@@ -247,7 +251,7 @@ def ensemble_command(
                 mlp, X, draws, seed, components=components.value, estimators=estimators.value,
                 until=None if until is None else fraction(until), tensors=[t for t in tensors.split(",") if t],
                 dtype=dtype.value, store=output, resume=resume, batch=batch, block=block, progress=report,
-                executor=executor, part=share,
+                executor=executor, part=share, training=training,
             )  # fmt: skip
         say(ensemble_table(result))
 
@@ -289,6 +293,7 @@ def verify_command(
     seed: Annotated[int, typer.Option(min=0, max=2**62, help="Of the networks.")] = 0,
     plot: Picture = None,
     force: ReplacePicture = False,
+    training: Training = False,
 ) -> None:
     """Test the theory on sampled networks of several widths; exit status 1 if they disagree."""
     from .progress import progress_bar
@@ -301,7 +306,7 @@ def verify_command(
         X = load_inputs(data)
         with progress_bar() as report:
             verification = ntkflow.verify(
-                mlp, X, whole_numbers(widths, "--widths"), draws, seed, progress=report
+                mlp, X, whole_numbers(widths, "--widths"), draws, seed, progress=report, training=training
             )
         say(verification_table(verification), verification.words)
         if plot is not None:

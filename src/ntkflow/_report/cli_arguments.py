@@ -62,6 +62,8 @@ Part = Annotated[
     typer.Option("--part", metavar="3/16", help="Of a store: compute this part of it, one of 16, say."),
 ]
 
+Training = Annotated[bool, typer.Option("--training", help="The tensors of training too, P, Q, R, S, T, U.")]
+
 
 class Losses(str, Enum):
     mse = "mse"

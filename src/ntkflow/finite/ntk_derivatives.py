@@ -12,6 +12,7 @@ dĤ/dt = -(dĤ_12a + dĤ_21a) ε_a under gradient flow, ε_a the derivative of t
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -63,14 +64,8 @@ def ntk_derivatives(
     chosen, below = chosen_neurons(mlp, top, neurons), params[:top]
     legs, count = len(X) * len(chosen), sum(W.size + b.size for W, b in below)
     _check_memory(X, legs**2 * count + 2 * legs**4, "neurons=… or fewer samples")
-    rates = checked_rates(mlp, rates)
-    roots = tuple(
-        LayerParameters(jnp.sqrt(jnp.asarray(weight, X.dtype)), jnp.sqrt(jnp.asarray(bias, X.dtype)))
-        for weight, bias in zip(rates.weight, rates.bias, strict=True)
-    )[:top]
-    arrays = _nested(mlp.architecture, top, roots, below, X, chosen)
-    shape = (len(X), len(chosen))
-    return NTKDerivatives(*(_neurons_first(array.reshape(shape * array.ndim)) for array in arrays))
+    arrays = _nested(mlp.architecture, checked_rates(mlp, rates), below, X, chosen)
+    return NTKDerivatives(*arrays)
 
 
 @in_their_precision
@@ -101,34 +96,81 @@ def _check_memory(X, numbers: int, instead: str) -> None:
     check_memory(X.dtype.itemsize * numbers, "the NTK's derivatives", instead)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _nested(architecture: MLP, top: int, roots: Parameters, params: Parameters, X, chosen):
-    """dĤ (M, M, M), ddĤ_I and ddĤ_II (M, M, M, M) of legs sample by sample. Parameters count in units of √λ, so that λ is 1."""
-    zero = jax.tree.map(jnp.zeros_like, params)
+class Legs:
+    """z of chosen neurons of a network's last layer, as a function of its parameters, and its derivatives; traceable, nothing is checked.
 
-    def legs(change: Parameters) -> jax.Array:
-        moved = jax.tree.map(lambda p, root, dp: p + root * dp, params, roots, change)
-        return preactivations(architecture, moved, X)[top - 1][:, chosen].ravel()
+    A leg is a sample and one of its I neurons. Parameters are changed in units of √λ, so that λ is 1.
 
-    gradients = jax.jacrev(legs)(zero)  # leaves (M, *)
-    M = len(X) * len(chosen)
+    Args:
+        mlp: may have further layers above those of `params`.
+    """
 
-    def along(function, number):
-        direction = jax.tree.map(lambda g: g[number], gradients)
+    def __init__(self, mlp: MLP, rates: LearningRates, params: Parameters, X, chosen):
+        self._mlp, self._params, self._X, self._chosen = mlp, params, X, chosen
+        self._roots = tuple(
+            LayerParameters(jnp.sqrt(jnp.asarray(weight, X.dtype)), jnp.sqrt(jnp.asarray(bias, X.dtype)))
+            for weight, bias, _ in zip(rates.weight, rates.bias, params, strict=False)
+        )
+        self._zero = jax.tree.map(jnp.zeros_like, params)
+        self._gradients = jax.jacrev(self._z)(self._zero)  # leaves (M, *)
+        self._shape = len(X), len(chosen)
+
+    def first(self) -> jax.Array:
+        """dĤ, (I, I, I, N, N, N)."""
+        # Of legs in ascending order: the others are the same.
+        twos = self._ascending(2)
+        second = jax.lax.map(
+            lambda pair: self._along(self._along(self._z, pair[0]), pair[1])(self._zero), twos
+        )
+        return self._by_neurons(jnp.moveaxis(_spread(second, twos, self._count), -1, 0))
+
+    def second(self) -> tuple[jax.Array, jax.Array]:
+        """ddĤ_I and ddĤ_II, (I, I, I, I, N, N, N, N) each."""
+        M, threes = self._count, self._ascending(3)
+        third = jax.lax.map(
+            lambda legs: self._along(self._along(self._along(self._z, legs[0]), legs[1]), legs[2])(
+                self._zero
+            ),
+            threes,
+        )
+        # ∇²z_1 ∇z_3 at [3, 1], leaves (M, M, *).
+        products = jax.lax.map(
+            lambda number: self._along(jax.jacrev(self._z), number)(self._zero), np.arange(M)
+        )
+        flat = jnp.concatenate([x.reshape(M * M, -1) for x in jax.tree.leaves(products)], axis=1)
+        gram = (flat @ flat.T).reshape((M,) * 4)  # [3, 1, 4, 2]
+        return (
+            self._by_neurons(jnp.moveaxis(_spread(third, threes, M), -1, 0)),
+            self._by_neurons(gram.transpose(1, 3, 0, 2)),
+        )
+
+    @property
+    def _count(self) -> int:
+        samples, neurons = self._shape
+        return samples * neurons
+
+    def _z(self, change: Parameters) -> jax.Array:
+        moved = jax.tree.map(lambda p, root, dp: p + root * dp, self._params, self._roots, change)
+        return preactivations(self._mlp, moved, self._X)[-1][:, self._chosen].ravel()
+
+    def _along(self, function: Callable, number):
+        """The derivative of a function of the parameters along a leg's gradient."""
+        direction = jax.tree.map(lambda g: g[number], self._gradients)
         return lambda change: jax.jvp(function, (change,), (direction,))[1]
 
-    # Of legs in ascending order: the others are the same.
-    twos, threes = (np.array([c for c in np.ndindex(*(M,) * k) if list(c) == sorted(c)]) for k in (2, 3))
-    second = jax.lax.map(lambda pair: along(along(legs, pair[0]), pair[1])(zero), twos)
-    third = jax.lax.map(lambda legs3: along(along(along(legs, legs3[0]), legs3[1]), legs3[2])(zero), threes)
-    # ∇²z_1 ∇z_3 at [3, 1], leaves (M, M, *).
-    products = jax.lax.map(lambda number: along(jax.jacrev(legs), number)(zero), np.arange(M))
-    flat = jnp.concatenate([x.reshape(M * M, -1) for x in jax.tree.leaves(products)], axis=1)
-    gram = (flat @ flat.T).reshape((M,) * 4)  # [3, 1, 4, 2]
-    return (
-        jnp.moveaxis(_spread(second, twos, M), -1, 0), jnp.moveaxis(_spread(third, threes, M), -1, 0),
-        gram.transpose(1, 3, 0, 2),
-    )  # fmt: skip
+    def _ascending(self, k: int) -> np.ndarray:
+        return np.array([c for c in np.ndindex(*(self._count,) * k) if list(c) == sorted(c)])
+
+    def _by_neurons(self, array):
+        """(i0, i1, …, a0, a1, …) from legs."""
+        array = array.reshape(self._shape * array.ndim)
+        return array.transpose(*range(1, array.ndim, 2), *range(0, array.ndim, 2))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _nested(architecture: MLP, rates: LearningRates, params: Parameters, X, chosen):
+    legs = Legs(architecture, rates, params, X, chosen)
+    return legs.first(), *legs.second()
 
 
 def _spread(values, combinations: np.ndarray, M: int):
@@ -138,11 +180,6 @@ def _spread(values, combinations: np.ndarray, M: int):
     number = np.zeros((M,) * k, int)
     number[tuple(combinations.T)] = np.arange(len(combinations))
     return values[number[tuple(np.moveaxis(places, -1, 0))]]
-
-
-def _neurons_first(array):
-    """(i0, i1, …, a0, a1, …) from (a0, i0, a1, i1, …)."""
-    return array.transpose(*range(1, array.ndim, 2), *range(0, array.ndim, 2))
 
 
 @jax.jit

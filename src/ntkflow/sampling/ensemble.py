@@ -44,7 +44,7 @@ class LayerEstimates(LayerStatistics):
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (*KERNELS, *measured_tensors(), "zH")
+        return (*KERNELS, *measured_tensors(training=True), "zH")
 
     def ntk_mean(self) -> np.ndarray:
         """The mean NTK at the real width, (N, N)."""
@@ -114,7 +114,7 @@ class Ensemble(Layered[LayerEstimates]):
 
 def assembled(
     mlp: MLP, X: np.ndarray, sets: np.ndarray, components: str | list, estimators: str, sums: list[Sums],
-    reference: np.ndarray, draws: int,
+    reference: np.ndarray, draws: int, training: bool,
 ) -> list[LayerEstimates]:  # fmt: skip
     """Every layer's estimates from the sums over `draws` ≥ 2 networks; arguments as of `block_sums`."""
     N, k = len(X), sets.shape[1]
@@ -122,11 +122,13 @@ def assembled(
     layers = []
     for ell in range(1, mlp.depth + 1):
         if estimators == "low-noise" and ell == 1:
-            values = _first_layer(mlp, X, sets, with_tensors)
+            values = _first_layer(mlp, X, sets, measured_tensors(training) if with_tensors else None)
             errors = {name: np.zeros_like(value) for name, value in values.items()}
         else:
             layer_sums = sums[ell - 1 - (estimators == "low-noise")]
-            values, errors = estimates(layer_sums, reference[:, ell - 1], draws, mlp.widths[ell - 1], k)
+            values, errors = estimates(
+                layer_sums, reference[:, ell - 1], draws, mlp.widths[ell - 1], k, training
+            )
         values, errors = (_on_inputs(table, sets, N, components == "all") for table in (values, errors))
         tensor_sets = sets if with_tensors else None
         tables = Tables(values), Tables(errors)
@@ -134,16 +136,16 @@ def assembled(
     return layers
 
 
-def _first_layer(mlp: MLP, X: np.ndarray, sets: np.ndarray, with_tensors: bool) -> dict[str, np.ndarray]:
+def _first_layer(
+    mlp: MLP, X: np.ndarray, sets: np.ndarray, tensors: tuple[str, ...] | None
+) -> dict[str, np.ndarray]:
     """Layer 1 with its weights integrated out: exact, PDLT (8.21), (8.23)."""
     product = (X @ X.T / mlp.widths[0])[sets[:, :, None], sets[:, None, :]]
     G, H = mlp.layers[0].means(OfInputs(product), 0.0, 0.0)
     values = {"G": G, "H": H}
-    if with_tensors:
+    if tensors is not None:
         S, k = sets.shape
-        values |= {name: np.zeros((S, k, k, k, k)) for name in measured_tensors()} | {
-            "zH": np.zeros((S, k, k, k))
-        }
+        values |= {name: np.zeros((S, k, k, k, k)) for name in tensors} | {"zH": np.zeros((S, k, k, k))}
     return values
 
 

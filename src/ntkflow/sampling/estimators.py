@@ -18,7 +18,7 @@ import numpy as np
 
 from .._recursions import TENSORS
 from .._recursions.measured import pair_index
-from .._recursions.tensors import Covariance, Expectation
+from .._recursions.tensors import Covariance, Derivative, Expectation
 from .networks import Measured
 
 LEAST_FOR_ERRORS = 3
@@ -53,27 +53,38 @@ def terms(measured: Measured) -> Sums:
 
 
 def measured_expectations() -> dict[str, Expectation]:
-    """The expectations that ensembles measure besides covariances of y, by the names of declared tensors."""
+    """The expectations that every ensemble measures besides covariances of y, by the names of declared tensors."""
     return {
         name: declared.measured for name, declared in TENSORS.items() if isinstance(declared.measured, Expectation)
     }  # fmt: skip
 
 
-def measured_tensors() -> tuple[str, ...]:
+def measured_derivatives(training: bool) -> dict[str, Derivative]:
+    """Those of the NTK's derivatives, by the names of declared tensors, which are all of training."""
+    return {
+        name: declared.measured
+        for name, declared in TENSORS.items()
+        if training and isinstance(declared.measured, Derivative)
+    }
+
+
+def measured_tensors(training: bool = False) -> tuple[str, ...]:
     """The names of all tensors that ensembles measure, of those that are declared."""
-    return tuple(
-        name for name, declared in TENSORS.items() if isinstance(declared.measured, Covariance | Expectation)
-    )
+    kinds = Covariance | Expectation | Derivative if training else Covariance | Expectation
+    return tuple(name for name, declared in TENSORS.items() if isinstance(declared.measured, kinds))
 
 
-def estimates(sums: Sums, reference: np.ndarray, draws: int, n: int, k: int) -> tuple[dict, dict]:
+def estimates(
+    sums: Sums, reference: np.ndarray, draws: int, n: int, k: int, training: bool
+) -> tuple[dict, dict]:
     """The tensors of one layer and their standard errors, two tables by name, with the sets (S,) as first axis.
 
     Args:
         sums: over `draws` ≥ 2 networks. reference: (S, 2p), what was taken off y. n: the layer's fan-in. k: samples.
+        training: whether they hold the NTK's derivatives.
 
     Returns:
-        G, H (S, k, k); V, D, F, A, B (S, k, k, k, k), axes as their subscripts; zH (S, k, k, k).
+        G, H (S, k, k); V, D, F, A, B and others (S, k, k, k, k), axes as their subscripts; zH (S, k, k, k).
     """
     mean: Sums = jax.tree.map(lambda total: np.asarray(total) / draws, sums)
     p, pair = k * (k + 1) // 2, pair_index(k)
@@ -83,9 +94,9 @@ def estimates(sums: Sums, reference: np.ndarray, draws: int, n: int, k: int) -> 
     if mean.yy is None:
         return values, errors
     rows = {"G": pair, "H": p + pair}
-    expectations = measured_expectations()
+    names = (*measured_expectations(), *measured_derivatives(training))
     *arrays, zH = ((first, _error(first, second, draws)) for first, second in mean.expectations)
-    by_name = dict(zip(expectations, arrays, strict=True))
+    by_name = dict(zip(names, arrays, strict=True))
     covariances = _covariance(mean, draws)
     for table, kind in ((values, 0), (errors, 1)):
         covariance = covariances[kind]
@@ -96,6 +107,10 @@ def estimates(sums: Sums, reference: np.ndarray, draws: int, n: int, k: int) -> 
                     table[name] = n * block
                 case Expectation():
                     table[name] = n * declared.measured.expanded(by_name[name][kind], k)
+                case Derivative() if training:
+                    # From axes in ascending order of the subscripts.
+                    order = [1 + sorted(declared.subscripts).index(sample) for sample in declared.subscripts]
+                    table[name] = n * by_name[name][kind].transpose(0, *order)
         table["zH"] = zH[kind][:, :, pair]
     return values, errors
 

@@ -35,8 +35,14 @@ class Measured(NamedTuple):
     yy: jax.Array | None = None
     """(2p, 2p): V, D and A are n times its mean less the product of the means of y."""
     expectations: tuple[jax.Array, ...] | None = None
-    """Of the tensors that are declared as an `Expectation`, in their order; and last z_{i;1} ΔĤ_{ii;34}, (k, p), which vanishes on
+    """Of the tensors that are declared as an `Expectation`, in their order; then of those of training that are asked for; and last z_{i;1} ΔĤ_{ii;34}, (k, p), which vanishes on
     average, PDLT (8.35)."""
+
+    def with_derivatives(self, arrays: tuple[jax.Array, ...]) -> Measured:
+        """With the NTK's derivatives before the last of the expectations."""
+        assert self.expectations is not None
+        *expectations, zH = self.expectations
+        return self._replace(expectations=(*expectations, *arrays, zH))
 
 
 Measure = Callable[[MLP, tuple[Expectation, ...], Parameters, jax.Array, jax.Array], list[Measured]]

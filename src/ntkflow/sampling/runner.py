@@ -18,6 +18,7 @@ from .._disk.locks import for_a_moment
 from .._disk.saved_networks import network_of
 from .._disk.store import digest, exists_to_resume
 from .._jobs.tasks import Order, activations_of, at_work, checked_executor, done, share
+from .._recursions import TENSORS
 from .._report.progress import Report, shows_progress
 from .._theory.components import sample_sets
 from .._theory.scales import KERNELS
@@ -28,6 +29,7 @@ from ..network.mlp import MLP
 from ..version import __version__
 from . import networks
 from .block import Batch, batch_for, block_sums, sums_shapes
+from .derivatives import check_differentiable
 from .ensemble import Ensemble, assembled, relative_errors
 from .estimators import Sums, measured_tensors
 from .store import Store
@@ -59,6 +61,11 @@ class Job:
     tensors: list[str]
     measured: list[str]
 
+    @property
+    def training(self) -> bool:
+        """Whether the tensors of training are measured."""
+        return any(name in TENSORS and TENSORS[name].training for name in self.measured)
+
 
 @shows_progress
 def ensemble(
@@ -66,6 +73,7 @@ def ensemble(
     estimators: str = "low-noise", until: float | None = None, tensors: Sequence[str] = (), dtype: str = "float64",
     store=None, resume: bool = False, batch: int | None = None, block: int | None = None,
     progress: Report | None = None, executor: Executor | None = None, part: tuple[int, int] | None = None,
+    training: bool = False,
 ) -> Ensemble:  # fmt: skip
     """Measure G, H, V, D, F, A, B of every layer on sampled networks, with standard errors.
 
@@ -92,16 +100,19 @@ def ensemble(
         block: draws in a block, which are computed anew if the run is stopped within it; by default about 1/128 of all.
         progress: as of `flow`; called before the first and after each block.
         executor, part: as of `flow`, with `store`; a part must be asked for as many draws as the others.
+        training: whether to measure the tensors of training P, Q, R, S, T, U too, by derivatives of the outputs of two neurons of each
+            layer, which are drawn beside its own. For N samples this takes some 20 N³ evaluations of each network.
 
     Raises:
         DataError, ComponentError, MemoryRequestError: an argument is out of range.
+        SpecError: with `training`, an activation has a kink, or a layer is not dense.
         NonFiniteError: a layer's sums overflow.
         FileError: the store exists and `resume` is not set, is of another job, damaged, in use or can't be written.
         UnfinishedError, WorkerError: as of `flow`.
     """
     mlp = as_network(network)
     X = checked_inputs(mlp, X)
-    job = _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block)
+    job = _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block, training)
     run = _Run(mlp, X, job, batch)
     checked_executor(executor, part, store)
     if store is None:
@@ -129,9 +140,10 @@ def ready(path: Path, activation, batch: int | None) -> _Run:
         spec = dict(job.mlp)
     except (KeyError, TypeError, ValueError) as error:
         raise FileError(f"{path} is damaged: its attributes don't fit ({error})") from error
-    if job.measured != _measured(job.components):
+    declared = _measured(job.components, job.training)
+    if job.measured != declared:
         raise FileError(
-            f"{path} measures {', '.join(job.measured)}, but the tensors declared here are {', '.join(_measured(job.components))}"
+            f"{path} measures {', '.join(job.measured)}, but the tensors declared here are {', '.join(declared)}"
         )
     mlp, X = network_of(spec, job.callable_activations, activation), store.X
     store.check_inputs(job.X_sha256)
@@ -140,11 +152,17 @@ def ready(path: Path, activation, batch: int | None) -> _Run:
     return run
 
 
-def _measured(components: str | Sequence[Sequence[int]]) -> list[str]:
-    return list(KERNELS if components == "mean" else (*KERNELS, *measured_tensors()))
+def _measured(components: str | Sequence[Sequence[int]], training: bool) -> list[str]:
+    return list(KERNELS if components == "mean" else (*KERNELS, *measured_tensors(training)))
 
 
-def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block) -> Job:
+def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block, training) -> Job:
+    if training:
+        check_differentiable(mlp)
+        if isinstance(components, str) and components == "mean":
+            raise ComponentError(
+                'training goes with components="all", "pairs" or a list of sample sets, not with "mean"'
+            )
     draws = whole_number(draws, "draws", 2, 2**53, DataError)
     if estimators not in ("low-noise", "direct"):
         raise ComponentError(f'estimators must be "low-noise" or "direct", not {estimators!r}')
@@ -152,11 +170,11 @@ def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, blo
         raise DataError(f'dtype must be "float64" or "float32", not {dtype!r}')
     if until is not None and not 0 < until < 1:
         raise DataError(f"until must be a relative error between 0 and 1, not {until!r}")
-    measured = _measured(components)
+    measured = _measured(components, training)
     for name in tensors:
         if name not in measured:
             raise ComponentError(f"tensors: {name!r} is not measured; measured are {', '.join(measured)}")
-    until_tensors = list(tensors) or list(KERNELS if components == "mean" else measured_tensors())
+    until_tensors = list(tensors) or list(KERNELS if components == "mean" else measured_tensors(training))
     if block is None:
         block = int(np.clip(-(-draws // 128), 64, 8192))
     return Job(
@@ -177,10 +195,10 @@ class _Run:
         self.mlp, self.X, self.job = mlp, X, job
         self.measured = MEASURES[job.estimators, sets is None]
         self.sets = np.arange(len(X))[None] if sets is None else sets
-        self.batch = batch_for(mlp, self.measured, self.sets, job.dtype, job.block)
+        self.batch = batch_for(mlp, self.measured, self.sets, job.dtype, job.block, job.training)
         if batch is not None:
             self.batch = Batch(whole_number(batch, "batch", 1, job.block, DataError), self.batch.sets)
-        self.shapes = sums_shapes(mlp, self.measured, self.sets, len(X))
+        self.shapes = sums_shapes(mlp, self.measured, self.sets, len(X), job.training)
         self.blocks = -(-job.draws // job.block)
         k = self.sets.shape[1]
         self.reference = np.zeros((len(self.sets), mlp.depth, k * (k + 1)))
@@ -309,7 +327,7 @@ class _Run:
     def _sums(self, start: int, stop: int) -> list[Sums]:
         return block_sums(
             self.mlp, self.measured, self.job.dtype, self.X, self.sets, self.reference, self.job.seed, start, stop,
-            self.batch,
+            self.batch, self.job.training,
         )  # fmt: skip
 
     def _checked(self, sums: list[Sums]) -> list[Sums]:
@@ -354,7 +372,7 @@ class _Total:
         run = self._run
         return assembled(
             run.mlp, run.X, run.sets, run.job.components, run.job.estimators,
-            run.unflatten(np.asarray(self.sums)), run.reference, self.draws,
+            run.unflatten(np.asarray(self.sums)), run.reference, self.draws, run.job.training,
         )  # fmt: skip
 
     def ensemble(self) -> Ensemble:
