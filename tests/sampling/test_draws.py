@@ -29,7 +29,7 @@ def drawn(dtype: str, batch: int) -> list[np.ndarray]:
     """The weights of each draw, as blocks of draws have them."""
     X, sets, reference = np.ones((1, 3)), np.zeros((1, 1), int), np.zeros((1, MLP.depth, 2))
     blocks = (
-        block_sums(MLP, weights, dtype, X, sets, reference, SEED, draw, draw + 1, Batch(batch, 1))
+        block_sums(MLP, weights, dtype, X, sets, reference, SEED, draw, draw + 1, Batch(batch, 1), False)
         for draw in DRAWS
     )
     return [sums.y[0] for (sums,) in blocks]

@@ -93,9 +93,7 @@ class _Asked(NamedTuple):
 
 
 def _asked(training: bool) -> _Asked:
-    return _Asked(
-        *(tuple(asked.values()) for asked in (measured_expectations(), measured_derivatives(training)))
-    )
+    return _Asked(tuple(measured_expectations().values()), tuple(measured_derivatives(training).values()))
 
 
 def _one_network(mlp, measure, asked: _Asked, dtype, at_once, X, sets, reference, seed, draw) -> list[Sums]:
