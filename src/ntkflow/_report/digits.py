@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+_WRITTEN_OUT = 1e4
+
 
 def measured(value: float, error: float, scale: float = 0.0) -> str:
     """A number with two digits of its error in brackets: 0.8495(47) is 0.8495 ± 0.0047, 0.85(?) has an error that is not known; - for NaN.
@@ -36,8 +38,11 @@ def uncertain(value: float, error: float) -> str:
 
 
 def number(value: float, form: str = ".5g") -> str:
-    """A number, or - for NaN."""
-    return "-" if math.isnan(value) else format(value + 0.0, form)
+    """A number, or - for NaN; without a power of ten below 10,000: 160 and not 1.6e+02."""
+    if math.isnan(value):
+        return "-"
+    text = format(value + 0.0, form)
+    return f"{float(text):.0f}" if "e+0" in text and abs(value) < _WRITTEN_OUT else text
 
 
 def _bracketed(value: float, error: float, unit: int, size: float) -> str:
