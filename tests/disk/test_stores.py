@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -133,18 +134,33 @@ def test_netcdf_of_xarray_is_read_with_a_warning(tmp_path, flow):
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**20 - 1, 2**20, 2**20 + 1, 5 * 2**19])
-def test_checksums_of_files_of_any_size(tmp_path, rng, size):
-    """Piece by piece they are what they are of all bytes at once, and no byte is left out."""
+@pytest.mark.parametrize("of_numbers", [False, True])
+def test_checksums_of_files_of_any_size(tmp_path, rng, size, of_numbers):
+    """Piece by piece they are what they are of all bytes at once; no byte is left out but those of numbers, which are summed on their own."""
     content = bytearray(rng.bytes(size))
-    trailer = b"\nntkflow" + google_crc32c.value(bytes(content)).to_bytes(4, "little")
+    place = (size // 4, size // 2) if of_numbers else None
+    packed = struct.pack("<QQ", *place) if place else b""
+    around = content[: place[0]] + content[place[1] :] if place else content
+    crc = google_crc32c.value(bytes(around) + packed)
+    trailer = packed + struct.pack("<II", len(packed) // 16, crc) + b"\nntkflow metadata"
     (tmp_path / "whole.nc").write_bytes(content + trailer)
     check_file(tmp_path / "whole.nc")
-    for place in {0, size // 2, size - 1} if size else ():
-        damaged = content.copy()
-        damaged[place] ^= 1
-        (tmp_path / "damaged.nc").write_bytes(damaged + trailer)
+    for byte in {0, size // 2, size - 1, size, size + 7} if size > 1 else ():
+        damaged = content + trailer
+        damaged[byte] ^= 1
+        (tmp_path / "damaged.nc").write_bytes(damaged)
         with pytest.raises(FileError, match="checksum"):
             check_file(tmp_path / "damaged.nc")
+
+
+def test_places_of_numbers_that_are_none(tmp_path):
+    """Beyond the end of the file, or overlapping, with a checksum that fits."""
+    for places in ([(0, 200)], [(0, 60), (40, 80)], [(60, 40)], [(2**64 - 1, 2**64 - 1)]):
+        packed = b"".join(struct.pack("<QQ", *place) for place in places)
+        ends = struct.pack("<II", len(places), google_crc32c.value(packed)) + b"\nntkflow metadata"
+        (tmp_path / "file.nc").write_bytes(bytes(100) + packed + ends)
+        with pytest.raises(FileError, match="checksum"):
+            check_file(tmp_path / "file.nc")
 
 
 @pytest.mark.parametrize(
