@@ -23,7 +23,7 @@ from .network import as_mlp, read_initialisation
 from .network.mlp import MLP
 from .observables import FirstStep, JointDistribution, joint, predict_first_step
 from .sampling import Ensemble, LayerEstimates, OutputNTK, ensemble, output_ntk
-from .training import Trained, trained
+from .training import Trained, trained, trained_from_store
 from .tuning import (
     Criticality,
     Recipe,
@@ -79,6 +79,7 @@ __all__ = [
     "sweep",
     "traced_flow",
     "trained",
+    "trained_from_store",
     "tune",
     "verify",
     "width_for",

@@ -3,6 +3,7 @@
 from .clock import Clock
 from .finite_width import FiniteWidthPrediction, FiniteWidthTrained, Source
 from .prediction import Prediction
+from .stored import StoredTrained, trained_from_store
 from .trained import Trained, trained
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "FiniteWidthTrained",
     "Prediction",
     "Source",
+    "StoredTrained",
     "Trained",
     "trained",
+    "trained_from_store",
 ]

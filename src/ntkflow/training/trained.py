@@ -100,7 +100,7 @@ def trained(
     inputs = X if X_test is None else np.concatenate([X, checked_inputs(mlp, X_test, "X_test")])
     if loss not in LOSSES:
         raise SpecError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}")
-    targets = _targets(y, len(X))
+    targets = targets_of(y, len(X))
     if mlp.widths[-1] > 1 and np.ndim(y) == 1 and as_array(y, "y").dtype.kind in "iu":
         raise DataError(
             f"y holds whole numbers, one for each sample: of class numbers take one-hot rows, np.eye({mlp.widths[-1]})[y]"
@@ -255,7 +255,7 @@ class Trained(InNotebooks):
         if y_test is not None:
             parts["test"] = (
                 slice(self.training, None),
-                _targets(y_test, len(self.H) - self.training, "y_test"),
+                targets_of(y_test, len(self.H) - self.training, "y_test"),
             )
         columns: dict[str, list[float]] = {
             f"{part}_{kind}": [] for part in parts for kind in ("bias", "variance")
@@ -316,7 +316,7 @@ class Trained(InNotebooks):
         )
 
 
-def _targets(y, N: int, name: str = "y") -> np.ndarray:
+def targets_of(y, N: int, name: str = "y") -> np.ndarray:
     """(N, m) targets; DataError for another shape, or for what is not finite."""
     values = as_array(y, name)
     if values.dtype.kind not in "iuf" or values.ndim not in (1, 2) or len(values) != N or values.size == 0:

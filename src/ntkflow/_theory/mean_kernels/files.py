@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..._disk.kinds import of_another_kind
+from ..._disk.saved_networks import network_of
 from ..._disk.store import BEGIN, Store, checked
 from ...errors import FileError
+from ...network.mlp import MLP
 from ..scales import KERNELS
 
 if TYPE_CHECKING:
@@ -90,6 +93,21 @@ class KernelStore(Store):
             return i * columns + j
         i, j = sorted((i, j))
         return i * columns - i * (i - 1) // 2 + j - i
+
+    @property
+    def strips(self) -> list[slice]:
+        """The samples of each strip of columns."""
+        N, chunk = self.shape("G")[2], self.chunks("G")[2]
+        return [slice(start, min(start + chunk, N)) for start in range(0, N, chunk)]
+
+    def of_last_layer(self, name: str, rows, cols) -> np.ndarray:
+        """Rows and columns, slices or sample numbers, of G or H of the last layer, read and verified."""
+        with self._reading(name):
+            return np.asarray(self.member(name).oindex[-1, rows, cols])
+
+    def network(self, activation) -> MLP:
+        """The network; `activation` as of `Flow.load`."""
+        return network_of(json.loads(self.header["mlp"]), self.header["callable_activations"], activation)
 
     def end(self, bounds: Mapping[str, np.ndarray]) -> None:
         """Write the errors' bounds: the store is finished."""

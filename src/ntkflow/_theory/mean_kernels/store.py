@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 from ..._disk.locks import for_a_moment
-from ..._disk.saved_networks import network_of
 from ..._disk.storage import check_unused, check_writable
 from ..._disk.store import digest, exists_to_resume
 from ..._jobs.tasks import Order, activations_of, at_work, done, share
@@ -64,7 +63,7 @@ def ready(path: Path, activations: tuple | None, tile: int) -> _Run:
     """For a worker: the job of a store."""
     store = KernelStore(path)
     header = store.header
-    mlp = network_of(json.loads(header["mlp"]), header["callable_activations"], activations)
+    mlp = store.network(activations)
     X2 = None if store.symmetric else store.array("X2")
     run = _Run(mlp, store.X, X2, tile, header["layers"])
     run.open(store)

@@ -1,0 +1,239 @@
+"""`trained_from_store`: trained ensembles at infinite width on kernels that stay on disk, which no decomposition of memory's size could hold.
+
+With D = (1 - exp(-H_AA t)) H_AA⁻¹ the mean is H_·A D y; the covariance of chosen samples needs one vector of each, D H_Ab of a test sample b and
+exp(-H_AA t) e_a of a training sample a. These are functions of H_AA on vectors: `krylov`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from .._disk.kinds import of_another_kind
+from .._report.describe import InNotebooks, counted, network
+from .._report.progress import Report, shows_progress, silent
+from .._theory.mean_kernels.files import KernelStore
+from ..errors import DataError, MemoryRequestError, SpecError, warn
+from ..network.mlp import MLP
+from .clock import Clock
+from .krylov import Krylov
+from .prediction import Prediction
+from .trained import LOSSES, targets_of
+
+_MOST = 2000
+"""Steps at most."""
+_ROUNDING = 4 * np.finfo(float).eps
+_LIKELY = 200
+"""Steps for which memory is set aside."""
+
+
+@shows_progress
+def trained_from_store(
+    path, y, activation=None, *, loss: str = "sum", rtol: float = 1e-8, memory: int = 2**30, progress: Report | None = None,
+) -> StoredTrained:  # fmt: skip
+    """`trained` at infinite width on kernels that stay on disk: for tens of thousands of samples.
+
+    Args:
+        path: a store that `store_kernels` made of all inputs, training ones first.
+        y: (N_A, m) targets, or (N_A,), of the first N_A of them; the others are test inputs.
+        activation: of a network with activations of your own, as of `Flow.load`.
+        loss: as of `trained`.
+        rtol: of what is computed by iteration: the vectors of the mean, and those of chosen covariances.
+        memory: bytes for the parts of the kernel that are kept, one half, and for the vectors.
+        progress: called as progress(steps, steps at most, what).
+
+    Returns:
+        A StoredTrained: call it with `t`, or `steps` and `eta`, for a Prediction whose `mean` is that of all samples. Its covariance is
+        computed for samples that you choose, `prediction.covariance([5, 7])`.
+
+    Raises:
+        FileError: there is no such store, or it is damaged; also later, where it is read.
+        DataError: targets that don't fit, or kernels between two sets of inputs.
+
+    Cost:
+        A step multiplies H_AA by m vectors, or by those of the chosen samples, and reads what memory doesn't hold of one half of it. Steps
+        are tens to hundreds, the more the later the time, most at infinite time.
+
+    Example:
+        >>> ntkflow.store_kernels(mlp, np.concatenate([X, X_test]), "kernels.zarr", layers="last")
+        >>> predict = ntkflow.trained_from_store("kernels.zarr", y)
+        >>> test = predict(t=100.0).test
+        >>> test.mean, np.sqrt(np.diag(test.covariance(np.arange(10))))
+    """
+    path = Path(path)
+    if not KernelStore.is_at(path):
+        raise of_another_kind(path, "infinite-width kernels")
+    if loss not in LOSSES:
+        raise SpecError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}")
+    if not 0 < rtol < 1:
+        raise DataError(f"rtol must be a relative error between 0 and 1, not {rtol!r}")
+    store = KernelStore(path)
+    store.check_finished()
+    if not store.symmetric:
+        raise DataError(
+            f"{path} holds kernels between two sets of inputs: make them of all inputs, training ones first"
+        )
+    samples = store.shape("X")[0]
+    if not 0 < np.size(y) or len(y) > samples:
+        raise DataError(f"y must have one row for each training sample, of which there are at most {samples}")
+    targets = targets_of(y, len(y))
+    scale = 1.0 if loss == "sum" else 1 / len(targets)
+    H, G = (_StoredKernel(store, name, len(targets), memory // 4) for name in "HG")
+    mlp = store.network(activation)
+    return StoredTrained(mlp, targets, H, G, scale, rtol, memory // 2, progress or silent)
+
+
+class _StoredKernel:
+    """G or H of all samples, of which the first are training samples, A; squares of A are kept in memory up to a limit."""
+
+    def __init__(self, store: KernelStore, name: str, training: int, memory: int):
+        self._store, self._name, self.training, self.samples = store, name, training, store.shape("X")[0]
+        strips = [slice(s.start, min(s.stop, training)) for s in store.strips if s.start < training]
+        self._squares = [(rows, cols) for rows in strips for cols in strips if cols.start >= rows.start]
+        self._kept: dict[tuple[int, int], np.ndarray] = {}
+        self._room = memory
+
+    def times(self, V: np.ndarray) -> np.ndarray:
+        """K_AA V, (N_A, C)."""
+        out = np.zeros_like(V)
+        for rows, cols in self._squares:
+            square = self._square(rows, cols)
+            out[rows] += square @ V[cols]
+            if rows != cols:
+                out[cols] += square.T @ V[rows]
+        return out
+
+    def below(self, V: np.ndarray) -> np.ndarray:
+        """K_BA V, (N_B, C), B being the test samples."""
+        strip = self._store.strips[0].stop
+        parts = [
+            self.columns(np.arange(start, min(start + strip, self.samples))).T @ V
+            for start in range(self.training, self.samples, strip)
+        ]
+        return np.concatenate([np.zeros((0, V.shape[1])), *parts])
+
+    def columns(self, samples: np.ndarray) -> np.ndarray:
+        """K_A,samples, (N_A, M)."""
+        return self._store.of_last_layer(self._name, slice(0, self.training), samples)
+
+    def between(self, samples: np.ndarray) -> np.ndarray:
+        """K of these samples, (M, M)."""
+        return self._store.of_last_layer(self._name, samples, samples)
+
+    def _square(self, rows: slice, cols: slice) -> np.ndarray:
+        key = rows.start, cols.start
+        if key in self._kept:
+            return self._kept[key]
+        square = self._store.of_last_layer(self._name, rows, cols)
+        if square.nbytes <= self._room:
+            self._kept[key] = square
+            self._room -= square.nbytes
+        return square
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class StoredTrained(InNotebooks):
+    """Gradient descent on an infinitely wide network, by iteration on kernels on disk; the result of `trained_from_store`.
+
+    Attributes:
+        mlp: the network.
+        y: (N_A, m).
+        H, G: the kernels.
+        scale: by which times and learning rates are multiplied: 1, or 1 / N_A for a mean over samples.
+        rtol, memory, report: see `trained_from_store`; memory is that of the vectors.
+    """
+
+    mlp: MLP
+    y: np.ndarray
+    H: _StoredKernel
+    G: _StoredKernel
+    scale: float
+    rtol: float
+    memory: int
+    report: Report
+
+    @property
+    def training(self) -> int:
+        """N_A, the number of training samples."""
+        return len(self.y)
+
+    @property
+    def steps(self) -> int:
+        """How many steps the mean has taken so far."""
+        return self._targets.steps
+
+    @cached_property
+    def _targets(self) -> Krylov:
+        return Krylov(self.H.times, self.y)
+
+    def __call__(
+        self, t: float | None = None, *, steps: int | None = None, eta: float | None = None
+    ) -> Prediction:
+        """The outputs' mean, and their covariance on chosen samples; arguments and errors as of `Trained`.
+
+        Warns where 2000 steps don't reach `rtol`, with the accuracy that is reached.
+        """
+        clock = Clock(t, steps, eta).scaled(self.scale)
+        progress = self._function(self._targets, clock.progress, clock, "the mean")
+        mean = np.concatenate([self.H.times(progress), self.H.below(progress)])
+
+        def covariance(samples: np.ndarray) -> np.ndarray:
+            return self._covariance(clock, np.asarray(samples, int))
+
+        return Prediction(f"{network(self.mlp)} at {clock}", mean, self.training, covariance)
+
+    def _covariance(self, clock: Clock, samples: np.ndarray) -> np.ndarray:
+        """(M, M); U, (N_A, M), is how these samples' outputs answer to z_A(0)."""
+        most = self.memory // (8 * self.training * _LIKELY)
+        if len(samples) > max(most, 1):
+            raise MemoryRequestError(
+                f"the covariance of {len(samples)} samples needs {len(samples)} × {_LIKELY} vectors of {self.training} numbers: choose at most "
+                f"{max(most, 1)}, prediction.covariance([0, 1]), or give more memory"
+            )
+        tests = samples >= self.training
+        U = np.zeros((self.training, len(samples)))
+        if tests.any():
+            starts = Krylov(self.H.times, self.H.columns(samples[tests]))
+            U[:, tests] = -self._function(starts, clock.progress, clock, "test samples")
+        if not tests.all():
+            units = np.zeros((self.training, int(np.sum(~tests))))
+            units[samples[~tests], np.arange(units.shape[1])] = 1.0
+            U[:, ~tests] = self._function(
+                Krylov(self.H.times, units), clock.remaining, clock, "training samples"
+            )
+        cov = U.T @ self.G.times(U)
+        across = U.T @ self.G.columns(samples[tests])
+        cov[:, tests] += across
+        cov[tests] += across.T
+        cov[np.ix_(tests, tests)] += self.G.between(samples[tests])
+        return cov
+
+    def _function(self, space: Krylov, f: Callable, clock: Clock, what: str) -> np.ndarray:
+        """f(H_AA) of the vectors that span a space."""
+
+        def checked(rates: np.ndarray) -> np.ndarray:
+            if clock.eta is not None and clock.eta * rates[-1] >= 2:
+                edge = 2 / (rates[-1] * self.scale)
+                raise DataError(
+                    f"eta = {clock.eta / self.scale:.6g} is above the edge of stability, which is at most {edge:.6g}"
+                )
+            return f(np.where(rates > _ROUNDING * np.sqrt(self.training) * rates[-1], rates, 0.0))
+
+        self.report(space.steps, _MOST, what)
+        result, errors = space.apply(checked, self.rtol, _MOST, lambda step: self.report(step, _MOST, what))
+        worst = float(errors.max(initial=0.0))
+        if worst > self.rtol:
+            warn(
+                f"{what} at {clock}: after {space.steps} steps known to {worst:.1g} of their size, and not to {self.rtol:.1g}"
+            )
+        return result
+
+    def __repr__(self) -> str:
+        return (
+            f"Trained ensemble of {network(self.mlp)}, at infinite width, on kernels on disk\n{counted(self.training, 'training sample')}, "
+            f"{counted(self.H.samples - self.training, 'test sample')}, {counted(self.y.shape[1], 'output')}"
+        )
