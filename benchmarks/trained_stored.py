@@ -12,7 +12,9 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import records
@@ -40,7 +42,7 @@ def samples(N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return X[:N], np.eye(10)[np.tile(labels[:-TEST], len(DIRECTIONS))[kept]] - 0.1, X[N:]
 
 
-def seconds(function) -> tuple[float, object]:
+def seconds(function: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
     result = function()
     return time.perf_counter() - start, result
@@ -75,10 +77,12 @@ def main(N: int) -> None:
         )
         print(f"N = {N}: kernels {case['kernels']:.0f} s", flush=True)
         predict = ntkflow.trained_from_store(path, y)
+        prediction = None
         for t in TIMES:
             took, prediction = seconds(lambda t=t: predict(t=t))
             case[f"mean, t = {t:g}"] = {"seconds": took, "steps": predict.steps}
             print(f"mean at t = {t:g}: {took:.0f} s more, {predict.steps} steps in all", flush=True)
+        assert prediction is not None
         case["covariance"], _ = seconds(lambda: prediction.test.covariance(CHOSEN))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         case |= {"peak_GiB": peak, "kernel_GiB": 8 * N**2 / 2**30}

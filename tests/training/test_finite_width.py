@@ -5,6 +5,7 @@ import contextlib
 import functools
 import inspect
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import mpmath
@@ -226,6 +227,8 @@ def test_refusals(tmp_path):
         ntkflow.trained(MLP, X, y, order=2)
     with pytest.raises(SpecError, match="store"):
         ntkflow.trained(MLP, X, y, store=tmp_path / "x.zarr")
+    with ThreadPoolExecutor(1) as executor, pytest.raises(SpecError, match="of a store"):
+        ntkflow.trained(MLP, X, y, order=1, executor=executor)
     with pytest.raises(MemoryRequestError, match="2000 training and 0 test"):
         ntkflow.trained(MLP, np.zeros((2000, 4)), np.zeros((2000, 2)), order=1)
     with pytest.raises(DataError, match="edge of stability"):
@@ -246,7 +249,10 @@ def test_duplicates_zeros_and_one_sample(rng):
 
 def test_a_store_holds_the_tensors(tmp_path):
     X, y, X_test = samples(3, 2)
-    stored = ntkflow.trained(MLP, X, y, X_test, order=1, store=tmp_path / "tensors.zarr")
+    with ThreadPoolExecutor(2) as executor:
+        stored = ntkflow.trained(
+            MLP, X, y, X_test, order=1, store=tmp_path / "tensors.zarr", executor=executor
+        )
     close(stored(t=1.0), predict()(t=1.0))
 
 

@@ -18,14 +18,14 @@ class Krylov:
     """f(H) b for columns b of B (N, C), H a symmetric matrix of which `product` gives H V for V (N, C).
 
     After k steps f(H) b is taken from the k-dimensional space of b, H b, …: as many steps are done as f needs, and kept for the next f.
-    Memory: C (k + 1) N numbers. A step takes one product and 4 C k N multiplications.
+    Memory: at most 2 C (k + 8) N numbers. A step takes one product and 4 C k N multiplications.
     """
 
     def __init__(self, product: Callable[[np.ndarray], np.ndarray], B: np.ndarray):
         self._product = product
         self.norms = np.linalg.norm(B, axis=0)
         first = np.divide(B, self.norms, out=np.zeros_like(B), where=self.norms > 0)
-        self._basis = [[column] for column in np.ascontiguousarray(first.T)]
+        self._basis = first.T[:, None].copy()  # (C, steps + 1 or more, N)
         self._diagonal: list[np.ndarray] = []
         self._beside: list[np.ndarray] = []
 
@@ -54,13 +54,12 @@ class Krylov:
                 self._step()
             report(self.steps)
             errors = self._errors(f)
-        if not self.steps:
-            return np.zeros((len(self._basis[0][0]), len(self.norms))), errors
-        columns = [
-            norm * np.stack(basis[: self.steps], axis=1) @ self._coefficients(f, column, self.steps)
-            for column, (norm, basis) in enumerate(zip(self.norms, self._basis, strict=True))
-        ]
-        return np.stack(columns, axis=1), np.zeros_like(errors) if self._exhausted else errors
+        result = np.zeros((self._basis.shape[2], len(self.norms)))
+        for column, (norm, basis) in enumerate(zip(self.norms, self._basis, strict=True)):
+            if self.steps:
+                coefficients = self._coefficients(f, column, self.steps)
+                result[:, column] = norm * (coefficients @ basis[: self.steps])
+        return result, np.zeros_like(errors) if self._exhausted else errors
 
     @property
     def _exhausted(self) -> bool:
@@ -68,19 +67,23 @@ class Krylov:
         return bool(self._beside) and not self._beside[-1].any()
 
     def _step(self) -> None:
-        V = np.stack([basis[-1] for basis in self._basis], axis=1)
-        W = self._product(V)
+        k = self.steps
+        if self._basis.shape[1] == k + 1:
+            room = np.zeros((len(self._basis), max(8, k + 1), self._basis.shape[2]))
+            self._basis = np.concatenate([self._basis, room], axis=1)
+        W = self._product(np.ascontiguousarray(self._basis[:, k].T))
         diagonal, beside = np.empty(len(self._basis)), np.empty(len(self._basis))
         for column, basis in enumerate(self._basis):
             w = W[:, column]
-            diagonal[column] = basis[-1] @ w
-            size, space = np.linalg.norm(w), np.stack(basis)
+            size, space = np.linalg.norm(w), basis[: k + 1]
+            diagonal[column] = space[-1] @ w
             for _ in range(2):
                 w = w - space.T @ (space @ w)
             norm = np.linalg.norm(w)
             alive = norm > _EXHAUSTED * max(size, self._scale(column))
             beside[column] = norm if alive else 0.0
-            basis.append(w / norm if alive else np.zeros_like(w))
+            if alive:
+                basis[k + 1] = w / norm
         self._diagonal.append(diagonal)
         self._beside.append(beside)
 

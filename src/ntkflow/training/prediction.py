@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from .._report.describe import InNotebooks, counted
+from ..errors import DataError
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import ArrayLike
     from rich.table import Table
 
 
@@ -48,13 +50,24 @@ class Prediction(OnSamples):
         title: what it is of, in a line.
         mean: (N, m), of N samples, training ones first, and m outputs.
         training: how many of the samples are training samples.
-        covariance: computes `sample_cov` of samples of these numbers when that is first asked for.
+        of_samples: computes the covariance of samples of these numbers when it is asked for.
     """
 
     title: str
     mean: np.ndarray
     training: int
-    covariance: Callable[[np.ndarray], np.ndarray]
+    of_samples: Callable[[np.ndarray], np.ndarray]
+
+    def covariance(self, samples: ArrayLike) -> np.ndarray:
+        """The covariance of one output on chosen samples, (M, M), `samples` being their numbers; DataError if there is none of a number."""
+        numbers = np.atleast_1d(np.asarray(samples))
+        if (
+            numbers.dtype.kind not in "iu"
+            or numbers.ndim > 1
+            or not np.all((numbers >= 0) & (numbers < len(self.mean)))
+        ):
+            raise DataError(f"samples must be numbers from 0 to {len(self.mean) - 1}, not {samples!r}")
+        return self.of_samples(numbers)
 
     @cached_property
     def sample_cov(self) -> np.ndarray:
@@ -75,7 +88,7 @@ class Prediction(OnSamples):
     def _on(self, rows: slice, training: int) -> Prediction:
         numbers = np.arange(len(self.mean))[rows]
         return Prediction(
-            self.title, self.mean[rows], training, lambda samples: self.covariance(numbers[samples])
+            self.title, self.mean[rows], training, lambda samples: self.of_samples(numbers[samples])
         )
 
     def loss(self, y) -> float:

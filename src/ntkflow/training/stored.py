@@ -43,7 +43,8 @@ def trained_from_store(
         activation: of a network with activations of your own, as of `Flow.load`.
         loss: as of `trained`.
         rtol: of what is computed by iteration: the vectors of the mean, and those of chosen covariances.
-        memory: bytes for the parts of the kernel that are kept, one half, and for the vectors.
+        memory: bytes, one half for the parts of the kernels that are kept, one for the vectors of chosen samples. Those of the mean come on
+            top: of k steps at most 16 N_A m k.
         progress: called as progress(steps, steps at most, what).
 
     Returns:
@@ -182,17 +183,17 @@ class StoredTrained(InNotebooks):
         mean = np.concatenate([self.H.times(progress), self.H.below(progress)])
 
         def covariance(samples: np.ndarray) -> np.ndarray:
-            return self._covariance(clock, np.asarray(samples, int))
+            return self._covariance(clock, samples)
 
         return Prediction(f"{network(self.mlp)} at {clock}", mean, self.training, covariance)
 
     def _covariance(self, clock: Clock, samples: np.ndarray) -> np.ndarray:
         """(M, M); U, (N_A, M), is how these samples' outputs answer to z_A(0)."""
-        most = self.memory // (8 * self.training * _LIKELY)
+        most = self.memory // (2 * 8 * self.training * _LIKELY)
         if len(samples) > max(most, 1):
             raise MemoryRequestError(
-                f"the covariance of {len(samples)} samples needs {len(samples)} × {_LIKELY} vectors of {self.training} numbers: choose at most "
-                f"{max(most, 1)}, prediction.covariance([0, 1]), or give more memory"
+                f"the covariance of {len(samples)} samples needs {len(samples)} times some {_LIKELY} vectors of {self.training} numbers: choose at "
+                f"most {max(most, 1)} by prediction.covariance([…]), or give more memory"
             )
         tests = samples >= self.training
         U = np.zeros((self.training, len(samples)))

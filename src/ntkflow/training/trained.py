@@ -10,6 +10,7 @@ of which mean and covariance follow, z(0) being Gaussian with mean 0 and covaria
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
@@ -41,17 +42,17 @@ _CAUTION = 3.0  # from an sd over random errors to an estimate that holds
 @overload
 def trained(
     network: Any, X, y, X_test=None, *, loss: str = "sum", order: Literal[0] = 0, rtol: float | None = None, store=None,
-    progress: Report | None = None,
+    executor: Executor | None = None, progress: Report | None = None,
 ) -> Trained: ...  # fmt: skip
 @overload
 def trained(
     network: Any, X, y, X_test=None, *, loss: str = "sum", order: Literal[1], rtol: float | None = None, store=None,
-    progress: Report | None = None,
+    executor: Executor | None = None, progress: Report | None = None,
 ) -> FiniteWidthTrained: ...  # fmt: skip
 @overload
 def trained(
     network: Any, X, y, X_test=None, *, loss: str = "sum", order: int, rtol: float | None = None, store=None,
-    progress: Report | None = None,
+    executor: Executor | None = None, progress: Report | None = None,
 ) -> Trained: ...  # fmt: skip
 @shows_progress
 def trained(
@@ -64,6 +65,7 @@ def trained(
     order: int = 0,
     rtol: float | None = None,
     store=None,
+    executor: Executor | None = None,
     progress: Report | None = None,
 ) -> Trained:
     """Predict an ensemble of networks that full-batch gradient descent trains on X and y.
@@ -77,6 +79,7 @@ def trained(
             (N_A + N_B)⁴: tens of samples.
         rtol: of the integration, as of `flow`.
         store: with order=1, a path ending in `.zarr` for tensors that don't fit in memory, as of `flow`.
+        executor: with a store, what computes its tiles, as of `flow`.
         progress: as of `flow`.
 
     Returns:
@@ -110,14 +113,19 @@ def trained(
             f"order must be 0, for infinite width, or 1, for the first order in 1/n, not {order!r}"
         )
     if store is not None and order == 0:
-        raise SpecError("a store holds the tensors of order=1; for kernels on disk see store_kernels")
+        raise SpecError("a store holds the tensors of order=1; for kernels on disk see trained_from_store")
+    if executor is not None and store is None:
+        raise SpecError("an executor computes the tiles of a store")
     settings: dict[str, Any] = {} if rtol is None else {"rtol": rtol}
     scale = 1.0 if loss == "sum" else 1 / len(X)
     if order == 1:
         from .finite_width import FiniteWidthTrained
 
         tensors = _with_tensors(
-            mlp, inputs, len(X), settings | {"store": store, "progress": progress or silent}
+            mlp,
+            inputs,
+            len(X),
+            settings | {"store": store, "executor": executor, "progress": progress or silent},
         )
         last = tensors[-1]
         kernels = last.G, last.H, last.error("G"), last.error("H")
