@@ -80,8 +80,8 @@ def main(N: int) -> None:
         prediction = None
         for t in TIMES:
             took, prediction = seconds(lambda t=t: predict(t=t))
-            case[f"mean, t = {t:g}"] = {"seconds": took, "steps": predict.steps}
-            print(f"mean at t = {t:g}: {took:.0f} s more, {predict.steps} steps in all", flush=True)
+            case[f"mean, t = {t:g}"] = {"seconds": took, "iterations": predict.iterations}
+            print(f"mean at t = {t:g}: {took:.0f} s more, {predict.iterations} iterations in all", flush=True)
         assert prediction is not None
         case["covariance"], _ = seconds(lambda: prediction.test.covariance(CHOSEN))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

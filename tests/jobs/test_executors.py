@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -204,6 +204,34 @@ def test_numbers_of_workers(number):
         pass
     with pytest.raises(DataError, match="threads"), ntkflow.workers(1, number):
         pass
+
+
+class _Vanished:
+    """An executor of Dask whose workers do three tasks and then leave, between two looks at them."""
+
+    class _client:
+        @staticmethod
+        def nthreads():
+            return {}
+
+    def __init__(self):
+        self.futures: list[Future] = []
+
+    def submit(self, function, *arguments):
+        self.futures.append(Future())
+        if len(self.futures) <= 3:
+            self.futures[-1].set_result(function(*arguments))
+        return self.futures[-1]
+
+
+def test_workers_that_leave_between_two_looks(tmp_path, monkeypatch):
+    monkeypatch.setattr(tasks, "_PATIENCE", 0.5)
+    monkeypatch.setattr(tasks, "_LOOK", 0.1)
+    monkeypatch.setattr(tasks, "checked_executor", lambda *arguments: None)
+    monkeypatch.setattr("ntkflow.sampling.runner.checked_executor", lambda *arguments: None)
+    with pytest.raises(WorkerError, match="none is left"):
+        JOBS["ensemble"](tmp_path / "run.zarr", executor=_Vanished())
+    assert len(done(tmp_path / "run.zarr", "ensemble")) == 3
 
 
 def test_no_scheduler(monkeypatch):

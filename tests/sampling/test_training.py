@@ -155,7 +155,9 @@ def test_what_is_not_offered():
         ntkflow.ensemble(MLP, X, 10)[3].P  # noqa: B018
 
 
-def test_one_sample_one_neuron():
+def test_one_sample_one_neuron_one_layer():
+    shallow = ntkflow.ensemble(ntkflow.MLP((3, 2), [], **RATES), X, 4, training=True)
+    assert not any(shallow[1][name].any() for name in NAMES)
     narrow = ntkflow.ensemble(ntkflow.MLP((3, 1, 1, 1), "tanh", **RATES), X[:1], 20, training=True)
     for layer in (2, 3):
         for name in NAMES:

@@ -49,17 +49,23 @@ def test_it_is_the_decomposition(path, decomposed, clock, memory):
 def test_scale_of_the_loss(path):
     summed, mean = (ntkflow.trained_from_store(path, Y[:, 0], loss=loss) for loss in ("sum", "mse"))
     assert np.allclose(summed(t=1.0).mean, mean(t=500.0).mean, atol=1e-7)
+    assert mean(t=500.0).title.endswith("t = 500")
 
 
 def test_what_memory_does_not_hold(path):
     predicted = ntkflow.trained_from_store(path, Y, memory=2**20)(t=1.0)
-    with pytest.raises(MemoryRequestError, match="choose at most 1 by"):
-        predicted.sample_cov  # noqa: B018
+    with pytest.raises(MemoryRequestError, match="choose at most"):
+        predicted.covariance(np.arange(20))
+    for whole in ("sample_cov", "std", "cov"):
+        with pytest.raises(MemoryRequestError, match="choose samples"):
+            getattr(predicted, whole)
+    assert predicted.table().row_count == predicted.test.table().row_count == 12
+    assert "chosen" in repr(predicted) and set(predicted.to_xarray()) == {"mean"}
 
 
 def test_accuracy_that_is_not_reached_is_told(path, monkeypatch):
     monkeypatch.setattr("ntkflow.training.stored._MOST", 12)
-    with pytest.warns(UserWarning, match="after 12 steps known to"):
+    with pytest.warns(UserWarning, match="after 12 iterations"):
         ntkflow.trained_from_store(path, Y)(t=np.inf)
 
 
@@ -76,6 +82,11 @@ def test_bad_arguments(path, tmp_path):
     ):
         with pytest.raises(DataError, match=word):
             ntkflow.trained_from_store(path, y)
+    for y in (3.0, None, [[1.0], [2.0, 3.0]]):
+        with pytest.raises(DataError):
+            ntkflow.trained_from_store(path, y)
+    with pytest.raises(DataError, match="one-hot"):
+        ntkflow.trained_from_store(path, [0, 1, 1])
     with pytest.raises(DataError, match="rtol"):
         ntkflow.trained_from_store(path, Y, rtol=0.0)
     with pytest.raises(FileError):
@@ -121,6 +132,29 @@ def test_singular_and_smallest_kernels(tmp_path):
     assert not ntkflow.trained_from_store(tmp_path / "few.zarr", np.zeros(5))(t=1.0).mean.any()
 
 
+def test_what_never_trains(tmp_path):
+    """A linear kernel of rank 5 on 20 samples: what is outside of its range stays as it was, and is not taken for converged at once."""
+    rows, mlp = np.random.default_rng(4).normal(size=(22, 5)), ntkflow.MLP((5, 1), [], C_b=1.0, lambda_b=0.0)
+    y = np.random.default_rng(5).normal(size=20)
+    ntkflow.store_kernels(mlp, rows, tmp_path / "linear.zarr")
+    for t in (3.0, 1e9, np.inf):
+        predicted = ntkflow.trained_from_store(tmp_path / "linear.zarr", y)(t=t)
+        expected = ntkflow.trained(mlp, rows[:20], y, rows[20:])(t=t)
+        assert np.allclose(predicted.covariance([0, 7, 21]), expected.covariance([0, 7, 21]), atol=1e-6), t
+        assert np.allclose(predicted.mean, expected.mean, atol=1e-7)
+    assert expected.std[0] > 0.1
+
+
+def test_modes_as_slow_as_errors_are_told(tmp_path):
+    """Next to one another on a line, with a step as their target: at infinite time what is not known decides."""
+    x, mlp = np.linspace(-1, 1, 40)[:, None], ntkflow.MLP((1, 64, 64, 1), "tanh", 0.1, 1.3)
+    ntkflow.store_kernels(mlp, x, tmp_path / "line.zarr")
+    predict = ntkflow.trained_from_store(tmp_path / "line.zarr", np.sign(x))
+    assert np.isfinite(predict(t=1.0).mean).all()
+    with pytest.warns(UserWarning, match="known to"):
+        predict(t=np.inf)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 3), st.floats(0.0, 6.0), st.integers(0, 2**32 - 1))
 def test_errors_are_honest(N, C, decades, seed):
@@ -130,7 +164,7 @@ def test_errors_are_honest(N, C, decades, seed):
     rates = 10 ** rng.uniform(-decades, 0, N)
     H, B = Q * rates @ Q.T, rng.normal(size=(N, C))
     for f in (lambda k: -np.expm1(-30 * k) / np.maximum(k, 1e-300), lambda k: np.exp(-3 * k)):
-        result, told = Krylov(lambda V: H @ V, B).apply(f, 1e-6, 1000, lambda steps: None)
+        result, told = Krylov(lambda V: H @ V, B).apply(f, 1e-6, 1000, 0.0, lambda steps: None)
         expected = Q * f(rates) @ (Q.T @ B)
         error = np.linalg.norm(result - expected, axis=0) / np.linalg.norm(expected, axis=0)
         assert np.all(error <= 10 * told + 1e-9), (error, told)

@@ -97,6 +97,7 @@ def done(
     order = _with_threads(order, executor)
     at_once = _workers(executor) if in_order else _MANY
     ended: SimpleQueue[Future] = SimpleQueue()
+    watch = _Watch(executor)
     under_way: dict[Future, tuple[int, int]] = {}
     rest, sent = iter(numbers), 0
     try:
@@ -113,7 +114,7 @@ def done(
                 future.add_done_callback(ended.put)
             if not under_way:
                 return
-            future = _next_ended(ended, order, executor)
+            future = watch.next_of(ended, order)
             _, number = under_way.pop(future)
             with _failures(order):
                 future.result()
@@ -251,21 +252,35 @@ def _threads_in_dask(executor: Executor) -> int | None:
     return None if threads is None else sum(threads().values())
 
 
-def _next_ended(ended: SimpleQueue[Future], order: Order, executor: Executor) -> Future:
-    """The next future that ends; WorkerError where all workers have left and none has come for a while: Dask waits for others for ever.
+class _Watch:
+    """Whether there still are workers: Dask waits for others for ever when all have left.
 
     A cluster that has had none yet, as one whose jobs still queue, is waited for.
     """
-    last_seen: float | None = None
-    while True:
+
+    def __init__(self, executor: Executor):
+        self._executor = executor
+        self._last_seen: float | None = None
+
+    def next_of(self, ended: SimpleQueue[Future], order: Order) -> Future:
+        """The next future that ends; WorkerError where all workers have left, and none has come for a while."""
+        while True:
+            try:
+                future = ended.get(timeout=_LOOK)
+            except Empty:
+                if self._sees_workers():
+                    self._last_seen = time.monotonic()
+                elif self._last_seen is not None and time.monotonic() - self._last_seen > _PATIENCE:
+                    raise WorkerError(_LOST.format(path=order.path, cause="none is left")) from None
+            else:
+                self._last_seen = time.monotonic()  # a worker did it, or left it just now
+                return future
+
+    def _sees_workers(self) -> bool:
         try:
-            return ended.get(timeout=_LOOK)
-        except Empty:
-            now = time.monotonic()
-            if _threads_in_dask(executor) != 0:
-                last_seen = now
-            elif last_seen is not None and now - last_seen > _PATIENCE:
-                raise WorkerError(_LOST.format(path=order.path, cause="none is left")) from None
+            return _threads_in_dask(self._executor) != 0
+        except (OSError, AttributeError):  # the scheduler is gone: its futures are cancelled
+            return False
 
 
 @contextmanager

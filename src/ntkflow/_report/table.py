@@ -171,7 +171,7 @@ def history_table(history: History) -> Table:
     return table
 
 
-def prediction_table(prediction: Prediction) -> Table:
+def prediction_table(prediction: Prediction, with_sd: bool = True) -> Table:
     """One row per sample, of some of them, and one column per output, of the first ones."""
     shown = prediction.test if prediction.training < len(prediction.mean) else prediction
     N, m = shown.mean.shape
@@ -179,14 +179,13 @@ def prediction_table(prediction: Prediction) -> Table:
     kind = "test" if shown.training == 0 else "training"
     table = titled_table(
         prediction.title,
-        f"Mean over seeds of each output, and its sd, the same for all outputs: infinite width.{of_many(N, f'{kind} samples')}"
+        f"Mean over seeds of each output{', and its sd, the same for all outputs' if with_sd else ''}: infinite width.{of_many(N, f'{kind} samples')}"
         + (f" {outputs} of {m} outputs." if outputs < m else ""),
-        (f"{kind} sample", *(f"output {i}" for i in range(outputs)), "sd"),
+        (f"{kind} sample", *(f"output {i}" for i in range(outputs)), *(["sd"] if with_sd else [])),
     )
     for a in evenly(N, MOST_ROWS):
-        table.add_row(
-            str(a), *(number(value, ".4g") for value in shown.mean[a, :outputs]), number(shown.std[a], ".3g")
-        )
+        sd = [number(shown.std[a], ".3g")] if with_sd else []
+        table.add_row(str(a), *(number(value, ".4g") for value in shown.mean[a, :outputs]), *sd)
     return table
 
 

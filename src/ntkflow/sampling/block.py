@@ -73,9 +73,10 @@ def batch_for(mlp: MLP, measure: Measure, sets: np.ndarray, dtype: str, block: i
     parameters = itemsize * sum(n * m + n for n, m in zip(mlp.widths, mlp.widths[1:], strict=False))
     if training:
         one_set += memory_of_derivatives(k, parameters, itemsize)
+    what, instead = ("NTKs and their derivatives", "") if training else ("NTKs", ', "mean"')
     check_memory(
-        one_set, f"the NTKs of {k} samples and {widest} neurons of one network",
-        'components="pairs", "mean" or a list of smaller sets of samples',
+        one_set, f"the {what} of {k} samples and {widest} neurons of one network",
+        f'components="pairs"{instead} or a list of smaller sets of samples',
     )  # fmt: skip
     devices = jax.local_devices()
     stats = devices[0].memory_stats() or {}
@@ -109,7 +110,7 @@ def _one_network(mlp, measure, asked: _Asked, dtype, at_once, X, sets, reference
             )
             measured = [
                 layer.with_derivatives(arrays)
-                for layer, arrays in zip(measured, on_layers[-len(measured) :], strict=True)
+                for layer, arrays in zip(measured, on_layers[len(on_layers) - len(measured) :], strict=True)
             ]
         return [terms(layer) for layer in measured]
 

@@ -75,13 +75,14 @@ def ensemble(
     progress: Report | None = None, executor: Executor | None = None, part: tuple[int, int] | None = None,
     training: bool = False,
 ) -> Ensemble:  # fmt: skip
-    """Measure G, H, V, D, F, A, B of every layer on sampled networks, with standard errors.
+    """Measure G, H, V, D, F, A, B of every layer on sampled networks, with standard errors; with `training` P, Q, R, S, T, U too.
 
     Draw k of a seed is `init(mlp, draw_key(seed, k))`, up to the last digit of some weights. It is the same bit for bit whatever the
     batch, the devices and the workers; results agree up to round-off, and bit for bit where workers have as many devices. All devices
     of each process are used.
 
     Time is that of `draws` networks, N² n³ + N⁴ n² each for "all"; memory N² n², whatever the number of draws.
+    Of `training` it is 20 N³ evaluations of each network more, and 4 N² of its gradients.
 
     Args:
         network: as of `flow`: networks are drawn with its C_b and C_W, Gaussian.
@@ -92,7 +93,7 @@ def ensemble(
             definitions, PDLT (8.67), (8.82), over the layer's own neurons, of which the tensors need two. Both are unbiased
             for n_{ℓ-1} times the statistic at this width, which is the tensor up to O(1/n).
         until: stop when the relative standard error of each of `tensors`, at every layer, is at most this.
-        tensors: names out of G, H, V, D, F, A, B; by default V, D, F, A, B, or G and H if `components` is "mean".
+        tensors: names out of those that are measured; by default all but G and H, or these if `components` is "mean".
         dtype: "float64" or "float32", of the networks; sums are float64.
         store: a path ending in `.zarr`, where each block's sums are kept as soon as they are known.
         resume: go on with the store at that path, which must be of the same job; more draws may be asked for.
@@ -101,7 +102,7 @@ def ensemble(
         progress: as of `flow`; called before the first and after each block.
         executor, part: as of `flow`, with `store`; a part must be asked for as many draws as the others.
         training: whether to measure the tensors of training P, Q, R, S, T, U too, by derivatives of the outputs of two neurons of each
-            layer, which are drawn beside its own. For N samples this takes some 20 N³ evaluations of each network.
+            layer, which are drawn beside its own.
 
     Raises:
         DataError, ComponentError, MemoryRequestError: an argument is out of range.

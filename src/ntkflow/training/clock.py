@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,11 +17,13 @@ class Clock:
     Attributes:
         t: the time, from 0 to infinity; None where steps are counted.
         steps, eta: the number of steps, and η; None where time is.
+        factor: by which t or η was multiplied, from what they were given as.
     """
 
     t: float | None = None
     steps: int | None = None
     eta: float | None = None
+    factor: float = 1.0
 
     def __post_init__(self):
         if (self.t is None) == (self.steps is None) or (self.steps is None) != (self.eta is None):
@@ -37,10 +39,11 @@ class Clock:
 
     def scaled(self, factor: float) -> Clock:
         """The clock whose time, or η, is multiplied by a factor."""
+        factor_so_far = self.factor * factor
         if self.t is not None:
-            return Clock(t=self.t * factor)
+            return replace(self, t=self.t * factor, factor=factor_so_far)
         assert self.eta is not None
-        return Clock(steps=self.steps, eta=self.eta * factor)
+        return replace(self, eta=self.eta * factor, factor=factor_so_far)
 
     def check(self, rates: np.ndarray) -> None:
         """DataError if gradient descent diverges in a mode with one of the rates κ, (N,) ascending: η κ must be below 2."""
@@ -76,7 +79,11 @@ class Clock:
             return np.where(rates > 0, gone / rates, self.eta * self.steps)
 
     def __str__(self) -> str:
-        return f"t = {self.t:g}" if self.t is not None else f"{self.steps} steps, eta = {self.eta:g}"
+        """As it was given."""
+        if self.t is not None:
+            return f"t = {self.t / self.factor:g}"
+        assert self.eta is not None
+        return f"{self.steps} steps, eta = {self.eta / self.factor:g}"
 
 
 def _is_number(value) -> bool:

@@ -87,7 +87,7 @@ class Prediction(OnSamples):
 
     def _on(self, rows: slice, training: int) -> Prediction:
         numbers = np.arange(len(self.mean))[rows]
-        return Prediction(
+        return type(self)(
             self.title, self.mean[rows], training, lambda samples: self.of_samples(numbers[samples])
         )
 
@@ -103,18 +103,15 @@ class Prediction(OnSamples):
 
     def to_xarray(self) -> xr.Dataset:
         """`mean` (sample, output), `std` (sample) and `sample_cov` (sample, sample2), and whether a sample is a training one."""
+        covariance = ("sample", "sample2"), self.sample_cov
+        return self._means().assign(std=("sample", self.std), sample_cov=covariance)
+
+    def _means(self) -> xr.Dataset:
         import xarray as xr
 
         trained = np.arange(len(self.mean)) < self.training
-        return xr.Dataset(
-            {
-                "mean": (("sample", "output"), self.mean),
-                "std": ("sample", self.std),
-                "sample_cov": (("sample", "sample2"), self.sample_cov),
-            },
-            {"training": ("sample", trained)},
-            {"description": self.title},
-        )
+        means = {"mean": (("sample", "output"), self.mean)}
+        return xr.Dataset(means, {"training": ("sample", trained)}, {"description": self.title})
 
     def __repr__(self) -> str:
         N, m = self.mean.shape

@@ -1,18 +1,19 @@
 """`trained_from_store`: trained ensembles at infinite width on kernels that stay on disk, which no decomposition of memory's size could hold.
 
 With D = (1 - exp(-H_AA t)) H_AA⁻¹ the mean is H_·A D y; the covariance of chosen samples needs one vector of each, D H_Ab of a test sample b and
-exp(-H_AA t) e_a of a training sample a. These are functions of H_AA on vectors: `krylov`.
+D e_a of a training sample a. These are functions of H_AA on vectors: `krylov`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._checks.inputs import as_array
 from .._disk.kinds import of_another_kind
 from .._report.describe import InNotebooks, counted, network
 from .._report.progress import Report, shows_progress, silent
@@ -22,16 +23,19 @@ from ..network.mlp import MLP
 from .clock import Clock
 from .krylov import Krylov
 from .prediction import Prediction
-from .trained import LOSSES, targets_of
+from .trained import LOSSES, checked_targets
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from rich.table import Table
 
 _MOST = 2000
-"""Steps at most."""
-_ROUNDING = 4 * np.finfo(float).eps
+"""Iterations at most."""
 _LIKELY = 200
-"""Steps for which memory is set aside."""
+"""Iterations for which memory is set aside."""
+_ROUNDING = 4 * np.finfo(float).eps
 
 
-@shows_progress
 def trained_from_store(
     path, y, activation=None, *, loss: str = "sum", rtol: float = 1e-8, memory: int = 2**30, progress: Report | None = None,
 ) -> StoredTrained:  # fmt: skip
@@ -42,10 +46,10 @@ def trained_from_store(
         y: (N_A, m) targets, or (N_A,), of the first N_A of them; the others are test inputs.
         activation: of a network with activations of your own, as of `Flow.load`.
         loss: as of `trained`.
-        rtol: of what is computed by iteration: the vectors of the mean, and those of chosen covariances.
-        memory: bytes, one half for the parts of the kernels that are kept, one for the vectors of chosen samples. Those of the mean come on
-            top: of k steps at most 16 N_A m k.
-        progress: called as progress(steps, steps at most, what).
+        rtol: at which iterations end, of the vectors that they compute: D y of the mean H_·A D y, and those of chosen covariances.
+        memory: bytes, one half for the parts of the kernels that are kept, one for 200 vectors of each sample whose covariance is asked for.
+            The mean's vectors come on top: 8 N_A m bytes for each iteration.
+        progress: called as progress(iterations, iterations at most, what); without it a bar is shown.
 
     Returns:
         A StoredTrained: call it with `t`, or `steps` and `eta`, for a Prediction whose `mean` is that of all samples. Its covariance is
@@ -56,8 +60,8 @@ def trained_from_store(
         DataError: targets that don't fit, or kernels between two sets of inputs.
 
     Cost:
-        A step multiplies H_AA by m vectors, or by those of the chosen samples, and reads what memory doesn't hold of one half of it. Steps
-        are tens to hundreds, the more the later the time, most at infinite time.
+        An iteration multiplies H_AA by m vectors, or by those of the chosen samples, and reads what memory doesn't hold of one half of it.
+        There are tens to hundreds, the more the later the time, most at infinite time.
 
     Example:
         >>> ntkflow.store_kernels(mlp, np.concatenate([X, X_test]), "kernels.zarr", layers="last")
@@ -78,14 +82,14 @@ def trained_from_store(
         raise DataError(
             f"{path} holds kernels between two sets of inputs: make them of all inputs, training ones first"
         )
+    mlp, values = store.network(activation), as_array(y, "y")
     samples = store.shape("X")[0]
-    if not 0 < np.size(y) or len(y) > samples:
+    if values.ndim == 0 or not 0 < len(values) <= samples:
         raise DataError(f"y must have one row for each training sample, of which there are at most {samples}")
-    targets = targets_of(y, len(y))
+    targets = checked_targets(mlp, values, len(values))
     scale = 1.0 if loss == "sum" else 1 / len(targets)
     H, G = (_StoredKernel(store, name, len(targets), memory // 4) for name in "HG")
-    mlp = store.network(activation)
-    return StoredTrained(mlp, targets, H, G, scale, rtol, memory // 2, progress or silent)
+    return StoredTrained(mlp, targets, H, G, scale, rtol, memory // 2, progress)
 
 
 class _StoredKernel:
@@ -93,8 +97,10 @@ class _StoredKernel:
 
     def __init__(self, store: KernelStore, name: str, training: int, memory: int):
         self._store, self._name, self.training, self.samples = store, name, training, store.shape("X")[0]
-        strips = [slice(s.start, min(s.stop, training)) for s in store.strips if s.start < training]
-        self._squares = [(rows, cols) for rows in strips for cols in strips if cols.start >= rows.start]
+        self._strips = [slice(s.start, min(s.stop, training)) for s in store.strips if s.start < training]
+        self._squares = [
+            (rows, cols) for rows in self._strips for cols in self._strips if cols.start >= rows.start
+        ]
         self._kept: dict[tuple[int, int], np.ndarray] = {}
         self._room = memory
 
@@ -110,12 +116,20 @@ class _StoredKernel:
 
     def below(self, V: np.ndarray) -> np.ndarray:
         """K_BA V, (N_B, C), B being the test samples."""
-        strip = self._store.strips[0].stop
-        parts = [
-            self.columns(np.arange(start, min(start + strip, self.samples))).T @ V
-            for start in range(self.training, self.samples, strip)
-        ]
-        return np.concatenate([np.zeros((0, V.shape[1])), *parts])
+        out = np.zeros((self.samples - self.training, V.shape[1]))
+        for rows in self._store.strips:
+            tests = slice(max(rows.start, self.training), rows.stop)
+            if tests.start < tests.stop:
+                for cols in self._strips:
+                    part = self._store.of_last_layer(self._name, tests, cols)
+                    out[tests.start - self.training : tests.stop - self.training] += part @ V[cols]
+        return out
+
+    @cached_property
+    def uncertainty(self) -> float:
+        """What the errors of K_AA do to its eigenvalues, as a matrix of random errors does: relative to the largest at most."""
+        error = float(self._store.array(f"{self._name}_relative_error")[-1])
+        return 2 * error * np.sqrt(self.training)
 
     def columns(self, samples: np.ndarray) -> np.ndarray:
         """K_A,samples, (N_A, M)."""
@@ -136,6 +150,30 @@ class _StoredKernel:
         return square
 
 
+class ChosenPrediction(Prediction):
+    """A Prediction whose covariance is computed for chosen samples alone."""
+
+    @cached_property
+    def sample_cov(self) -> np.ndarray:
+        """MemoryRequestError: see `covariance`."""
+        raise MemoryRequestError(
+            "the covariance of all samples is not computed from kernels on disk: choose samples, prediction.covariance([0, 1])"
+        )
+
+    def table(self) -> Table:
+        """Mean over seeds of the outputs, of some of the samples: test samples where there are any."""
+        from .._report.table import prediction_table
+
+        return prediction_table(self, with_sd=False)
+
+    def to_xarray(self) -> xr.Dataset:
+        """`mean` (sample, output), and whether a sample is a training one."""
+        return self._means()
+
+    def __repr__(self) -> str:
+        return f"Prediction of {self.title}\n{self._counts(*self.mean.shape)}: mean {self.mean.shape}, covariance of chosen samples"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class StoredTrained(InNotebooks):
     """Gradient descent on an infinitely wide network, by iteration on kernels on disk; the result of `trained_from_store`.
@@ -145,7 +183,7 @@ class StoredTrained(InNotebooks):
         y: (N_A, m).
         H, G: the kernels.
         scale: by which times and learning rates are multiplied: 1, or 1 / N_A for a mean over samples.
-        rtol, memory, report: see `trained_from_store`; memory is that of the vectors.
+        rtol, memory, report: see `trained_from_store`; memory is that of the vectors of chosen samples.
     """
 
     mlp: MLP
@@ -155,7 +193,7 @@ class StoredTrained(InNotebooks):
     scale: float
     rtol: float
     memory: int
-    report: Report
+    report: Report | None
 
     @property
     def training(self) -> int:
@@ -163,9 +201,9 @@ class StoredTrained(InNotebooks):
         return len(self.y)
 
     @property
-    def steps(self) -> int:
-        """How many steps the mean has taken so far."""
-        return self._targets.steps
+    def iterations(self) -> int:
+        """How many iterations the mean has taken so far."""
+        return self._targets.iterations
 
     @cached_property
     def _targets(self) -> Krylov:
@@ -176,36 +214,34 @@ class StoredTrained(InNotebooks):
     ) -> Prediction:
         """The outputs' mean, and their covariance on chosen samples; arguments and errors as of `Trained`.
 
-        Warns where 2000 steps don't reach `rtol`, with the accuracy that is reached.
+        Warns where the vectors are not known to `rtol`: 2000 iterations are not enough, or late times need modes so slow that rounding and
+        the kernel's own errors count.
         """
         clock = Clock(t, steps, eta).scaled(self.scale)
-        progress = self._function(self._targets, clock.progress, clock, "the mean")
+        progress = self._function(self._targets, clock, "the mean")
         mean = np.concatenate([self.H.times(progress), self.H.below(progress)])
 
         def covariance(samples: np.ndarray) -> np.ndarray:
             return self._covariance(clock, samples)
 
-        return Prediction(f"{network(self.mlp)} at {clock}", mean, self.training, covariance)
+        return ChosenPrediction(f"{network(self.mlp)} at {clock}", mean, self.training, covariance)
 
     def _covariance(self, clock: Clock, samples: np.ndarray) -> np.ndarray:
         """(M, M); U, (N_A, M), is how these samples' outputs answer to z_A(0)."""
-        most = self.memory // (2 * 8 * self.training * _LIKELY)
-        if len(samples) > max(most, 1):
+        most = max(1, self.memory // Krylov.memory(self.training, _LIKELY))
+        if len(samples) > most:
             raise MemoryRequestError(
                 f"the covariance of {len(samples)} samples needs {len(samples)} times some {_LIKELY} vectors of {self.training} numbers: choose at "
-                f"most {max(most, 1)} by prediction.covariance([…]), or give more memory"
+                f"most {most} by prediction.covariance([…]), or give more memory"
             )
         tests = samples >= self.training
-        U = np.zeros((self.training, len(samples)))
-        if tests.any():
-            starts = Krylov(self.H.times, self.H.columns(samples[tests]))
-            U[:, tests] = -self._function(starts, clock.progress, clock, "test samples")
-        if not tests.all():
-            units = np.zeros((self.training, int(np.sum(~tests))))
-            units[samples[~tests], np.arange(units.shape[1])] = 1.0
-            U[:, ~tests] = self._function(
-                Krylov(self.H.times, units), clock.remaining, clock, "training samples"
-            )
+        starts = np.zeros((self.training, len(samples)))
+        starts[:, tests] = self.H.columns(samples[tests])
+        starts[samples[~tests], np.flatnonzero(~tests)] = 1.0
+        D = self._function(Krylov(self.H.times, starts), clock, "the covariance")
+        # exp(-H t) = 1 - H D. Where it has all but vanished only D tells what is left.
+        U = -D
+        U[:, ~tests] = starts[:, ~tests] - self.H.times(D[:, ~tests])
         cov = U.T @ self.G.times(U)
         across = U.T @ self.G.columns(samples[tests])
         cov[:, tests] += across
@@ -213,23 +249,32 @@ class StoredTrained(InNotebooks):
         cov[np.ix_(tests, tests)] += self.G.between(samples[tests])
         return cov
 
-    def _function(self, space: Krylov, f: Callable, clock: Clock, what: str) -> np.ndarray:
-        """f(H_AA) of the vectors that span a space."""
-
+    @shows_progress
+    def _iterated(
+        self, space: Krylov, clock: Clock, uncertainty: float, what: str, progress: Report | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         def checked(rates: np.ndarray) -> np.ndarray:
-            if clock.eta is not None and clock.eta * rates[-1] >= 2:
-                edge = 2 / (rates[-1] * self.scale)
+            largest = float(rates.max())
+            if clock.eta is not None and clock.eta * largest >= 2 * (1 + 1e-9):
+                edge = 2 / (largest * self.scale)
                 raise DataError(
                     f"eta = {clock.eta / self.scale:.6g} is above the edge of stability, which is at most {edge:.6g}"
                 )
-            return f(np.where(rates > _ROUNDING * np.sqrt(self.training) * rates[-1], rates, 0.0))
+            return clock.progress(np.where(rates > uncertainty * largest, rates, 0.0))
 
-        self.report(space.steps, _MOST, what)
-        result, errors = space.apply(checked, self.rtol, _MOST, lambda step: self.report(step, _MOST, what))
+        report = progress or silent
+        report(space.iterations, _MOST, what)
+        return space.apply(checked, self.rtol, _MOST, uncertainty, lambda count: report(count, _MOST, what))
+
+    def _function(self, space: Krylov, clock: Clock, what: str) -> np.ndarray:
+        """D of the vectors that span a space."""
+        rounding = _ROUNDING * np.sqrt(self.training)
+        uncertainty = float(rounding + self.H.uncertainty)
+        result, errors = self._iterated(space, clock, uncertainty, what, self.report)
         worst = float(errors.max(initial=0.0))
         if worst > self.rtol:
             warn(
-                f"{what} at {clock}: after {space.steps} steps known to {worst:.1g} of their size, and not to {self.rtol:.1g}"
+                f"{what} at {clock}: after {space.iterations} iterations what it is made of is known to {worst:.1g} of its size, and not to {self.rtol:.1g}"
             )
         return result
 

@@ -103,11 +103,7 @@ def trained(
     inputs = X if X_test is None else np.concatenate([X, checked_inputs(mlp, X_test, "X_test")])
     if loss not in LOSSES:
         raise SpecError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}")
-    targets = targets_of(y, len(X))
-    if mlp.widths[-1] > 1 and np.ndim(y) == 1 and as_array(y, "y").dtype.kind in "iu":
-        raise DataError(
-            f"y holds whole numbers, one for each sample: of class numbers take one-hot rows, np.eye({mlp.widths[-1]})[y]"
-        )
+    targets = checked_targets(mlp, y, len(X))
     if order not in (0, 1):
         raise SpecError(
             f"order must be 0, for infinite width, or 1, for the first order in 1/n, not {order!r}"
@@ -322,6 +318,16 @@ class Trained(InNotebooks):
             f"Trained ensemble of {network(self.mlp)}, {self.WIDTH}\n{counted(self.training, 'training sample')}, "
             f"{counted(len(self.H) - self.training, 'test sample')}, {counted(self.y.shape[1], 'output')}; {condition}; largest eta {self.largest_eta:.4g}"
         )
+
+
+def checked_targets(mlp: Any, y, N: int) -> np.ndarray:
+    """(N, m) targets of a network; DataError for another shape, what is not finite, and class numbers of several outputs."""
+    targets, outputs = targets_of(y, N), mlp.widths[-1]
+    if outputs > 1 and np.ndim(y) == 1 and as_array(y, "y").dtype.kind in "iu":
+        raise DataError(
+            f"y holds whole numbers, one for each sample: of class numbers take one-hot rows, np.eye({outputs})[y]"
+        )
+    return targets
 
 
 def targets_of(y, N: int, name: str = "y") -> np.ndarray:
