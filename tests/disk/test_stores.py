@@ -7,6 +7,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -151,6 +152,21 @@ def test_checksums_of_files_of_any_size(tmp_path, rng, size, of_numbers):
         (tmp_path / "damaged.nc").write_bytes(damaged)
         with pytest.raises(FileError, match="checksum"):
             check_file(tmp_path / "damaged.nc")
+
+
+def test_a_file_without_places_takes_no_memory(tmp_path):
+    """300 MB of zeros, as a file of any other content may have."""
+    with (tmp_path / "file.nc").open("wb") as file:
+        file.truncate(300 * 2**20)
+        file.seek(0, os.SEEK_END)
+        file.write(struct.pack("<II", 0, 0) + b"\nntkflow metadata")
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileError, match="checksum"):
+            check_file(tmp_path / "file.nc")
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
 
 
 def test_places_of_numbers_that_are_none(tmp_path):

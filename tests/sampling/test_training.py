@@ -117,7 +117,6 @@ def test_large_planted_errors_are_seen(at_two_widths):
     assert not bad & {(layer, name) for layer in (1, 2, 3) for name in "GHVDFAB"}
 
 
-@pytest.mark.slow
 def test_both_estimators_measure_the_same():
     """6 standard errors on some 200 numbers: a false alarm below 1e-6; gelu, unequal widths."""
     mlp = ntkflow.MLP((3, 3, 5, 2), "gelu", **RATES)

@@ -170,7 +170,7 @@ def test_errors_are_honest(N, C, decades, seed):
         assert np.all(error <= 10 * told + 1e-9), (error, told)
 
 
-def test_header_is_the_network(path):
+def test_kernels_are_shown(path):
     assert json.loads((path / "zarr.json").read_text())["attributes"]["layers"] == "last"
     status, said, _ = within(path.parent, "show", path.name)
     assert status == 0 and "600" in said

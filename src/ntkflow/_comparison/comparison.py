@@ -17,7 +17,7 @@ from .._theory.statistics import LayerStatistics
 from ..errors import ComponentError, DataError, warn
 from ..network.mlp import MLP
 from ..sampling import Ensemble, LayerEstimates
-from ..sampling.estimators import measured_derivatives, measured_tensors
+from ..sampling.estimators import measured_tensors
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -166,9 +166,7 @@ def compare(flow: Flow, ensemble: Ensemble) -> Comparison:
     if flow.X.shape != ensemble.X.shape or not np.array_equal(flow.X, ensemble.X):
         raise DataError("the flow and the ensemble are of different inputs")
     with_tensors = "mean" not in (flow.components, ensemble.components)
-    training = all(
-        name in layer.values for layer in (flow[1], ensemble[1]) for name in measured_derivatives(True)
-    )
+    training = flow.training and ensemble.training
     names = (*KERNELS, *measured_tensors(training)) if with_tensors else KERNELS
     smaller, sets = _common(flow, ensemble) if with_tensors else ("mean", None)
     warn_of_few(ensemble.draws)

@@ -217,10 +217,9 @@ def scaled(mlp: MLP, widths: Sequence[int]) -> list[MLP]:
 def extrapolate(flow: Flow, ensembles: Sequence[Ensemble]) -> Verification:
     """Fit and test measurements at several widths, one network scaled, of which `flow` is the prediction."""
     warn_of_few(min(e.draws for e in ensembles))
-    training = any(TENSORS[name].training for name in ensembles[0][1].values if name in TENSORS)
     rows = [
         _fitted(flow, ensembles, layer, name)
-        for layer in range(1, len(flow) + 1) for name in tested(training)
+        for layer in range(1, len(flow) + 1) for name in tested(ensembles[0].training)
         if not (_mean_of(name) and layer < TENSORS[name].vanishes_below)
     ]  # fmt: skip
     tests = sum(row["predicted"].size * (2 if row["layer"] <= 2 else 1) for row in rows)

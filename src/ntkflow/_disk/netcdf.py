@@ -104,9 +104,10 @@ def _place(array: Any) -> tuple[int, int] | None:
 
 def _crc_around(file: BufferedIOBase, places: np.ndarray, size: int) -> int:
     """The checksum of a file's first bytes, without those at the places."""
-    bounds, crc = [0, *places.ravel().tolist(), size], 0
+    bounds, crc, buffer = [0, *places.ravel().tolist(), size], 0, np.empty(_IN_CACHE, np.uint8)
     for start, stop in zip(bounds[::2], bounds[1::2], strict=True):
-        crc = _crc_into(file, start, np.empty(stop - start, np.uint8), crc)
+        for begin in range(start, stop, _IN_CACHE):
+            crc = _crc_into(file, begin, buffer[: stop - begin], crc)
     return crc
 
 

@@ -60,7 +60,7 @@ def ntk_derivatives(
         >>> derivatives = finite.ntk_derivatives(mlp, finite.init(mlp, 0), X[:2], neurons=[0])
     """
     params, X, top = checked(mlp, params), inputs(mlp, params, X), layer_number(mlp, layer)
-    _check_smooth(mlp)
+    check_smooth(mlp)
     chosen, below = chosen_neurons(mlp, top, neurons), params[:top]
     legs, count = len(X) * len(chosen), sum(W.size + b.size for W, b in below)
     _check_memory(X, legs**2 * count + 2 * legs**4, "neurons=… or fewer samples")
@@ -80,13 +80,14 @@ def ntk_derivatives_layers(
         As of `ntk_derivatives`.
     """
     params, X = checked(mlp, params), inputs(mlp, params, X)
-    _check_smooth(mlp)
+    check_smooth(mlp)
     widest = max(mlp.widths[1:])
     _check_memory(X, 4 * (len(X) * widest) ** 4, "`ntk_derivatives` of chosen neurons")
     return _forward(mlp, checked_rates(mlp, rates), params, X)
 
 
-def _check_smooth(mlp: MLP) -> None:
+def check_smooth(mlp: MLP) -> None:
+    """SpecError where σ'' is no function."""
     for a in mlp.activation:
         if a.kinked:
             raise SpecError(f"activation {a.name} has a kink: the NTK's derivatives hold its δ's")

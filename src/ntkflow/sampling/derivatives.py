@@ -11,7 +11,7 @@ import numpy as np
 from .._recursions.tensors import Derivative
 from ..errors import SpecError
 from ..finite.learning_rates import tensorial
-from ..finite.ntk_derivatives import Legs
+from ..finite.ntk_derivatives import Legs, check_smooth
 from ..finite.parameters import LayerParameters, Parameters
 from ..finite.preactivations import preactivations
 from ..network.dense import Dense
@@ -36,11 +36,7 @@ class _Arrays(NamedTuple):
 
 def check_differentiable(mlp: MLP) -> None:
     """SpecError where the NTK's derivatives can't be measured."""
-    for a in mlp.activation:
-        if a.kinked:
-            raise SpecError(
-                f"the tensors of training can't be measured on networks of {a.name}: its kink's δ's are seen on no network"
-            )
+    check_smooth(mlp)
     for layer in mlp.layers:
         if not isinstance(layer, Dense):
             raise SpecError(

@@ -8,7 +8,7 @@ import numpy as np
 
 from .clock import Clock
 
-_ROUNDING = 4 * np.finfo(float).eps
+ROUNDING = 4 * np.finfo(float).eps
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Modes:
         """The modes of a symmetric matrix; `error` (N_A, N_A) are the absolute errors of its entries."""
         rates, vectors = np.linalg.eigh(H_AA)
         # Of a matrix of independent errors e the eigenvalues are about 2 √(Σ e² / N).
-        floor = _ROUNDING * np.sqrt(len(rates)) * rates[-1] + 2 * np.linalg.norm(error) / np.sqrt(len(rates))
+        floor = ROUNDING * np.sqrt(len(rates)) * rates[-1] + 2 * np.linalg.norm(error) / np.sqrt(len(rates))
         return cls(np.where(rates > floor, rates, 0.0), vectors, H_BA @ vectors, float(floor))
 
     def mean(self, clock: Clock, y: np.ndarray) -> np.ndarray:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks.inputs import as_array
-from .._disk.kinds import of_another_kind
 from .._report.describe import InNotebooks, counted, network
 from .._report.progress import Report, shows_progress, silent
-from .._theory.mean_kernels.files import KernelStore
+from .._theory.mean_kernels.files import KernelStore, finished_kernels
 from ..errors import DataError, MemoryRequestError, SpecError, warn
 from ..network.mlp import MLP
 from .clock import Clock
 from .krylov import Krylov
+from .modes import ROUNDING
 from .prediction import Prediction
 from .trained import LOSSES, checked_targets
 
@@ -33,7 +33,6 @@ _MOST = 2000
 """Iterations at most."""
 _LIKELY = 200
 """Iterations for which memory is set aside."""
-_ROUNDING = 4 * np.finfo(float).eps
 
 
 def trained_from_store(
@@ -69,15 +68,11 @@ def trained_from_store(
         >>> test = predict(t=100.0).test
         >>> test.mean, np.sqrt(np.diag(test.covariance(np.arange(10))))
     """
-    path = Path(path)
-    if not KernelStore.is_at(path):
-        raise of_another_kind(path, "infinite-width kernels")
     if loss not in LOSSES:
         raise SpecError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}")
     if not 0 < rtol < 1:
         raise DataError(f"rtol must be a relative error between 0 and 1, not {rtol!r}")
-    store = KernelStore(path)
-    store.check_finished()
+    store = finished_kernels(Path(path))
     if not store.symmetric:
         raise DataError(
             f"{path} holds kernels between two sets of inputs: make them of all inputs, training ones first"
@@ -127,9 +122,9 @@ class _StoredKernel:
 
     @cached_property
     def uncertainty(self) -> float:
-        """What the errors of K_AA do to its eigenvalues, as a matrix of random errors does: relative to the largest at most."""
+        """What rounding and the errors of K_AA do to its eigenvalues, relative to the largest: at most what `Modes` takes for 0."""
         error = float(self._store.array(f"{self._name}_relative_error")[-1])
-        return 2 * error * np.sqrt(self.training)
+        return (ROUNDING + 2 * error) * float(np.sqrt(self.training))
 
     def columns(self, samples: np.ndarray) -> np.ndarray:
         """K_A,samples, (N_A, M)."""
@@ -241,7 +236,8 @@ class StoredTrained(InNotebooks):
         D = self._function(Krylov(self.H.times, starts), clock, "the covariance")
         # exp(-H t) = 1 - H D. Where it has all but vanished only D tells what is left.
         U = -D
-        U[:, ~tests] = starts[:, ~tests] - self.H.times(D[:, ~tests])
+        if not tests.all():
+            U[:, ~tests] = starts[:, ~tests] - self.H.times(D[:, ~tests])
         cov = U.T @ self.G.times(U)
         across = U.T @ self.G.columns(samples[tests])
         cov[:, tests] += across
@@ -251,8 +247,10 @@ class StoredTrained(InNotebooks):
 
     @shows_progress
     def _iterated(
-        self, space: Krylov, clock: Clock, uncertainty: float, what: str, progress: Report | None
+        self, space: Krylov, clock: Clock, what: str, progress: Report | None
     ) -> tuple[np.ndarray, np.ndarray]:
+        uncertainty = self.H.uncertainty
+
         def checked(rates: np.ndarray) -> np.ndarray:
             largest = float(rates.max())
             if clock.eta is not None and clock.eta * largest >= 2 * (1 + 1e-9):
@@ -268,9 +266,7 @@ class StoredTrained(InNotebooks):
 
     def _function(self, space: Krylov, clock: Clock, what: str) -> np.ndarray:
         """D of the vectors that span a space."""
-        rounding = _ROUNDING * np.sqrt(self.training)
-        uncertainty = float(rounding + self.H.uncertainty)
-        result, errors = self._iterated(space, clock, uncertainty, what, self.report)
+        result, errors = self._iterated(space, clock, what, self.report)
         worst = float(errors.max(initial=0.0))
         if worst > self.rtol:
             warn(

@@ -142,6 +142,15 @@ class KernelStore(Store):
         return [*super().record_names(), *([END] if self.has_record(END) else [])]
 
 
+def finished_kernels(path: Path) -> KernelStore:
+    """The store at a path; FileError if there is none, or it is unfinished or damaged."""
+    if not KernelStore.is_at(path):
+        raise of_another_kind(path, "infinite-width kernels")
+    store = KernelStore(path)
+    store.check_finished()
+    return store
+
+
 def open_kernels(path) -> xr.Dataset:
     """The dataset that `store_kernels` wrote; entries are read from disk, and verified, when they are indexed.
 
@@ -152,11 +161,7 @@ def open_kernels(path) -> xr.Dataset:
     Raises:
         FileError: there is none, it is unfinished, or it can't be read; also where entries are read that are damaged.
     """
-    path = Path(path)
-    if not KernelStore.is_at(path):
-        raise of_another_kind(path, "infinite-width kernels")
-    store = KernelStore(path)
-    store.check_finished()
+    store = finished_kernels(Path(path))
     names = ["layer", "X", *([] if store.symmetric else ["X2"]), "G_variance", "G_variance2", *BOUNDS]
     return store.to_xarray()[[*KERNELS, *names]].assign(
         {name: (store.dims(name), store.array(name)) for name in names}
