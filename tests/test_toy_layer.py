@@ -77,6 +77,8 @@ def test_tensors_behind_another_layer(X):
         training=True,
     )
     for name, declared in TENSORS.items():
+        if declared.streams:
+            continue
         expected = 24 / 16 * GAMMA**declared.rank * flow[2][name]
         assert np.allclose(flow[3][name], expected, rtol=1e-13, atol=0), name
         if name not in ("G1", "H1"):

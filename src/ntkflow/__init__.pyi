@@ -19,7 +19,7 @@ from ._theory.statistics import LayerStatistics
 from ._theory.traced import TracedFlow, TracedLayer, traced_flow
 from .activations import Activation, kinked
 from .finite import cross_entropy, mse
-from .network import as_mlp, read_initialisation
+from .network import Block, Dense, Network, Stage, as_mlp, read_initialisation
 from .network.mlp import MLP
 from .observables import FirstStep, JointDistribution, joint, predict_first_step
 from .sampling import Ensemble, LayerEstimates, OutputNTK, ensemble, output_ntk
@@ -40,8 +40,10 @@ from .version import __version__
 __all__ = [
     "MLP",
     "Activation",
+    "Block",
     "Comparison",
     "Criticality",
+    "Dense",
     "Diagnosis",
     "Ensemble",
     "FirstStep",
@@ -49,8 +51,10 @@ __all__ = [
     "JointDistribution",
     "LayerEstimates",
     "LayerStatistics",
+    "Network",
     "OutputNTK",
     "Recipe",
+    "Stage",
     "Sweep",
     "TracedFlow",
     "TracedLayer",

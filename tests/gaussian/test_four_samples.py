@@ -12,7 +12,7 @@ from ntkflow._gaussian import COARSE, FINE, SampleSets
 from ntkflow._gaussian.quadruples import four_sample_moments, moments_on_samples
 from ntkflow._gaussian.rules import evaluate
 from ntkflow._gaussian.series_integrals import SeriesIntegrals
-from ntkflow._theory.two_runs import _NUDGE, _symmetric
+from ntkflow._theory.two_runs import NUDGE, symmetric_noise
 from ntkflow.activations import activation
 
 SMOOTH = ["tanh", "erf", "sigmoid", "softplus", "gelu", "silu"]
@@ -138,7 +138,7 @@ def test_accuracy_and_honesty_of_smooth_moments(spec):
         for _ in range(1 if kind == "three dimensions" else 6):
             G = metric(rng, kind, lowest, highest)
             exact, scale = by_eigenvectors(spec, G)
-            changed = G * (1 + _NUDGE * _symmetric(rng, 4))
+            changed = G * (1 + NUDGE * symmetric_noise(rng, 4))
             fine, coarse = (at_once(spec, metric, rule) for metric, rule in ((G, FINE), (changed, COARSE)))
             error = np.abs(fine - exact) / scale
             assert np.all(error < 1e-9), kind

@@ -137,11 +137,14 @@ def test_what_never_trains(tmp_path):
     rows, mlp = np.random.default_rng(4).normal(size=(22, 5)), ntkflow.MLP((5, 1), [], C_b=1.0, lambda_b=0.0)
     y = np.random.default_rng(5).normal(size=20)
     ntkflow.store_kernels(mlp, rows, tmp_path / "linear.zarr")
+    largest = np.linalg.eigvalsh(ntkflow.flow(mlp, rows[:20], "mean")[1].G).max()
     for t in (3.0, 1e9, np.inf):
         predicted = ntkflow.trained_from_store(tmp_path / "linear.zarr", y)(t=t)
         expected = ntkflow.trained(mlp, rows[:20], y, rows[20:])(t=t)
         assert np.allclose(predicted.covariance([0, 7, 21]), expected.covariance([0, 7, 21]), atol=1e-6), t
-        assert np.allclose(predicted.mean, expected.mean, atol=1e-7)
+        # Rounding in the decomposition leaves κ of some eps ‖K‖ outside of the range.
+        rounding = 4 * np.finfo(float).eps * largest * t if np.isfinite(t) else 0.0
+        assert np.allclose(predicted.mean, expected.mean, atol=1e-7 + rounding)
     assert expected.std[0] > 0.1
 
 

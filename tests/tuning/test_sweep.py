@@ -215,6 +215,7 @@ def strange(name):
 def test_strange_cases_can_be_looked_at(name, words, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the picture's libraries among one another
         swept = strange(name)
         said = text(swept.table(), 80)
         swept.plot(tmp_path / "sweep.png")

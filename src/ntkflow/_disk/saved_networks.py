@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..activations import Activation, is_registered
 from ..errors import ActivationError, FileError
 from ..network.mlp import MLP, ActivationSpec
+from ..network.network import Network
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,34 @@ def network_of(
     """
     if "layers" in spec:
         raise FileError(
-            "the file is of a Network, and networks of other layers are not read from files yet: an MLP is"
+            "the file is of a Network with layers of the user's own, which are not read from files; an MLP or a network of blocks is"
         )
+    if "blocks" in spec:
+        return _network_of_blocks(spec, callables, activation)
     if activation is None:
         activation = [_or_placeholder(name, callables) for name in spec["activation"]]
     return MLP.from_spec({**spec, "activation": activation})
+
+
+def _network_of_blocks(spec: Mapping, callables: Sequence[str], activation: Any) -> Any:
+    """The same of a network of blocks, whose activations are passed again as one or as a list, stage by stage."""
+    count = sum(len(block["stages"]) for block in spec["blocks"])
+    again = iter(activation if isinstance(activation, list | tuple) else [activation] * count)
+    blocks = [
+        {
+            **block,
+            "stages": [
+                {**stage, "activation": _passed_again(next(again), stage["activation"], callables)}
+                for stage in block["stages"]
+            ],
+        }
+        for block in spec["blocks"]
+    ]
+    return Network.from_spec({**spec, "blocks": blocks})
+
+
+def _passed_again(activation: Any, spec: ActivationSpec, callables: Sequence[str]) -> ActivationSpec:
+    return _or_placeholder(spec, callables) if activation is None else activation
 
 
 def _or_placeholder(spec: ActivationSpec, callables: Sequence[str]) -> ActivationSpec:

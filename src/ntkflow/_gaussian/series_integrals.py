@@ -69,10 +69,12 @@ class SeriesIntegrals:
     def tables(self) -> dict[str, np.ndarray]:
         self._prepare([])
         return {"Phi": self.pair((0,), (0,)), "dPhi": self.pair((1,), (1,))} | {
-            name: self._derivatives(*row) for name, row in DERIVATIVES.items()
+            name: self.derivatives(*row) for name, row in DERIVATIVES.items()
         }
 
-    def _derivatives(self, a: int, b: int, order: int) -> np.ndarray:
+    def derivatives(self, a: int, b: int, order: int) -> np.ndarray:
+        """⟨∂^order σ^(a)(z1) σ^(b)(z2)⟩, (order + 1, N, N) counting those at z2; where z2 = c z1 as of `Expectations`."""
+        self._prepare([((a + order - m,), (b + m,)) for m in range(order + 1)])
         row = [(a + order - m, b + m) for m in range(order + 1)]
         stack = aligned_empty((len(row), *self.G.shape))
         for derivative, (i, j) in zip(stack, row, strict=True):

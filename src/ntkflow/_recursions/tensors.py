@@ -94,6 +94,7 @@ class Tensor:
         truncation: None where no estimate is known.
         training: whether flows have it only where they are asked for the tensors of training.
         smooth: whether it exists only for a σ without kinks.
+        streams: whether networks of blocks alone have it.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Tensor:
     truncation: Truncation | None
     training: bool
     smooth: bool
+    streams: bool
 
     @property
     def rank(self) -> int:
@@ -142,6 +144,7 @@ def tensor(
     measured: Measurement | None = None, vanishes_below: int = 2,
     cancels_from: tuple[str, ...] = (), cancellation: Callable[[Nearness], np.ndarray] = once,
     powers: tuple[int, int] = (0, 0), truncation: Truncation | None = None, training: bool = False, smooth: bool = False,
+    streams: bool = False,
 ):  # fmt: skip
     """Declare the tensor of the name and with the equation of the function that this decorates; arguments as of `Tensor`.
 
@@ -167,7 +170,7 @@ def tensor(
         )
         TENSORS[name] = Tensor(
             name, equation, subscripts, generators, moments, made_of, measured, vanishes_below, cancels_from,
-            cancellation, powers, truncation, training, smooth,
+            cancellation, powers, truncation, training, smooth, streams,
         )  # fmt: skip
         return equation
 
@@ -206,7 +209,7 @@ class Tensors(dict[str, Any]):
 
 
 def flowing(training: bool, kinked: bool) -> tuple[str, ...]:
-    """The names of the tensors that a flow has.
+    """The names of the tensors that a flow of dense layers has.
 
     Args:
         training: whether those of training are asked for.
@@ -215,5 +218,5 @@ def flowing(training: bool, kinked: bool) -> tuple[str, ...]:
     return tuple(
         name
         for name, declared in TENSORS.items()
-        if (training or not declared.training) and not (kinked and declared.smooth)
+        if (training or not declared.training) and not (kinked and declared.smooth) and not declared.streams
     )

@@ -44,5 +44,8 @@ def part_said(part: tuple[int, int] | None) -> Iterator[None]:
         raise typer.Exit from error
 
 
-def _one_line_warning(message, *_) -> None:
+def _one_line_warning(message, category: type[Warning], *_) -> None:
+    # That a library calls another one by an old name is nothing that a user can mend.
+    if issubclass(category, DeprecationWarning):
+        return
     typer.echo(f"ntkflow: warning: {message}", err=True)

@@ -52,7 +52,7 @@ def _as_html(table: Table) -> str:
 def mlp_call(mlp: Any) -> str:
     """The call that makes an MLP, without what is the default; a callable is named only."""
     activation = [_activation(a) for a in mlp.activation]
-    arguments = [f"widths=({listed(_runs(mlp.widths, '*[{}] * {}'), ', ', 4 * _MANY)})"]
+    arguments = [f"widths=({listed(runs(mlp.widths, '*[{}] * {}'), ', ', 4 * _MANY)})"]
     if activation:
         arguments.append(
             f"activation={activation[0] if len(set(activation)) == 1 else f'[{listed(activation)}]'}"
@@ -86,7 +86,7 @@ def activations(mlp: Any) -> str:
 
 def architecture(mlp: Any) -> str:
     """Widths and activations in a line."""
-    widths = _runs(mlp.widths, "{}×{}")
+    widths = runs(mlp.widths, "{}×{}")
     if len(widths) > 2 * _MANY:
         first, *hidden, last = mlp.widths
         widths = [str(first), f"{min(hidden)}…{max(hidden)}×{len(hidden)}", str(last)]
@@ -96,8 +96,8 @@ def architecture(mlp: Any) -> str:
 def _by_layer(values: Sequence[float]) -> str:
     """A hyperparameter of every layer: the one that all have, a few in their order, or the range of many."""
     numbers = [f"{value:.4g}" for value in values]
-    runs = _runs(numbers, "{}×{}")
-    return ", ".join(runs) if len(set(numbers)) > 1 and len(runs) <= _VALUES else span(values)
+    parts = runs(numbers, "{}×{}")
+    return ", ".join(parts) if len(set(numbers)) > 1 and len(parts) <= _VALUES else span(values)
 
 
 def span(values: Sequence[float], between: str = "…") -> str:
@@ -126,8 +126,8 @@ def _short_activation(activation) -> str:
     return f"{spec['name']}({', '.join(parameters)})"
 
 
-def _runs(values: Sequence[int] | Sequence[str], form: str) -> list[str]:
-    """Numbers with runs of three or more equal ones abbreviated."""
+def runs(values: Sequence[int] | Sequence[str], form: str) -> list[str]:
+    """Numbers or words with runs of three or more equal ones abbreviated."""
     parts = []
     for value, run in itertools.groupby(values):
         length = len(list(run))

@@ -16,6 +16,7 @@ import numpy as np
 from .._checks.spelling import did_you_mean
 from .._recursions import TENSORS, flowing
 from ..errors import ActivationError, ComponentError
+from ..network.network import has_blocks
 
 
 def sample_sets(components: str | Sequence[Sequence[int]], N: int) -> np.ndarray | None:
@@ -45,8 +46,23 @@ def sample_sets(components: str | Sequence[Sequence[int]], N: int) -> np.ndarray
     return np.array([row + row[:1] * (size - len(row)) for row in rows])
 
 
+_OF_BLOCKS = ("V", "D", "F", "A", "B", "K", "L", "M")
+
+
 def tensors_of(network: Any, training: bool) -> tuple[str, ...]:
-    """The names of the tensors that flow through a network; ActivationError where those of training can't be integrated."""
+    """The names of the tensors that flow through a network.
+
+    Raises:
+        ActivationError: those of training can't be integrated.
+        ComponentError: they are asked for in a network of blocks.
+    """
+    if has_blocks(network):
+        if training:
+            raise ComponentError(
+                "the tensors of training are those of dense layers: behind a skip one layer's tensors do not determine the next one's, and "
+                "behind norms their equations are not known"
+            )
+        return _OF_BLOCKS
     for a in network.activation:
         if training and a.kinked and not a.slopes:
             raise ActivationError(
@@ -74,11 +90,12 @@ class Layout:
         _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
         self.closed = np.ascontiguousarray(samples[first].T)
         self._rows = inverse.reshape(len(asked), len(self._choices))
+        self._sources: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def expanded_size(self, name: str) -> int:
         """How many numbers `expand` makes."""
         rank = TENSORS[name].rank
-        return len(self._index) ** 2 if rank == 2 else len(self.asked) * self.asked.shape[1] ** 4
+        return len(self._index) ** 2 if rank == 2 else len(self.asked) * self.asked.shape[1] ** rank
 
     def expand(self, name: str, packed: np.ndarray) -> np.ndarray:
         """A packed tensor (orbits, C) as (S, k, …, k), or (k, …, k) if `whole`; G1, H1 as (N, N), NaN where not held."""
@@ -89,7 +106,7 @@ class Layout:
                 samples = (self.asked[:, self._choices[:, slot]] for slot in slots)
                 out[tuple(samples)] = self.entries(name, packed, slots)
             return out
-        slots, row = self._source
+        slots, row = self._source(TENSORS[name].rank)
         number = TENSORS[name].orbits(len(self.closed))[0]
         out = packed[number.ravel()[slots], row]
         return out[0] if self._whole else out
@@ -99,17 +116,19 @@ class Layout:
         number = TENSORS[name].orbits(len(self.closed))[0]
         return packed[number[tuple(self._positions[slot] for slot in slots)], self._rows]
 
-    @functools.cached_property
-    def _source(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where components on four slots are found, (S, k, k, k, k): a component of a closed set, as one number, and which set."""
+    def _source(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where components on so many slots are found, (S, k, …, k): a component of a closed set, as one number, and which set."""
+        if rank in self._sources:
+            return self._sources[rank]
         S, k = self.asked.shape
-        component, row = np.empty((S,) + (k,) * 4, np.uint8), np.empty((S,) + (k,) * 4, np.int32)
-        for slots in itertools.product(range(self._choices.shape[1]), repeat=4):
+        component, row = np.empty((S,) + (k,) * rank, np.uint8), np.empty((S,) + (k,) * rank, np.int32)
+        for slots in itertools.product(range(self._choices.shape[1]), repeat=rank):
             place = (slice(None), *(self._choices[:, slot] for slot in slots))
             code: int | np.ndarray = 0
             for slot in slots:
                 code = code * len(self.closed) + self._positions[slot]
             component[place], row[place] = code, self._rows
+        self._sources[rank] = component, row
         return component, row
 
     @functools.cached_property

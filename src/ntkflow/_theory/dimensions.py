@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._disk.saved_networks import network_of
-from .._recursions import TENSORS, flowing
+from .._recursions import TENSORS
 from ..errors import FileError, NtkflowError
 from ..network.mlp import MLP
-from .components import sample_sets
+from .components import sample_sets, tensors_of
 from .scales import KERNELS, SPLIT, ZH
 
 ERROR = "_error"
@@ -54,8 +54,7 @@ def specification(attributes: Mapping[str, Any], activation=None) -> Specificati
 
 def flow_names(of: Specification) -> list[str]:
     """The names of arrays that such a flow has, each with an error."""
-    kinked = any(a.kinked for a in of.mlp.activation)
-    return [*KERNELS, *SPLIT, *(flowing(of.training, kinked) if of.components != "mean" else ())]
+    return [*KERNELS, *SPLIT, *(tensors_of(of.mlp, of.training) if of.components != "mean" else ())]
 
 
 def flow_shapes(

@@ -20,6 +20,8 @@ from .._report.progress import Report, shows_progress, silent
 from ..errors import ComponentError, DataError, SpecError, warn
 from ..network import as_mlp, as_network
 from ..network.mlp import MLP
+from ..network.network import has_blocks
+from .block_runs import block_layers
 from .components import Layout, sample_sets, tensors_of
 from .duplicates import distinct_rows, kernel_tables
 from .error_estimates import poor_tensor, warning_of_errors
@@ -46,7 +48,7 @@ def flow(
     """The RG flow of the statistics of preactivations and NTK, PDLT chapter 8.
 
     Args:
-        network: an MLP, or a torch, Equinox or Flax model, as `as_mlp` takes it; or an `ntkflow.network.Network`, without a store.
+        network: an MLP, or a torch, Equinox or Flax model, as `as_mlp` takes it; or an `ntkflow.Network`, without a store.
         X: (N, n_0) finite inputs, in any of the forms that people have them in: see `ntkflow._checks.inputs.checked_inputs`.
         components: "all" (every component; time and memory grow as N⁴), "pairs" (those on at most two distinct
             samples, N²), "mean" (G and H alone) or a list of sample sets, each a few sample indices.
@@ -78,7 +80,7 @@ def flow(
         UnfinishedError: this part is done, and others are not.
         WorkerError: workers died or can't work; what they have done is kept, and `resume` goes on.
     """
-    mlp = _untraced(as_network(network))
+    mlp = _untraced(as_network(network, blocks=True))
     X = checked_inputs(mlp, X)
     if isinstance(rtol, bool) or not isinstance(rtol, int | float) or not 0 < rtol < 1:
         raise DataError(f"rtol must be a number between 0 and 1, not {rtol!r}")
@@ -98,14 +100,14 @@ def flow(
     checked_executor(executor, part, store)
     if store is not None:
         if not isinstance(mlp, MLP):
-            raise SpecError(f"a store holds the flow of an MLP, not of {mlp!r}")
+            raise SpecError("a store holds the flow of an MLP, not of a Network of other layers or blocks")
         if components != "all":
             raise ComponentError(f'a store holds components="all", not {components!r}')
         result, poor = tiled_flow(mlp, X, names, rtol, store, memory, resume, report, executor, part)
     else:
         if resume:
             raise DataError("resume needs a store")
-        if asked is None and has_tiles(mlp):
+        if asked is None and not has_blocks(mlp) and has_tiles(mlp):
             return mean_flow(mlp, X, X2, report)
         if X2 is not None:
             return block_of(flow(mlp, np.concatenate([X, X2]), components, progress, rtol=rtol), X, X2)
@@ -181,6 +183,7 @@ def _flow(
     names: tuple[str, ...], rtol: float, report: Report,
 ) -> tuple[Flow, list[str]]:  # fmt: skip
     """The flow, all components at once, and the tensors whose errors are poor."""
+    blocks = has_blocks(mlp)
     _check_memory(mlp, asked, names)
     distinct, index = distinct_rows(X)
     layout = None if asked is None else Layout(asked, index, components == "all")
@@ -189,10 +192,10 @@ def _flow(
     layers, poor = [], []
     # What overflows is found and named after each layer.
     with np.errstate(all="ignore"):
-        near = NearDuplicates(mlp, distinct, names, *of_pairs(rtol))
-        for fine, values, errors in all_layers(mlp, distinct, sets, rtol):
+        near = None if sets is None or blocks else NearDuplicates(mlp, distinct, names, *of_pairs(rtol))
+        for fine, values, errors in (block_layers if blocks else all_layers)(mlp, distinct, sets, rtol):
             layer = fine.layer
-            if sets is not None:
+            if sets is not None and near is not None:
                 values, errors = near.mend(layer, fine.least_sine[0], sets.sets, values, errors)
             scales = natural_scales(values)
             for name in values:

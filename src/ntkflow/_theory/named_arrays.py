@@ -36,6 +36,9 @@ class NamedArrays(Generic[Array]):
     F: _Named[Array] = _Named("The cross-correlation F_1324 of two preactivations with the NTK, PDLT (8.79).")
     A: _Named[Array] = _Named("The variance A_(12)(34) of the NTK, PDLT (8.97).")
     B: _Named[Array] = _Named("The variance B_1324 of the NTK, PDLT (8.89).")
+    K: _Named[Array] = _Named("K_123 of E[z_{i;1} z_{j;2} z_{j;3}], in networks of blocks.")
+    L: _Named[Array] = _Named("L_123 of E[z_{i;1} ΔĤ_{jj;23}], in networks of blocks.")
+    M: _Named[Array] = _Named("M_123 of E[z_{i;1} ΔĤ_{ij;23}], in networks of blocks.")
     P: _Named[Array] = _Named(
         "P_0123 of E[dĤ_012 z_3], the NTK's first derivative with a preactivation; with training=True."
     )

@@ -14,6 +14,7 @@ from .._recursions import TENSORS
 from .._report import describe
 from ..errors import ComponentError
 from ..network.mlp import MLP
+from ..network.network import has_blocks
 from .deferred import Tables
 from .named_arrays import NamedArrays
 from .scales import KERNELS, SPLIT, natural_scales
@@ -71,8 +72,8 @@ class LayerStatistics(NamedArrays[np.ndarray]):
 
     @property
     def fan_in(self) -> int:
-        """n_{ℓ-1}."""
-        return self.mlp.widths[self.layer - 1]
+        """The n of whose inverse G1, H1 and the tensors are coefficients: n_{ℓ-1}, or the width of the stream in a network of blocks."""
+        return self.mlp.widths[1 if has_blocks(self.mlp) else self.layer - 1]
 
     def _get(self, table: Tables, name: str) -> np.ndarray:
         self._check_name(name)
@@ -92,8 +93,12 @@ class LayerStatistics(NamedArrays[np.ndarray]):
 
     def _elsewhere(self, name: str) -> str:
         """Why an array is not held."""
+        if name in TENSORS and TENSORS[name].streams and not has_blocks(self.mlp):
+            return "is of networks of blocks: behind dense layers it vanishes"
         if name not in TENSORS or not TENSORS[name].training:
             return self.ELSEWHERE
+        if has_blocks(self.mlp):
+            return "is of dense layers"
         if TENSORS[name].smooth and any(a.kinked for a in self.mlp.activation):
             return (
                 "is not offered for activations with a kink: a neuron that crosses it jumps in its own velocity, so that training "
@@ -125,9 +130,13 @@ class LayerStatistics(NamedArrays[np.ndarray]):
         ranks = dict.fromkeys(KERNELS, 2) | {declared.name: declared.rank for declared in TENSORS.values()}
         rank = ranks.get(name)
         if rank is None or len(samples) != rank:
-            two, four = (", ".join(other for other in ranks if ranks[other] == size) for size in (2, 4))
-            raise ComponentError(f"no component {name}{samples}: {two} take two samples, {four} four")
-        limits = self.G.shape if rank == 2 else (len(self.G),) * 4
+            two, three, four = (
+                ", ".join(other for other in ranks if ranks[other] == size) for size in (2, 3, 4)
+            )
+            raise ComponentError(
+                f"no component {name}{samples}: {two} take two samples, {three} three, {four} four"
+            )
+        limits = self.G.shape if rank == 2 else (len(self.G),) * rank
         if not all(0 <= a < limit for a, limit in zip(samples, limits, strict=True)):
             raise ComponentError(f"{name}{samples}: samples are 0 … {max(limits) - 1}")
         missing = f"{name}{samples} is not held; add the set {tuple(sorted(set(samples)))} to components"
@@ -305,12 +314,16 @@ class LayerStatistics(NamedArrays[np.ndarray]):
         """
         if name not in (known := estimated()):
             raise ComponentError(f"there is no truncation error of {name!r}; there is of {', '.join(known)}")
+        if has_blocks(self.mlp):
+            raise ComponentError(
+                "the errors of cutting the expansion at 1/n have not been measured for networks of blocks: only the leading order is known"
+            )
         return estimate(self, name, leading=not self._resums(order))
 
     def _resums(self, order: int | None) -> bool:
         if order not in (1, None):
             raise ComponentError(f"order must be 1, for the leading order in 1/n, or None, not {order!r}")
-        return order is None
+        return order is None and not has_blocks(self.mlp)
 
     def block(self, name: str, rows, cols) -> np.ndarray:
         """The train/test block of a tensor or a derived (N, N) quantity: 1, 3 (first of each pair) in rows, 2, 4 in cols."""
@@ -320,7 +333,7 @@ class LayerStatistics(NamedArrays[np.ndarray]):
         value = getattr(self, name)() if name in _PAIRWISE else self[name]
         if value.ndim == 2:
             return value[np.ix_(rows, cols)]
-        if value.ndim != 4:
+        if value.ndim != TENSORS[name].rank:
             raise ComponentError(f'a block of {name} needs components="all"')
         axes = [rows if sample in "13" else cols for sample in TENSORS[name].subscripts]
         return value[np.ix_(*axes)]

@@ -23,6 +23,7 @@ import numpy as np
 
 from .._recursions import TENSORS
 from .._recursions.tensors import Correction
+from ..network.network import has_blocks
 
 if TYPE_CHECKING:
     from .statistics import LayerStatistics
@@ -38,6 +39,7 @@ _LEAST_COMPONENT = 0.3  # of a tensor's diagonal components: below, the error of
 _NARROWEST = 1e-4  # of the widths: the least factor on them that is looked at
 TOO_LARGE = 0.3  # a relative error of the leading sd: beyond, the expansion is of little use
 GOOD = 0.1
+TOO_WIDE = 0.5  # a relative sd of the NTK in a network of blocks, likewise
 _DERIVED = ("ntk_mean", "ntk_std", "ntk_variance", "trace_mean", "trace_std", "eigenvalues", "eigenvalue_std")
 
 
@@ -312,6 +314,20 @@ def widths_at_spread(layers: Sequence[LayerStatistics], spread: float) -> float:
     return _factor_at(mean_spread, spread) if mean_spread(_NARROWEST) > spread else math.nan
 
 
+def _warning_of_blocks(layers: Sequence[LayerStatistics]) -> str | None:
+    """The same of a network of blocks, for which nothing but the leading order is known."""
+    spreads = [
+        float(np.nanmax(_over(np.diag(layer.ntk_std()), np.diag(layer.H)), initial=0.0)) for layer in layers
+    ]
+    wide = [layer.layer for layer, spread in zip(layers, spreads, strict=True) if spread > TOO_WIDE]
+    if not wide:
+        return None
+    return (
+        f"the network is too narrow for an expansion in 1/n from layer {wide[0]} on: to leading order the sd of the NTK over seeds is "
+        f"{max(spreads):.0%} of its mean"
+    )
+
+
 def _wider(layers: Sequence[LayerStatistics], wider: float) -> list[Expansion]:
     """The layers' expansions on the diagonal, at `wider` times the widths."""
     expansions: list[Expansion] = []
@@ -336,6 +352,8 @@ def _factor_at(falling: Callable[[float], float], value: float) -> float:
 
 def warning_of_width(layers: Sequence[LayerStatistics]) -> str | None:
     """A sentence if the expansion is of little use in some layer."""
+    if has_blocks(layers[0].mlp):
+        return _warning_of_blocks(layers)
     errors = [float(np.nanmax(layer.diagonal_expansion.of_leading_std, initial=0.0)) for layer in layers]
     narrow = [layer.layer for layer, error in zip(layers, errors, strict=True) if error > TOO_LARGE]
     if not narrow:

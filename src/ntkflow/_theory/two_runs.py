@@ -21,13 +21,14 @@ from ..errors import NonFiniteError
 from ..network.dense import OfInputs
 from ..network.layer import Layer, packed_tensors, through_layers
 from ..network.mlp import MLP
+from ..network.network import Network
 from ..network.parallel import Parallel, parallel_inputs
 from . import few_samples
 from .error_estimates import Errors, errors_of
 from .near_duplicates import sines
 
 _SAME = 8 * np.finfo(float).eps  # what rounding leaves between multiples of one input
-_NUDGE = 4 * np.finfo(float).eps
+NUDGE = 4 * np.finfo(float).eps
 _SETS_AT_ONCE = {1: 4096, 2: 4096, 3: 1024, 4: 512}  # what suits a CPU's cache
 
 
@@ -68,7 +69,7 @@ def both_runs(
         wanted: (N, N), pairs of samples outside of which nothing is read; None for all.
     """
     fine, coarse = (rule.to_accuracy(rtol) for rule in (FINE, COARSE))
-    return kernels(mlp, X, k, moments, fine, wanted), kernels(mlp, X, k, moments, coarse, wanted, _NUDGE)
+    return kernels(mlp, X, k, moments, fine, wanted), kernels(mlp, X, k, moments, coarse, wanted, NUDGE)
 
 
 def kernels(
@@ -89,7 +90,7 @@ def kernels(
         try:
             of_layer = e = None
             if activation is not None:
-                changed = below.G * (1 + nudge * _symmetric(rng, len(below.G)))
+                changed = below.G * (1 + nudge * symmetric_noise(rng, len(below.G)))
                 of_layer = integrals(activation, changed, below.parallel.ratio, rule, wanted)
                 e = on_pairs(of_layer, k, moments)
             if below.contributions is not None:
@@ -102,12 +103,13 @@ def kernels(
             Step(layer, r, below.H, e, of_layer),
         )  # fmt: skip
 
-    first = _first_kernels(mlp, X)
+    first = first_kernels(mlp, X)
     first = first._replace(contributions=None) if nudge else first
     return through_layers(mlp, first, step, lambda kernels: kernels._replace(step=None))
 
 
-def _first_kernels(mlp: MLP, X: np.ndarray) -> Kernels:
+def first_kernels(mlp: MLP | Network, X: np.ndarray) -> Kernels:
+    """Of layer 1, which reads the inputs."""
     layer = mlp.layers[0]
     e = OfInputs(X @ X.T / mlp.widths[0])
     G, H = layer.means(e, np.zeros_like(e.Phi), np.zeros_like(e.Phi))
@@ -135,11 +137,12 @@ def layer_values(
                 except OverflowError as error:
                     raise _overflow(kernels.layer) from error
             values |= tensors
-        _check_finite(kernels.layer, values)
+        check_finite(kernels.layer, values)
         yield kernels, values
 
 
-def _check_finite(layer: int, values: dict[str, np.ndarray]) -> None:
+def check_finite(layer: int, values: dict[str, np.ndarray]) -> None:
+    """NonFiniteError if an array of the layer has other numbers."""
     for name, value in values.items():
         if not np.all(np.isfinite(value)):
             raise NonFiniteError(f"layer {layer}: {name} overflows or is not a number; scale X or C_W")
@@ -223,9 +226,13 @@ def all_layers(
 
 
 def _few_samples(mlp: MLP, X: np.ndarray, sets: TensorSets):
-    first, rng = _first_kernels(mlp, X), np.random.default_rng(0)
+    first, rng = first_kernels(mlp, X), np.random.default_rng(0)
     layers = few_samples.layers_above(
-        mlp, first.G, first.H, lambda: np.array([0.0, _NUDGE])[:, None, None] * _symmetric(rng, len(X)), sets
+        mlp,
+        first.G,
+        first.H,
+        lambda: np.array([0.0, NUDGE])[:, None, None] * symmetric_noise(rng, len(X)),
+        sets,
     )
     return None if layers is None else _with_errors(mlp, first, layers, sets)
 
@@ -239,7 +246,7 @@ def _with_errors(mlp: MLP, first: Kernels, layers: list[few_samples.BothRuns], s
         first.contributions.append(*layer.shares(fine))
         kernels = first._replace(layer=number, G=fine.G, H=fine.H)
         values, others = ({"G": x.G, "H": x.H, **x.tensors} for x in (fine, coarse))
-        _check_finite(number, values)
+        check_finite(number, values)
         yield kernels, values, errors_of(values, others, number, kernels.least_sine, sets)
 
 
@@ -258,6 +265,7 @@ def of_pairs(rtol: float) -> tuple[Callable, Callable]:
     return computed, closest
 
 
-def _symmetric(rng: np.random.Generator, N: int) -> np.ndarray:
+def symmetric_noise(rng: np.random.Generator, N: int) -> np.ndarray:
+    """Random numbers between -1 and 1, (N, N)."""
     noise = np.triu(rng.uniform(-1, 1, (N, N)))
     return noise + np.triu(noise, 1).T

@@ -17,6 +17,7 @@ from .._checks.inputs import checked_inputs
 from .._machine.forks import refuse_forks
 from ..errors import ComponentError, DataError, NtkflowError, ParameterError
 from ..network.mlp import MLP
+from ..network.network import refuse_blocks
 
 
 class LayerParameters(NamedTuple):
@@ -74,7 +75,9 @@ def init(mlp: MLP, key, dtype=np.float64) -> Parameters:
 
     Raises:
         ParameterError: the key or dtype is none of these.
+        SpecError: the network has blocks.
     """
+    refuse_blocks(mlp)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ParameterError(f"dtype must be a floating-point type, not {dtype!r}")
     dtype = jax.dtypes.canonicalize_dtype(dtype)
@@ -127,9 +130,11 @@ def checked(mlp: MLP, params) -> Parameters:
     """`params` as a tuple of LayerParameters.
 
     Raises:
+        SpecError: the network has blocks.
         ParameterError: shapes that don't fit the MLP, values that are not finite, or layers of different precision; the
             message names the layer.
     """
+    refuse_blocks(mlp)
     if not isinstance(params, tuple | list) or len(params) != mlp.depth:
         raise ParameterError(f"parameters must be a tuple of {mlp.depth} layers, one per layer of the MLP")
     layers = []

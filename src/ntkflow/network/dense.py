@@ -31,11 +31,11 @@ class OfInputs(NamedTuple):
 class Dense:
     """z' = b + W σ(z), PDLT (8.9), with Var b = C_b, Var W = C_W / n; the first layer of a network has no σ and reads its inputs."""
 
-    C_b: Any
-    C_W: Any
-    lambda_b: Any
-    lambda_W: Any
-    activation: Activation | None = field(metadata={"static": True})
+    C_b: Any = 0.0
+    C_W: Any = 1.0
+    lambda_b: Any = 1.0
+    lambda_W: Any = 1.0
+    activation: Activation | None = field(default=None, metadata={"static": True})
 
     @property
     def without_activation(self) -> Dense:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from .._machine.forks import refuse_forks
 from ..errors import InteropError, SpecError
 from .mlp import MLP
-from .network import Network
+from .network import Network, refuse_blocks
 
 if TYPE_CHECKING:
     from ..interop.lifted import Lifted
@@ -41,6 +41,7 @@ def as_mlp(network: Any, optimizer: Any = None) -> MLP:
         (0.3333333333333333, 0.3333333333333333)
     """
     refuse_forks()
+    refuse_blocks(network)
     if isinstance(network, MLP):
         if optimizer is not None:
             raise SpecError("optimizer goes with a torch model; an MLP has lambda_b and lambda_W of its own")
@@ -57,8 +58,17 @@ def is_network(network: Any) -> bool:
     return isinstance(network, MLP | tuple) or any(_is(network, *model) for model in models)
 
 
-def as_network(network: Any) -> MLP:
-    """`as_mlp`, but for a `Network`, which is returned as it is: what takes any layers."""
+def as_network(network: Any, blocks: bool = False) -> MLP:
+    """`as_mlp`, but for a `Network`, which is returned as it is: what takes any layers.
+
+    Args:
+        blocks: whether layers may be blocks too.
+
+    Raises:
+        InteropError, SpecError: as of `as_mlp`; or there are blocks, and they may not be.
+    """
+    if not blocks:
+        refuse_blocks(network)
     return cast(MLP, network) if isinstance(network, Network) else as_mlp(network)
 
 

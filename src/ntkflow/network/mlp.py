@@ -141,20 +141,25 @@ class MLP:
 
 def network_and_recipe(path) -> tuple[MLP, Any]:
     """The MLP of a TOML file and what the file has as `recipe`, None without it; raises as `MLP.from_toml`."""
+    spec = read_toml(path)
+    recipe = spec.pop("recipe", None)
+    try:
+        return MLP.from_spec(spec), recipe
+    except NtkflowError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def read_toml(path) -> dict:
+    """The table of a TOML file; FileError if it can't be read, SpecError if it is none."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise FileError(f"cannot read the specification {path}: {reason}") from error
     try:
-        spec = tomllib.loads(text)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also of whole numbers that are too long for Python
         raise SpecError(f"{path} is not TOML that can be read: {error}") from error
-    recipe = spec.pop("recipe", None)
-    try:
-        return MLP.from_spec(spec), recipe
-    except NtkflowError as error:
-        raise type(error)(f"{path}: {error}") from error
 
 
 def checked_widths(widths) -> tuple[int, ...]:
@@ -163,10 +168,14 @@ def checked_widths(widths) -> tuple[int, ...]:
         raise SpecError(f"widths must list n_0 and at least one layer, not {shown(widths)}")
     if len(widths) > 1 + _MOST_LAYERS:
         raise SpecError(f"widths: a network has at most {_MOST_LAYERS} layers, not {len(widths) - 1}")
-    for n in widths:
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n < 2**31:
-            raise SpecError(f"widths: every width must be a whole number of at least 1, not {shown(n)}")
-    return tuple(int(n) for n in widths)
+    return tuple(width(n, "widths: every width") for n in widths)
+
+
+def width(n, name: str = "width") -> int:
+    """A width as it is; SpecError if it is none."""
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n < 2**31:
+        raise SpecError(f"{name} must be a whole number of at least 1, not {shown(n)}")
+    return int(n)
 
 
 def _activations(spec, depth: int) -> tuple[Activation, ...]:
@@ -183,17 +192,18 @@ def _per_layer(name: str, value, depth: int) -> tuple[float, ...]:
     values = list(value) if isinstance(value, list | tuple) or np.ndim(value) else [value] * depth
     if len(values) != depth:
         raise SpecError(f"{name}: a list needs one entry per layer, {depth}, not {len(values)}")
-    return tuple(_number(name, x) for x in values)
+    return tuple(number(name, x) for x in values)
 
 
-def _number(name: str, x) -> float:
+def number(name: str, x, signed: bool = False) -> float:
+    """A hyperparameter as a float, or as it is if JAX traces it; SpecError if it is none."""
     if isinstance(x, Tracer) and x.ndim == 0:
         return cast(float, x)
     x = np.asarray(x)[()] if isinstance(x, jax.Array) else x
     if (
         isinstance(x, bool | str)
         or not isinstance(x, int | float | np.integer | np.floating)
-        or not 0 <= x <= 1e300
+        or not (-1e300 if signed else 0) <= x <= 1e300
     ):
-        raise SpecError(f"{name} must be a finite number of at least 0, not {shown(x)}")
+        raise SpecError(f"{name} must be a finite number{'' if signed else ' of at least 0'}, not {shown(x)}")
     return float(x)

@@ -39,6 +39,15 @@ class Parallel(NamedTuple):
         factor = sign * size
         return Parallel(_together(label, factor), np.ones_like(factor)) if biased else Parallel(label, factor)
 
+    def scaled(self, factor: np.ndarray, exactly_one: bool) -> Parallel:
+        """Of samples multiplied by positive factors (N,); `exactly_one` where they then differ in sign at most."""
+        return Parallel(self.label, np.sign(self.factor) if exactly_one else self.factor * factor)
+
+    def with_skip(self, added: Parallel) -> Parallel:
+        """Of γ z + u, where u is `added`: one variable where both are, with the same factors."""
+        label = _together(_together(self.label, added.label), self.factor / added.factor)
+        return Parallel(label, self.factor)
+
     def equal(self) -> np.ndarray:
         """Labels of samples that are equal: (N,)."""
         return _together(self.label, self.factor)

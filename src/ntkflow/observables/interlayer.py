@@ -28,6 +28,7 @@ from .._theory.statistics import LayerStatistics
 from ..errors import ComponentError
 from ..finite.parameters import as_int, layer_number
 from ..network.mlp import MLP
+from ..network.network import refuse_blocks
 from . import cumulants
 from .entries import NTK, At, Z, ntk_at, preactivations_at
 from .expansion import curvature, edgeworth, given_z, kinks_of, variables
@@ -91,9 +92,11 @@ def interlayer(
         tolerance: of each integration.
 
     Raises:
+        SpecError: the network has blocks, behind whose skips (8.54) does not hold.
         ComponentError: an index out of range, or tensors on the samples of O and Q that the flow does not hold.
         ObservableError: a function is not scalar, finite and traceable.
     """
+    refuse_blocks(flow.mlp)
     top = layer_number(flow.mlp, layer)
     if top < 2:
         raise ComponentError("interlayer formulas need a layer below: layer must be at least 2")

@@ -19,6 +19,7 @@ from .._theory.result import Flow
 from .._theory.statistics import LayerStatistics
 from ..errors import ComponentError, DataError, warn
 from ..finite.parameters import key_of, layer_number, whole_number
+from ..network.network import refuse_blocks
 from . import cumulants, expansion, intralayer
 from .action import QuarticAction, quartic_action
 from .entries import NTK, ZZ, At, Z, checked_entry, ntk_at, preactivations_at
@@ -37,10 +38,12 @@ def joint(flow: Flow, layer: int = -1) -> JointDistribution:
     """p(z, Ĥ | D) of a layer, counted from 1, or from the last as -1.
 
     Raises:
+        SpecError: the network has blocks: behind a skip a layer's distribution has more tensors.
         ComponentError: there is no such layer; methods raise it for samples on which the flow does not hold a tensor.
     """
     if not isinstance(flow, Flow):
         raise ComponentError(f"flow must be a Flow, not {type(flow).__name__}")
+    refuse_blocks(flow.mlp)
     number = layer_number(flow.mlp, layer)
     return JointDistribution(flow[number], expansion.kinks_of(flow, number))
 

@@ -1,0 +1,182 @@
+"""How neuron functions of one layer of a stream vary together with those of the same layer, or of one below: on S sets of k samples.
+
+Axes are the two samples of the upper layer, and then the two of the lower one.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from .._gaussian.layer_products import ProductIndex, ProductMoments
+from .._recursions.contract import outer, swap
+from ..activations import Activation
+from .functions import Moments, PairFunction, StageFunctions
+from .tables import Product, StageTables
+
+
+class ReadLayer(NamedTuple):
+    """A layer and the stage that reads it, on S sets of k samples.
+
+    Attributes:
+        G, H: (k, k, S). nu: (k, S), of y = ν z.
+        tables, functions: of the stage, None where no stage reads the layer.
+    """
+
+    G: np.ndarray
+    H: np.ndarray
+    nu: np.ndarray
+    tables: StageTables | None
+    functions: StageFunctions | None
+
+    @property
+    def straight(self) -> bool:
+        """Whether φ(y) = y."""
+        return self.functions is not None and is_straight(self.functions.stage.activation)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Those of symmetric products that Ω is made of."""
+        return () if self.functions is None else tuple(self.functions.omega.products)
+
+    def product(self, word: str) -> Product:
+        if word == "yy":
+            zero, one = np.zeros_like(self.G), np.ones_like(self.G)
+            return Product(
+                self.G * self.nu[:, None] * self.nu, np.stack([zero, zero]), np.stack([zero, one, zero])
+            )
+        return getattr(self.tables, word)
+
+
+def is_straight(φ: Activation) -> bool:
+    """Whether φ(y) = y: its products are polynomials, whose expectations follow from those of the other layer."""
+    return φ.slopes == (1.0, 1.0)
+
+
+class Correlation:
+    """Of an upper and a lower layer: z_upper = Γ z_lower + what is independent; or of a layer with itself, Γ = 1.
+
+    Args:
+        moments: None where one of the layers has polynomials alone.
+    """
+
+    def __init__(
+        self,
+        upper: ReadLayer,
+        lower: ReadLayer,
+        gamma: float,
+        moments: ProductMoments | None,
+        index: ProductIndex,
+    ):
+        self.upper, self.lower = upper, lower
+        self._products, self._index = moments, index
+        self.between = gamma * upper.nu[:, None] * lower.nu[None] * lower.G
+        """Cov(y_upper, y_lower), (k, k, S)."""
+
+    @functools.cached_property
+    def covariances(self) -> dict[str, Moments]:
+        """By the upper layer's word: the covariances of w_12 with the lower layer's products, the lower layer's samples first."""
+        words = (*self.lower.words, "yy", "y")
+        return {
+            upper: {lower: swap(self.covariance(upper, lower)) for lower in words}
+            for upper in (*self.upper.words, "yy", "y")
+        }
+
+    def with_function(self, f: PairFunction) -> Moments:
+        """The covariances of the upper layer's products with a function of the lower one, the upper layer's samples first."""
+        return {word: swap(f.of(moments)) for word, moments in self.covariances.items()}
+
+    def covariance(self, upper: str, lower: str) -> np.ndarray:
+        """Cov[w_12, v_34], (k, k, k, k, S); for "y" an axis of length 1."""
+        if upper == "y" and lower == "y":
+            return self.between[:, None, :, None]
+        if upper == "y":
+            return self._with_y(self.between, self.lower.product(lower))[:, None]
+        if lower == "y":
+            return swap(self._with_y(self.between.swapaxes(0, 1), self.upper.product(upper))[:, None])
+        if lower == "yy" or self.lower.straight:
+            return self._with_yy(self.between, self.upper.product(upper)) if lower != "dd" else self._zeros
+        if upper == "yy" or self.upper.straight:
+            between = self.between.swapaxes(0, 1)
+            return swap(self._with_yy(between, self.lower.product(lower))) if upper != "dd" else self._zeros
+        return self._moment(upper, lower) - outer(
+            self.upper.product(upper).mean, self.lower.product(lower).mean
+        )
+
+    def _moment(self, upper: str, lower: str) -> np.ndarray:
+        assert self._products is not None
+        return self._products.on_sets((upper, lower), self._index)
+
+    @property
+    def _zeros(self) -> np.ndarray:
+        k, S = self.between.shape[1:]
+        return np.zeros((k, k, k, k, S))
+
+    @staticmethod
+    def _with_y(between: np.ndarray, w: Product) -> np.ndarray:
+        """⟨y_1 w_34⟩, (k, k, k, S), by Stein's identity; `between`: (y, y of w)."""
+        return between[:, :, None] * w.first[0] + between[:, None] * w.first[1]
+
+    @staticmethod
+    def _with_yy(between: np.ndarray, w: Product) -> np.ndarray:
+        """Cov[w_12, y_3 y_4], (k, k, k, k, S); `between`: (y of w, y)."""
+        assert w.second is not None
+        first, both, second = w.second[:, :, :, None, None]
+        of1, of2 = between[:, None], between[None]
+        y3, y4 = (lambda x: x[:, :, :, None]), (lambda x: x[:, :, None])
+        return (
+            y3(of1) * y4(of1) * first
+            + (y3(of1) * y4(of2) + y3(of2) * y4(of1)) * both
+            + y3(of2) * y4(of2) * second
+        )
+
+    def f_f(self) -> np.ndarray:
+        """⟨f_12 f_34⟩ of the stages' f."""
+        assert self.upper.functions is not None and self.lower.functions is not None
+        (a, b, e), (a2, b2, e2) = self.upper.functions.f, self.lower.functions.f
+        return (
+            outer(a, a2) * self.sd_sd()
+            + outer(b, a2) * self._y_sd()
+            + outer(a, b2) * swap(self._y_sd(reverse=True))
+            + outer(b, b2) * self.between[None, :, None]
+            + outer(e, a2 * self.lower.product("sd").mean)
+            + outer(a * self.upper.product("sd").mean, e2)
+            + outer(e, e2)
+        )
+
+    def y_f(self) -> np.ndarray:
+        """⟨y_1 f_34⟩ of the lower stage's f, (k, k, k, S)."""
+        assert self.lower.functions is not None
+        a, b, _ = self.lower.functions.f
+        return self._with_y(self.between, self.lower.product("sd")) * a + self.between[:, None] * b
+
+    def sd_sd(self) -> np.ndarray:
+        """⟨φ1φ'2 φ3φ'4⟩."""
+        if self.lower.straight:
+            return swap(
+                self._with_y(self.between.swapaxes(0, 1), self.upper.product("sd"))[:, None]
+                * np.ones_like(self._zeros)
+            )
+        if self.upper.straight:
+            return self._with_y(self.between, self.lower.product("sd"))[:, None] * np.ones_like(self._zeros)
+        return self._moment("sd", "sd")
+
+    def _y_sd(self, reverse: bool = False) -> np.ndarray:
+        """⟨y_2 φ3φ'4⟩ of the upper y and the lower φ's, or the other way round, which has the lower y's samples first."""
+        between = self.between.swapaxes(0, 1) if reverse else self.between
+        layer = self.upper if reverse else self.lower
+        return self._with_y(between, layer.product("sd"))[None]
+
+    def sx_sx(self) -> np.ndarray:
+        """⟨φ1 y2φ'2 φ3 y4φ'4⟩ in one layer."""
+        if self.upper.straight:
+            return self.raw("yy", "yy")
+        return self._moment("sx", "sx")
+
+    def raw(self, upper: str, lower: str) -> np.ndarray:
+        """⟨w_12 v_34⟩."""
+        return self.covariance(upper, lower) + outer(
+            self.upper.product(upper).mean, self.lower.product(lower).mean
+        )

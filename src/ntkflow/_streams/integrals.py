@@ -1,0 +1,160 @@
+"""Kernels of all layers of a network of blocks, and every expectation that its tensors need, on all samples: what comes before the tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._gaussian import Rule
+from .._gaussian.layer_products import ProductIndex, ProductMoments, product_moments
+from ..activations import Activation
+from ..network.blocks import Block, Stage
+from ..network.network import Network
+from ..network.parallel import Parallel
+from .correlations import is_straight
+from .functions import norm_factor
+from .tables import StageTables, stage_tables
+
+
+class Indices(NamedTuple):
+    """Of the sets on which tensors are wanted: of a layer with itself, and of two layers."""
+
+    same: ProductIndex
+    other: ProductIndex
+
+
+class StageIntegrals(NamedTuple):
+    """A stage on a layer that it reads.
+
+    Attributes:
+        G, H: of that layer, (N, N). nu: (N,), of y = ν z.
+        metric, ratio: of y, as of `gaussian.integrals`.
+        own: moments of the layer with itself; None for a φ that is linear, or where no tensors are wanted.
+    """
+
+    stage: Stage
+    G: np.ndarray
+    H: np.ndarray
+    nu: np.ndarray
+    metric: np.ndarray
+    ratio: np.ndarray
+    tables: StageTables
+    own: ProductMoments | None
+
+
+class LayerIntegrals(NamedTuple):
+    """A layer of the stream and the block that reads it; `block` is None, and what follows it empty, in the last one.
+
+    Attributes:
+        layer: 1 … L. G, H: (N, N). shares: H = biases + weights + carried · (H of the layer below), these three; None in layer 1. width: neurons. parallel: which samples are one variable.
+        stages: of the block. inner_widths: of each stage's u.
+        lower: for each layer that the stream remembers here, from the lowest, the moments with it; None where there are polynomials alone.
+    """
+
+    layer: int
+    G: np.ndarray
+    H: np.ndarray
+    shares: tuple[Any, Any, Any] | None
+    width: int
+    parallel: Parallel
+    block: Block | None
+    stages: list[StageIntegrals]
+    inner_widths: tuple[int, ...]
+    lower: list[ProductMoments | None]
+
+
+def network_integrals(
+    network: Network, G, H, parallel: Parallel, indices: Indices | None, rule: Rule, nudge
+) -> Iterator[LayerIntegrals]:
+    """Layer by layer, from G, H and `parallel` of the embedding; `nudge(G)` is G changed in its last digits. OverflowError where G or H overflow."""
+    past: list[tuple[StageIntegrals, float]] = []
+    shares = None
+    for number, (block, width) in enumerate(zip(network.blocks, network.widths[1:], strict=False), start=1):
+        inner_widths = block.inner_widths(network.widths[number + 1])
+        stages, G_u, shares_u, parallel_u = _through_stages(block, G, H, parallel, indices, rule, nudge)
+        lower = [] if indices is None else _with_lower(stages[0], past, indices.other, rule)
+        yield LayerIntegrals(number, G, H, shares, width, parallel, block, stages, inner_widths, lower)
+        γ = block.gamma
+        bias, weight, carried = shares_u
+        shares = bias, weight, γ**2 + carried
+        G, H = γ**2 * G + G_u, bias + weight + shares[2] * H
+        parallel = parallel.with_skip(parallel_u) if γ != 0 else parallel_u
+        past = [(source, γ * Γ) for source, Γ in [*past, (stages[0], 1.0)]] if γ != 0 else []
+    yield LayerIntegrals(
+        network.depth, G, H, shares, network.widths[-1], parallel, None, [], (), [None] * len(past)
+    )
+
+
+def _through_stages(block: Block, G, H, parallel: Parallel, indices: Indices | None, rule: Rule, nudge):
+    """The integrals of a block's stages; and of its last u G, the shares of H, and `parallel`."""
+    stages: list[StageIntegrals] = []
+    bias, weight, carried = np.zeros_like(G), np.zeros_like(G), np.ones_like(G)
+    for stage in block.stages:
+        changed = nudge(G)
+        nu = norm_factor(stage, np.diag(changed))
+        metric = changed * np.multiply.outer(nu, nu)
+        parallel_y = parallel.scaled(nu, exactly_one=stage.norm != "none" and stage.eps == 0)
+        tables = stage_tables(stage.activation, metric, parallel_y.ratio, stage.lambda_g > 0, rule)
+        own = None if indices is None else _own_moments(stage, metric, parallel_y.ratio, indices.same, rule)
+        H_u = bias + weight + carried * H
+        stages.append(StageIntegrals(stage, changed, H_u, nu, metric, parallel_y.ratio, tables, own))
+        G = stage.C_b + stage.C_W * tables.ss.mean
+        χ = stage.C_W * np.multiply.outer(nu, nu) * tables.dd.mean
+        bias = stage.lambda_b + χ * bias + stage.C_W * stage.lambda_beta * tables.dd.mean
+        gains = 0.0 if tables.xx is None else stage.C_W * stage.lambda_g * tables.xx.mean
+        weight = stage.lambda_W * tables.ss.mean + gains + χ * weight
+        carried = χ * carried
+        parallel = parallel_y.through(stage.activation, stage.C_b > 0)
+    return stages, G, (bias, weight, carried), parallel
+
+
+def words_of(stage: Stage) -> tuple[str, ...]:
+    """The symmetric products that Ω is made of."""
+    return ("ss", "dd", "xx") if stage.lambda_g > 0 else ("ss", "dd")
+
+
+def _own_moments(stage: Stage, metric, ratio, index: ProductIndex, rule: Rule) -> ProductMoments | None:
+    φ = stage.activation
+    if is_straight(φ):
+        return None
+    words = {(w, v) for w in words_of(stage) for v in words_of(stage)} | {("sd", "sd")}
+    words |= {("sx", "sx")} if stage.lambda_g > 0 else set()
+    return product_moments(φ, φ, sorted(words), index, metric, ratio, rule)[0]
+
+
+def _with_lower(
+    upper: StageIntegrals, lower: list[tuple[StageIntegrals, float]], index: ProductIndex, rule: Rule
+) -> list[ProductMoments | None]:
+    """The moments of a layer's products with those of each of the layers below, whose Γ are given."""
+    out: list[ProductMoments | None] = [None] * len(lower)
+    φ = upper.stage.activation
+    groups: dict[Activation, list[int]] = {}
+    for number, (of, _) in enumerate(lower):
+        if not is_straight(φ) and not is_straight(of.stage.activation):
+            groups.setdefault(of.stage.activation, []).append(number)
+    for other, numbers in groups.items():
+        chosen = [lower[number] for number in numbers]
+        words = {(w, v) for w in words_of(upper.stage) for of, _ in chosen for v in words_of(of.stage)} | {
+            ("sd", "sd")
+        }
+        moments = product_moments(φ, other, sorted(words), index, *_joint(upper, chosen), rule)
+        for number, of_layer in zip(numbers, moments, strict=True):
+            out[number] = of_layer
+    return out
+
+
+def _joint(upper: StageIntegrals, lower: list[tuple[StageIntegrals, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """The metric of the y's of all these layers, the upper one last, and their ratios: (n N + N, n N + N).
+
+    Nothing asks for two lower layers together: they are independent here.
+    """
+    n, N = len(lower), len(upper.metric)
+    metric, ratio = np.zeros((n + 1, N, n + 1, N)), np.full((n + 1, N, n + 1, N), np.nan)
+    metric[n, :, n], ratio[n, :, n] = upper.metric, upper.ratio
+    for i, (of, gamma) in enumerate(lower):
+        metric[i, :, i], ratio[i, :, i] = of.metric, of.ratio
+        between = gamma * of.G * np.multiply.outer(of.nu, upper.nu)
+        metric[i, :, n], metric[n, :, i] = between, between.T
+    return metric.reshape((n + 1) * N, -1), ratio.reshape((n + 1) * N, -1)
