@@ -9,7 +9,7 @@ import pytest
 import ntkflow
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden_architectures").glob("*.json"))
-NAMES = ("G", "H", "V", "D", "F", "A", "B", "K", "L", "M")
+NAMES = ("G", "H", "G1", "H1", "V", "D", "F", "A", "B", "K", "L", "M")
 
 
 def network(case):

@@ -11,6 +11,7 @@ from ntkflow import Block, Dense, Network, Stage
 
 pytestmark = pytest.mark.filterwarnings("ignore:the network is too narrow")
 NAMES = ("V", "D", "F", "A", "B")
+MEANS = ("G1", "H1")
 MEMORY = ("K", "L", "M")
 WEIGHTS: dict[str, Any] = {"C_b": 0.06, "C_W": 0.8, "lambda_b": 0.3, "lambda_W": 0.7}
 NORM: dict[str, Any] = {"eps": 0.02, "lambda_g": 0.3, "lambda_beta": 0.2}
@@ -64,7 +65,7 @@ def test_without_skips_and_norms_it_is_an_mlp(rng, activation, components):
     flow = ntkflow.flow(mlp, X, components)
     for layer, other in zip(blocks, flow, strict=True):
         # All are coefficients of 1/24 there.
-        ratio = {"G": 1, "H": 1} | dict.fromkeys(NAMES, 24 / other.fan_in)
+        ratio = {"G": 1, "H": 1} | dict.fromkeys((*NAMES, *MEANS), 24 / other.fan_in)
         for name, factor in ratio.items():
             scale = max(np.nanmax(np.abs(other[name])), 1e-12)
             assert np.nanmax(np.abs(layer[name] - factor * other[name])) < 1e-12 * factor * scale, (

@@ -1,6 +1,7 @@
 """⟨f(z_1, z_2) g(y_3, y_4)⟩ of products f and g of two functions each, z of one layer of a stream and y of the same layer or of another one.
 
-A letter is a function: "s" is σ, "d" σ', "x" z σ'(z), the derivative by the logarithm of z. A word has two: "sd" is σ(z_1) σ'(z_2).
+A word names a product: "sd" is σ(z_1) σ'(z_2), with the letters of `LETTERS`; "ss20", "ss11" and "ss02" are ∂_1∂_1, ∂_1∂_2 and ∂_2∂_2 of "ss",
+and likewise of others.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from ..activations import Activation
 from ..errors import ActivationError
 from .expectations import Integrals, integrals
+from .piecewise_linear import PiecewiseLinear
 from .quadruples import moments_on_samples
 from .requests import Placement, Placements
 from .rules import Rule
@@ -57,10 +59,29 @@ class Functions:
         return [_member(activation, letter, z) for activation, letter in self.members[: order + 1]]
 
 
+LETTERS = "sdefxuvwt"
+"""σ and its first three derivatives; x = z σ' and its first two; and z σ'', z x': the derivatives by log z of σ' and of x."""
+_RAISED = {"s": "sde", "d": "def", "x": "xuv"}
+
+_OF_SLOPES = {"s": 0, "d": 1, "e": 2, "x": 0}
+"""The orders of letters where σ is two straight lines through 0, of which z σ' is σ."""
+
+
+def letters_of(word: str) -> str:
+    """The two letters of a word: "es" for "ss20"."""
+    if len(word) == 2:
+        return word
+    return "".join(_RAISED[letter][int(order)] for letter, order in zip(word[:2], word[2:], strict=True))
+
+
 def _member(activation: Activation, letter: str, z):
-    if letter == "x":
-        return logarithmic(activation).derivatives(z, 0)[0]
-    return activation.derivatives(z, 1)["sd".index(letter)]
+    if letter in "xuv":
+        return logarithmic(activation).derivatives(z, "xuv".index(letter))[-1]
+    if letter == "w":
+        return z * activation.derivatives(z, 2)[2]
+    if letter == "t":
+        return z * logarithmic(activation).derivatives(z, 1)[1]
+    return activation.derivatives(z, "sdef".index(letter))[-1]
 
 
 class ProductIndex(NamedTuple):
@@ -105,16 +126,24 @@ def product_index(sets: np.ndarray, samples: int, same: bool) -> ProductIndex:
 
 
 class ProductMoments(NamedTuple):
-    """Moments (M, placements) on the quadruples of a `ProductIndex`, with the functions of each word's four slots."""
+    """Moments (M, columns) on the quadruples of a `ProductIndex`.
+
+    Attributes:
+        words: of each word the functions of its four slots, and which derivative of the first two it is, "" for none.
+        columns: functions of the quadruple's ascending variables, and the derivative by the last two.
+    """
 
     values: np.ndarray
-    words: dict[Words, Placement]
-    asked: Placements
+    words: dict[Words, tuple[Placement, str]]
+    columns: list[tuple[Placement, str]]
 
     def on_sets(self, words: Words, index: ProductIndex) -> np.ndarray:
         """⟨w_12 v_34⟩, (k, k, k, k, S)."""
-        functions = self.words[words]
-        columns = [self.asked.index(tuple(functions[slot] for slot in order)) for order in index.orders.T]
+        functions, derivative = self.words[words]
+        columns = []
+        for order in index.orders.T:
+            turned = derivative[::-1] if order[2] > order[3] else derivative
+            columns.append(self.columns.index((tuple(functions[slot] for slot in order), turned)))
         return self.values[index.rows, np.array(columns)[index.permutation]]
 
 
@@ -125,6 +154,7 @@ def product_moments(
 
     Args:
         z, y: the activations; y is that of all these layers.
+        words: of several layers derivatives are of z's words alone.
         G: the metric of all variables, those of z last, (layers N + N, layers N + N); if y is z itself, (N, N).
         ratio: likewise, c where one variable is c times the other one, NaN elsewhere.
     """
@@ -133,15 +163,35 @@ def product_moments(
     # The variables of y stand in their layer's place, those of z in the last one.
     shift = np.arange(layers)[:, None, None] * N, (0 if index.same else layers - 1) * N
     quadruples = (index.quadruples + np.where(index.quadruples < N, *shift)).reshape(-1, 4)
-    members, letters = _functions(z, y, words)
-    of_words = {(w, v): (*(letters[0][c] for c in w), *(letters[1][c] for c in v)) for w, v in words}
-    asked = tuple(sorted({p for f in of_words.values() for p in itertools.permutations(f)}))
-    if len(members) <= 2 and z == y:
-        # The integrals of one σ and σ' have ways of their own.
-        moments = _moments(integrals(z, G, ratio, rule), quadruples, asked)
+    if z.slopes and z == y:
+        of_words = {(w, v): (tuple(_OF_SLOPES[c] for c in w[:2] + v), w[2:]) for w, v in words}
+        columns, values = _of_slopes(integrals(z, G, ratio, rule), quadruples, of_words)
     else:
-        moments = moments_on_samples(Functions(members), G, quadruples, asked, rule)  # type: ignore[arg-type]
-    return [ProductMoments(part, of_words, asked) for part in moments.reshape(layers, -1, len(asked))]
+        members, of_words = _functions(z, y, words)
+        asked = _permuted(functions for functions, _ in of_words.values())
+        columns = [(placement, "") for placement in asked]
+        if z == y and all(letter in "sdef" for _, letter in members):
+            # The integrals of one σ and its derivatives have ways of their own.
+            values = _moments(integrals(z, G, ratio, rule), quadruples, asked)
+        else:
+            values = moments_on_samples(Functions(members), G, quadruples, asked, rule)  # type: ignore[arg-type]
+    return [ProductMoments(part, of_words, columns) for part in values.reshape(layers, -1, len(columns))]
+
+
+def _permuted(factors: Iterable[Placement]) -> Placements:
+    return tuple(sorted({placement for f in factors for placement in itertools.permutations(f)}))
+
+
+def _of_slopes(of: Integrals, quadruples: np.ndarray, of_words: dict[Words, tuple[Placement, str]]):
+    """Columns and values of two straight lines through 0, where derivatives of several σ's at a kink are those by the metric."""
+    asked = _permuted(functions for functions, derivative in of_words.values() if not derivative)
+    columns = [(placement, "") for placement in asked]
+    values = [_moments(of, quadruples, asked)]
+    if raised := _permuted(functions for functions, derivative in of_words.values() if derivative):
+        assert isinstance(of, PiecewiseLinear)
+        columns += [(placement, derivative) for derivative in ("20", "11", "02") for placement in raised]
+        values.append(of.second_derivatives(quadruples, raised).reshape(len(quadruples), -1))
+    return columns, np.concatenate(values, axis=1)
 
 
 def _moments(of: Integrals, quadruples: np.ndarray, asked: Placements) -> np.ndarray:
@@ -164,14 +214,22 @@ def _moments(of: Integrals, quadruples: np.ndarray, asked: Placements) -> np.nda
 
 
 def _functions(z: Activation, y: Activation, words: list[Words]):
-    """The functions that the words name, σ(z) first, and for z and y which of them each letter is."""
-    members: list[tuple[Activation, str]] = [(z, "s")]
-    letters: tuple[dict[str, int], dict[str, int]] = {}, {}
-    for activation, side in ((z, 0), (y, 1)):
-        for letter in sorted({c for pair in words for c in pair[side]}, key="sdx".index):
+    """The functions that the words name, σ(z) and its derivatives first, and for each word which of them stand in its slots."""
+    sides = [letters_of(w) for w, _ in words], [letters_of(v) for _, v in words]
+    highest = max("sdef".find(c) for word in sides[0] + (sides[1] if y == z else []) for c in word)
+    members: list[tuple[Activation, str]] = [(z, letter) for letter in "sdef"[: highest + 1]]
+    for activation, side in ((z, sides[0]), (y, sides[1])):
+        for letter in sorted({c for word in side for c in word}, key=LETTERS.index):
             # z σ'(z) is σ(z) where σ is two straight lines through 0.
             function = (activation, "s" if letter == "x" and activation.slopes else letter)
             if function not in members:
                 members.append(function)
-            letters[side][letter] = members.index(function)
-    return tuple(members), letters
+
+    def place(activation: Activation, letter: str) -> int:
+        return members.index((activation, "s" if letter == "x" and activation.slopes else letter))
+
+    of_words = {
+        words[i]: ((*(place(z, c) for c in sides[0][i]), *(place(y, c) for c in sides[1][i])), "")
+        for i in range(len(words))
+    }
+    return tuple(members), of_words

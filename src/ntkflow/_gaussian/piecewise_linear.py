@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -94,6 +94,43 @@ class PiecewiseLinear:
     def moments(self, quadruples: np.ndarray, asked: Placements) -> np.ndarray:
         """⟨Π_i σ^(p_i)(z_i)⟩ on quadruples (M, 4) for each placement p: (M, placements). Memory O(M)."""
         out = np.empty((len(quadruples), len(asked)))
+        for group in self._patterns(quadruples, asked):
+            with jax.enable_x64(True):
+                moments = np.asarray(_slot_moments(*group.arguments(self), group.metric, group.scale, self.least_variance, straight=self.straight))  # fmt: skip
+            if self.rounding and len(group.heads) > 2:
+                moments = moments * (1 + _SINGULAR * self.rounding / _least_root(group.metric))[:, None]
+            out[group.rows] = np.take_along_axis(moments, group.places, axis=1)[: len(group.rows)]
+        return out
+
+    def second_derivatives(self, quadruples: np.ndarray, asked: Placements) -> np.ndarray:
+        """⟨∂_i∂_j of the functions on the last two slots⟩, ij = 33, 34, 44, by derivatives of the moments by the metric: (M, 3, placements).
+
+        Where these two slots are one variable the total derivative by slot 3 stands in the place of 33.
+        """
+        out = np.empty((len(quadruples), 3, len(asked)))
+        for group in self._patterns(quadruples, asked):
+            (a, b), B = group.last_heads, len(group.metric)
+            by_a, by_b = group.last_scales
+            row = np.arange(B)
+            tangents = np.zeros((3, *group.metric.shape))
+            tangents[0, row, a, a] = 2 / by_a**2
+            apart = np.where(a == b, 0.0, 1.0)
+            tangents[1, row, a, b] = tangents[1, row, b, a] = apart / (by_a * by_b)
+            tangents[2, row, b, b] = 2 * apart / by_b**2
+            with jax.enable_x64(True):
+                derivatives = np.asarray(_slot_derivatives(*group.arguments(self), group.metric, group.scale, self.least_variance, tangents, straight=self.straight))  # fmt: skip
+            if self.rounding and len(group.heads) > 1:
+                derivatives = (
+                    derivatives * (1 + _SINGULAR * self.rounding / _least_root(group.metric) ** 2)[:, None]
+                )
+            places = np.broadcast_to(group.places, derivatives.shape)
+            out[group.rows] = np.moveaxis(np.take_along_axis(derivatives, places, axis=2), 0, 1)[
+                : len(group.rows)
+            ]
+        return out
+
+    def _patterns(self, quadruples: np.ndarray, asked: Placements) -> Iterator[_Group]:
+        """The quadruples in groups of one pattern of coinciding samples."""
         reps = self.representative[quadruples]
         same = reps[:, :, None] == reps[:, None, :]
         # The slots of samples that come often first: five patterns serve all.
@@ -110,24 +147,64 @@ class PiecewiseLinear:
             heads = [pattern.index(a) for a in range(pattern[-1] + 1)]
             for rows, block in _blocks(len(mine), _QUADRUPLES):
                 batch = mine[block]
-                index, slots = (
-                    ordered[batch][:, heads],
-                    np.take_along_axis(quadruples[batch], order[batch], axis=1),
-                )
-                metric = self.G[index[:, :, None], index[:, None, :]]
-                with jax.enable_x64(True):
-                    moments = _slot_moments(
-                        pattern, asked, self.slopes, self.at_zero, self.nodes if len(heads) == 4 else None,
-                        metric, self.scale[slots], self.least_variance, straight=self.straight,
-                    )  # fmt: skip
-                moments = np.asarray(moments)
-                if self.rounding and len(heads) > 2:
-                    moments = moments * (1 + _SINGULAR * self.rounding / _least_root(metric))[:, None]
-                # Where p stands once the slots are in order.
-                place = places[order[batch] @ (4 ** np.arange(4))]
-                count = rows.stop - rows.start
-                out[batch[:count]] = np.take_along_axis(moments, place, axis=1)[:count]
-        return out
+                index = ordered[batch][:, heads]
+                slots = np.take_along_axis(quadruples[batch], order[batch], axis=1)
+                yield _Group(
+                    batch[: rows.stop - rows.start], pattern, asked, heads, self.G[index[:, :, None], index[:, None, :]],
+                    self.scale[slots], places[order[batch] @ (4 ** np.arange(4))], order[batch],
+                )  # fmt: skip
+
+
+class _Group(NamedTuple):
+    """Quadruples of one pattern, B of them, of which the first are `rows`, and others fill up.
+
+    Attributes:
+        pattern: the sample of each slot, the slots in the order that `order` (B, 4) gives. heads: a slot of each sample.
+        metric: (B, n, n). scale: (B, 4), of each slot, as of `slot_moments`.
+        places: (B, placements), where each placement stands in that order of slots.
+    """
+
+    rows: np.ndarray
+    pattern: tuple[int, ...]
+    asked: Placements
+    heads: list[int]
+    metric: np.ndarray
+    scale: np.ndarray
+    places: np.ndarray
+    order: np.ndarray
+
+    def arguments(self, of: PiecewiseLinear) -> tuple:
+        return self.pattern, self.asked, of.slopes, of.at_zero, of.nodes if len(self.heads) == 4 else None
+
+    @property
+    def _last(self) -> np.ndarray:
+        """Where slots 3 and 4 stand in the order, (2, B)."""
+        return np.argmax(self.order[None] == np.array([2, 3])[:, None, None], axis=2)
+
+    @property
+    def last_heads(self) -> np.ndarray:
+        """The samples of slots 3 and 4, (2, B)."""
+        return np.array(self.pattern)[self._last]
+
+    @property
+    def last_scales(self) -> np.ndarray:
+        """Their scales, (2, B)."""
+        return np.take_along_axis(self.scale, self._last.T, axis=1).T
+
+
+@functools.partial(
+    jax.jit,
+    static_argnums=(0, 1),
+    static_argnames="straight",
+    compiler_options={"xla_backend_optimization_level": 0},
+)
+def _slot_derivatives(pattern, asked, slopes, at_zero, nodes, metric, scale, least, tangents, *, straight):
+    """The derivatives of `slot_moments` along changes (n, B, samples, samples) of the metric: (n, B, placements)."""
+
+    def moments(metric):
+        return slot_moments(pattern, asked, slopes, at_zero, nodes, metric, scale, least, straight=straight)
+
+    return jax.vmap(lambda tangent: jax.jvp(moments, (metric,), (tangent,))[1])(tangents)
 
 
 def _least_root(metric: np.ndarray) -> np.ndarray:

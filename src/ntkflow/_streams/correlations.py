@@ -32,22 +32,54 @@ class ReadLayer(NamedTuple):
     functions: StageFunctions | None
 
     @property
+    def of_slopes(self) -> bool:
+        """Whether φ is two straight lines through 0."""
+        return self.functions is not None and self.functions.stage.activation.slopes is not None
+
+    @property
     def straight(self) -> bool:
         """Whether φ(y) = y."""
         return self.functions is not None and is_straight(self.functions.stage.activation)
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Those of symmetric products that Ω is made of."""
-        return () if self.functions is None else tuple(self.functions.omega.products)
+        """The products that the stage's functions are made of, and those of their corrections where they are wanted."""
+        if self.functions is None:
+            return ()
+        products = tuple(self.functions.omega.products)
+        if self.tables is None or self.tables.logarithms is None:
+            return products
+        return (*products, *correcting_words(products, self.functions.stage.norm != "none"))
 
     def product(self, word: str) -> Product:
         if word == "yy":
             zero, one = np.zeros_like(self.G), np.ones_like(self.G)
-            return Product(
-                self.G * self.nu[:, None] * self.nu, np.stack([zero, zero]), np.stack([zero, one, zero])
-            )
-        return getattr(self.tables, word)
+            metric = self.G * self.nu[:, None] * self.nu
+            return Product((metric[None], np.stack([zero, zero]), np.stack([zero, one, zero])))
+        assert self.tables is not None
+        if len(word) == 4:
+            return getattr(self.tables, word[:2]).derived(int(word[2]), int(word[3]))
+        logarithms = self.tables.logarithms or {}
+        if word in logarithms or word[::-1] in logarithms:
+            return logarithms[word] if word in logarithms else logarithms[word[::-1]].turned
+        if word in ("ed", "de"):
+            return self.tables.dd.derived(*((1, 0) if word == "ed" else (0, 1)))
+        if word == "xd":
+            return self.times_y(self.tables.dd)
+        return self.times_y(self.tables.dd).turned if word == "dx" else getattr(self.tables, word)
+
+    def times_y(self, product: Product) -> Product:
+        """y_1 times a product."""
+        i = np.arange(len(self.nu))
+        metric = self.product("yy").mean
+        return product.times_first(metric[i, i][:, None], metric)
+
+
+def correcting_words(products: tuple[str, ...], normed: bool) -> tuple[str, ...]:
+    """Second derivatives of these products, and behind a norm their derivatives by the logarithms."""
+    words = [w + order for w in products for order in ("20", "11", "02")]
+    logarithms = {"ss": ("xs", "sx"), "dd": ("wd", "dw"), "xx": ("tx", "xt")}
+    return (*words, *(word for w in products for word in logarithms[w] if normed))
 
 
 def is_straight(φ: Activation) -> bool:
@@ -59,18 +91,15 @@ class Correlation:
     """Of an upper and a lower layer: z_upper = Γ z_lower + what is independent; or of a layer with itself, Γ = 1.
 
     Args:
+        words: of the upper layer, those whose covariances are wanted.
         moments: None where one of the layers has polynomials alone.
     """
 
     def __init__(
-        self,
-        upper: ReadLayer,
-        lower: ReadLayer,
-        gamma: float,
-        moments: ProductMoments | None,
+        self, upper: ReadLayer, lower: ReadLayer, gamma: float, words: tuple[str, ...], moments: ProductMoments | None,
         index: ProductIndex,
-    ):
-        self.upper, self.lower = upper, lower
+    ):  # fmt: skip
+        self.upper, self.lower, self._words = upper, lower, words
         self._products, self._index = moments, index
         self.between = gamma * upper.nu[:, None] * lower.nu[None] * lower.G
         """Cov(y_upper, y_lower), (k, k, S)."""
@@ -78,10 +107,11 @@ class Correlation:
     @functools.cached_property
     def covariances(self) -> dict[str, Moments]:
         """By the upper layer's word: the covariances of w_12 with the lower layer's products, the lower layer's samples first."""
-        words = (*self.lower.words, "yy", "y")
+        assert self.lower.functions is not None
+        words = (*self.lower.functions.omega.products, "yy", "y")
         return {
             upper: {lower: swap(self.covariance(upper, lower)) for lower in words}
-            for upper in (*self.upper.words, "yy", "y")
+            for upper in (*self._words, "yy", "y")
         }
 
     def with_function(self, f: PairFunction) -> Moments:
@@ -96,14 +126,25 @@ class Correlation:
             return self._with_y(self.between, self.lower.product(lower))[:, None]
         if lower == "y":
             return swap(self._with_y(self.between.swapaxes(0, 1), self.upper.product(upper))[:, None])
+        if lower == "dd" and self.lower.straight or upper in self._constant:
+            return self._zeros
         if lower == "yy" or self.lower.straight:
-            return self._with_yy(self.between, self.upper.product(upper)) if lower != "dd" else self._zeros
+            return self._with_yy(self.between, self.upper.product(upper))
         if upper == "yy" or self.upper.straight:
             between = self.between.swapaxes(0, 1)
-            return swap(self._with_yy(between, self.lower.product(lower))) if upper != "dd" else self._zeros
+            return swap(self._with_yy(between, self.lower.product(lower)))
+        if upper in ("xs", "sx", "tx", "xt") and self.upper.of_slopes:
+            return self.covariance("ss", lower)
         return self._moment(upper, lower) - outer(
             self.upper.product(upper).mean, self.lower.product(lower).mean
         )
+
+    @property
+    def _constant(self) -> tuple[str, ...]:
+        """Words of the upper layer whose products don't vary."""
+        if self.upper.straight:
+            return ("dd", *correcting_words(("ss", "dd", "xx"), False), "wd", "dw")
+        return ("wd", "dw") if self.upper.of_slopes else ()
 
     def _moment(self, upper: str, lower: str) -> np.ndarray:
         assert self._products is not None
@@ -131,6 +172,26 @@ class Correlation:
             + (y3(of1) * y4(of2) + y3(of2) * y4(of1)) * both
             + y3(of2) * y4(of2) * second
         )
+
+    def with_f(self, word: str) -> np.ndarray:
+        """⟨w_12 f_34⟩ of a product of the upper layer, or of y_1, y_2 or 1, and the lower stage's f."""
+        assert self.lower.functions is not None
+        a, _, e = self.lower.functions.f
+        if word == "1":
+            return (a * self.lower.product("sd").mean + e)[None, None] * np.ones_like(self._zeros)
+        if word in ("y1", "y2"):
+            return (self.y_f()[:, None] if word == "y1" else self.y_f()[None]) * np.ones_like(self._zeros)
+        if self.upper.straight:
+            # y_1 φ'(y_1) is y_1 itself.
+            same = {"xd": "y1", "dx": "y2", "dd": "1"}
+            return self.with_f(same[word]) if word in same else self._zeros
+        b, w = self.lower.functions.f[1], self.upper.product(word)
+        with_y = swap(self._with_y(self.between.swapaxes(0, 1), w)[None])
+        if self.lower.straight:
+            with_sd = swap(self._with_y(self.between.swapaxes(0, 1), w)[:, None])
+        else:
+            with_sd = self._moment(word, "sd")
+        return a * with_sd + b * with_y + e * w.mean[:, :, None, None]
 
     def f_f(self) -> np.ndarray:
         """⟨f_12 f_34⟩ of the stages' f."""

@@ -99,9 +99,9 @@ def stage_functions(stage: Stage, t: StageTables, H: np.ndarray, nu: np.ndarray)
     psi_by_nu = C_W * t.sx
     omega_by_nu = λ_W * t.sx + C_W * H_hat * t.dx + chi * H
     if λ_g:
-        assert t.xx is not None and t.xz is not None
+        assert t.xx is not None and t.xt is not None
         omega["xx"] = C_W * λ_g * np.ones_like(H)
-        omega_by_nu = omega_by_nu + C_W * λ_g * t.xz
+        omega_by_nu = omega_by_nu + C_W * λ_g * t.xt
     f, f_y, f_1 = C_W * np.broadcast_to(nu, H.shape), np.zeros_like(H), np.zeros_like(H)
     if stage.norm != "none":
         f_y = -f * t.sx

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._gaussian import Rule
-from .._gaussian.layer_products import ProductIndex, ProductMoments, product_moments
+from .._gaussian.layer_products import ProductIndex, ProductMoments, product_index, product_moments
 from ..activations import Activation
 from ..network.blocks import Block, Stage
 from ..network.network import Network
 from ..network.parallel import Parallel
-from .correlations import is_straight
+from .correlations import correcting_words, is_straight
 from .functions import norm_factor
 from .tables import StageTables, stage_tables
 
@@ -23,6 +23,15 @@ class Indices(NamedTuple):
 
     same: ProductIndex
     other: ProductIndex
+
+    def of_sets(self, columns: slice) -> Indices:
+        """Those of some of the sets alone."""
+        return Indices(*(index.of_sets(columns) for index in self))
+
+
+def indices_of(sets: np.ndarray, samples: int) -> Indices:
+    """Of sets (k, S) out of so many samples."""
+    return Indices(*(product_index(sets, samples, same) for same in (True, False)))
 
 
 class StageIntegrals(NamedTuple):
@@ -66,15 +75,25 @@ class LayerIntegrals(NamedTuple):
 
 
 def network_integrals(
-    network: Network, G, H, parallel: Parallel, indices: Indices | None, rule: Rule, nudge
+    network: Network, G, H, parallel: Parallel, indices: Indices | None, means: bool, rule: Rule, nudge
 ) -> Iterator[LayerIntegrals]:
-    """Layer by layer, from G, H and `parallel` of the embedding; `nudge(G)` is G changed in its last digits. OverflowError where G or H overflow."""
+    """Layer by layer, from G, H and `parallel` of the embedding.
+
+    Args:
+        indices: of the sets on which tensors are wanted; None for none. means: whether what corrects the means is wanted there, too.
+        nudge: `nudge(G)` is G changed in its last digits.
+
+    Raises:
+        OverflowError: G or a variance overflows.
+    """
     past: list[tuple[StageIntegrals, float]] = []
     shares = None
     for number, (block, width) in enumerate(zip(network.blocks, network.widths[1:], strict=False), start=1):
         inner_widths = block.inner_widths(network.widths[number + 1])
-        stages, G_u, shares_u, parallel_u = _through_stages(block, G, H, parallel, indices, rule, nudge)
-        lower = [] if indices is None else _with_lower(stages[0], past, indices.other, rule)
+        stages, G_u, shares_u, parallel_u = _through_stages(
+            block, G, H, parallel, indices, means, rule, nudge
+        )
+        lower = [] if indices is None else _with_lower(stages[0], past, indices.other, means, rule)
         yield LayerIntegrals(number, G, H, shares, width, parallel, block, stages, inner_widths, lower)
         γ = block.gamma
         bias, weight, carried = shares_u
@@ -87,7 +106,9 @@ def network_integrals(
     )
 
 
-def _through_stages(block: Block, G, H, parallel: Parallel, indices: Indices | None, rule: Rule, nudge):
+def _through_stages(
+    block: Block, G, H, parallel: Parallel, indices: Indices | None, means: bool, rule: Rule, nudge
+):
     """The integrals of a block's stages; and of its last u G, the shares of H, and `parallel`."""
     stages: list[StageIntegrals] = []
     bias, weight, carried = np.zeros_like(G), np.zeros_like(G), np.ones_like(G)
@@ -96,7 +117,7 @@ def _through_stages(block: Block, G, H, parallel: Parallel, indices: Indices | N
         nu = norm_factor(stage, np.diag(changed))
         metric = changed * np.multiply.outer(nu, nu)
         parallel_y = parallel.scaled(nu, exactly_one=stage.norm != "none" and stage.eps == 0)
-        tables = stage_tables(stage.activation, metric, parallel_y.ratio, stage.lambda_g > 0, rule)
+        tables = stage_tables(stage.activation, metric, parallel_y.ratio, stage.lambda_g > 0, means, rule)
         own = None if indices is None else _own_moments(stage, metric, parallel_y.ratio, indices.same, rule)
         H_u = bias + weight + carried * H
         stages.append(StageIntegrals(stage, changed, H_u, nu, metric, parallel_y.ratio, tables, own))
@@ -125,7 +146,11 @@ def _own_moments(stage: Stage, metric, ratio, index: ProductIndex, rule: Rule) -
 
 
 def _with_lower(
-    upper: StageIntegrals, lower: list[tuple[StageIntegrals, float]], index: ProductIndex, rule: Rule
+    upper: StageIntegrals,
+    lower: list[tuple[StageIntegrals, float]],
+    index: ProductIndex,
+    means: bool,
+    rule: Rule,
 ) -> list[ProductMoments | None]:
     """The moments of a layer's products with those of each of the layers below, whose Γ are given."""
     out: list[ProductMoments | None] = [None] * len(lower)
@@ -136,9 +161,15 @@ def _with_lower(
             groups.setdefault(of.stage.activation, []).append(number)
     for other, numbers in groups.items():
         chosen = [lower[number] for number in numbers]
-        words = {(w, v) for w in words_of(upper.stage) for of, _ in chosen for v in words_of(of.stage)} | {
-            ("sd", "sd")
-        }
+        of_upper = words_of(upper.stage)
+        with_f = ["sd"]
+        if means:
+            normed = upper.stage.norm != "none"
+            # Of two straight lines through 0 the derivatives by logarithms are the products themselves, or nothing.
+            of_upper = (*of_upper, *correcting_words(of_upper, normed and φ.slopes is None))
+            with_f += ["ed", "de", *(["xd", "dx", "dd"] if normed else [])]
+        words = {(w, v) for w in of_upper for of, _ in chosen for v in words_of(of.stage)}
+        words |= {(w, "sd") for w in with_f}
         moments = product_moments(φ, other, sorted(words), index, *_joint(upper, chosen), rule)
         for number, of_layer in zip(numbers, moments, strict=True):
             out[number] = of_layer

@@ -149,6 +149,15 @@ def kappa_with_memory(
     return total
 
 
+def with_memory(word: str, past: list[tuple[Past, Correlation]], shape: tuple[int, ...]) -> np.ndarray:
+    """⟨w_12 m_34·⟩ with H_12 of each source: (k, k, k, k, S), w as of `Correlation.with_f`."""
+    total = np.zeros(shape)
+    for source, correlation in past:
+        slopes = source.alpha.after(source.chain.slopes)
+        total += on_second_pair(slopes, correlation.with_f(word)) * source.layer.H[:, :, None, None]
+    return total
+
+
 def memory_of_kappa(past: list[Past], shape: tuple[int, ...]) -> np.ndarray:
     """⟨p_1324⟩."""
     total = np.zeros(shape)

@@ -12,6 +12,7 @@ from .close import close, remembered
 from .correlations import Correlation, ReadLayer
 from .functions import stage_functions
 from .integrals import Indices, LayerIntegrals, StageIntegrals
+from .means import Corrected, Corrections
 from .memory import (
     Chain,
     Past,
@@ -28,26 +29,34 @@ from .through import through
 
 
 def tensors_on_sets(
-    layers: Iterable[LayerIntegrals], n: int, sets: np.ndarray, indices: Indices
+    layers: Iterable[LayerIntegrals], n: int, sets: np.ndarray, indices: Indices, means: bool
 ) -> Iterator[dict[str, np.ndarray]]:
-    """V, D, F, A, B, K, L and M of each layer, (k, …, k, S) on sets (k, S).
+    """V, D, F, A, B, K, L and M of each layer, (k, …, k, S) on sets (k, S); with `means` G1 and H1, too.
 
     Args:
         n: the stream's width, of whose inverse they are coefficients.
         indices: of these sets.
     """
     k, S = sets.shape
-    t, past = State.of_embedding(k, S), []
+    t, past, corrected = State.of_embedding(k, S), [], Corrected(*np.zeros((2, k, k, S)))
     for of in layers:
         layer = _read_layer(of.stages[0], sets) if of.stages else _last_layer(of, sets)
         with_past = [
-            (source, Correlation(layer, source.layer, source.gamma, moments, indices.other))
+            (source, Correlation(layer, source.layer, source.gamma, layer.words, moments, indices.other))
             for source, moments in zip(past, of.lower, strict=True)
         ]
         X = with_fluctuations(layer, with_past)
-        yield _reported(layer, t, with_past, X)
+        reported = _reported(layer, t, with_past, X)
+        yield {**reported, **(corrected._asdict() if means else {})}
         if of.block is not None:
-            t, past = _through_block(of, n, layer, t, past, with_past, X, sets, indices)
+            first = None
+            if means:
+                first = Corrections(
+                    layer, t, corrected, n / of.width, with_past, X, reported["K"], reported["L"]
+                ).after_stage()
+            t, past, corrected = _through_block(
+                of, n, layer, t, past, with_past, X, sets, indices, corrected, first
+            )
 
 
 def _read_layer(of: StageIntegrals, sets: np.ndarray) -> ReadLayer:
@@ -63,23 +72,36 @@ def _last_layer(of: LayerIntegrals, sets: np.ndarray) -> ReadLayer:
 
 def _through_block(
     of: LayerIntegrals, n: int, layer: ReadLayer, t: State, past: list[Past], with_past: list[tuple[Past, Correlation]],
-    X: WithFluctuations, sets: np.ndarray, indices: Indices,
-) -> tuple[State, list[Past]]:  # fmt: skip
-    """The state of the next layer, and what is remembered there."""
+    X: WithFluctuations, sets: np.ndarray, indices: Indices, corrected: Corrected, of_u: Corrected | None,
+) -> tuple[State, list[Past], Corrected]:  # fmt: skip
+    """The state of the next layer, what is remembered there, and its corrected means.
+
+    Args:
+        corrected: G1 and H1 of the layer. of_u: of the first stage's u; None where they are not wanted.
+    """
     assert of.block is not None and layer.functions is not None
     shape, γ = t.V.shape, of.block.gamma
     f_m, kappa_p = f_with_memory(with_past, shape), kappa_with_memory(layer, with_past, shape)
-    own = own_terms(Correlation(layer, layer, 1.0, of.stages[0].own, indices.same), n / of.width)
+    own = own_terms(_own(layer, of.stages[0], indices), n / of.width)
     u, inside = through(layer.functions, t, X, f_m, own)
     chain = Chain.of_one_stage(*layer.nu.shape)
     for stage, width in zip(of.stages[1:], of.inner_widths, strict=False):
         inner = _read_layer(stage, sets)
         assert inner.functions is not None
-        own = own_terms(Correlation(inner, inner, 1.0, stage.own, indices.same), n / width)
+        if of_u is not None:
+            of_u = Corrections(inner, u, of_u, n / width, [], None, None, None).after_stage()
+        own = own_terms(_own(inner, stage, indices), n / width)
         u, inside = carry(inner.functions, u, inside, own)
         chain = longer(chain, inner.functions)
     state = close(γ, layer.functions, chain, t, u, inside, f_m, kappa_p)
-    return state, remembered(past, γ, layer, chain)
+    if of_u is not None:
+        corrected = Corrected(*(γ**2 * below + added for below, added in zip(corrected, of_u, strict=True)))
+    return state, remembered(past, γ, layer, chain), corrected
+
+
+def _own(layer: ReadLayer, of: StageIntegrals, indices: Indices) -> Correlation:
+    assert layer.functions is not None
+    return Correlation(layer, layer, 1.0, tuple(layer.functions.omega.products), of.own, indices.same)
 
 
 def _reported(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from .._gaussian import COARSE, FINE, Rule
-from .._gaussian.layer_products import product_index
-from .._recursions import TENSORS, TensorSets
-from .._streams.integrals import Indices, LayerIntegrals, network_integrals
+from .._recursions import TENSORS, Tensor, TensorSets
+from .._streams.integrals import Indices, LayerIntegrals, indices_of, network_integrals
 from .._streams.run import tensors_on_sets
 from ..errors import NonFiniteError
 from ..network.network import Network
@@ -25,35 +25,20 @@ def block_layers(
     network: Any, X: np.ndarray, sets: TensorSets | None, rtol: float
 ) -> Iterator[tuple[Kernels, dict[str, np.ndarray], Errors]]:
     """Each layer's kernels, and its values and their errors by name, tensors packed; as `two_runs.all_layers`."""
-    indices = None
-    if sets is not None:
-        indices = Indices(*(product_index(sets.sets, len(X), same) for same in (True, False)))
-    rng = np.random.default_rng(0)
-    nudges: list[Callable] = [lambda G: G, lambda G: G * (1 + NUDGE * symmetric_noise(rng, len(G)))]
     fine, coarse = (
-        _run(network, X, sets, indices, rule.to_accuracy(rtol), nudge)
-        for rule, nudge in zip((FINE, COARSE), nudges, strict=True)
+        _run(network, X, sets, rule.to_accuracy(rtol), nudge)
+        for rule, nudge in zip((FINE, COARSE), (0.0, NUDGE), strict=True)
     )
     for (kernels, values), (_, others) in zip(fine, coarse, strict=True):
         yield kernels, values, errors_of(values, others, kernels.layer, kernels.least_sine, sets)
 
 
 def _run(
-    network: Network,
-    X: np.ndarray,
-    sets: TensorSets | None,
-    indices: Indices | None,
-    rule: Rule,
-    nudge: Callable,
+    network: Network, X: np.ndarray, sets: TensorSets | None, rule: Rule, nudge: float
 ) -> Iterator[tuple[Kernels, dict[str, np.ndarray]]]:
+    """Each layer's kernels and values by one rule, with G's entries changed by relative amounts up to `nudge` before each stage."""
     kernels = first_kernels(network, X)
-    try:
-        layers = list(
-            network_integrals(network, kernels.G, kernels.H, kernels.parallel, indices, rule, nudge)
-        )
-    except OverflowError as error:
-        raise NonFiniteError("G overflows, or a variance; scale X or C_W") from error
-    tensors = _tensors(layers, network.widths[1], sets, indices)
+    layers, tensors = _with_tensors(network, kernels, sets, rule, nudge)
     contributions = kernels.contributions
     assert contributions is not None
     for of, packed in zip(layers, tensors, strict=True):
@@ -66,6 +51,60 @@ def _run(
         kernels = kernels._replace(least_sine=_least_sine(kernels.least_sine, of))
 
 
+def _with_tensors(
+    network: Network, kernels: Kernels, sets: TensorSets | None, rule: Rule, nudge: float
+) -> tuple[list[LayerIntegrals], list[dict[str, np.ndarray]]]:
+    """The integrals of all layers, and the packed tensors; G1 and H1, of pairs of samples, on sets of two."""
+    N, n = len(kernels.G), network.widths[1]
+
+    def integrals(indices: Indices | None, means: bool) -> list[LayerIntegrals]:
+        rng = np.random.default_rng(0)
+
+        def nudged(G: np.ndarray) -> np.ndarray:
+            return G * (1 + nudge * symmetric_noise(rng, N))
+
+        first = kernels.G, kernels.H, kernels.parallel
+        try:
+            return list(network_integrals(network, *first, indices, means, rule, nudged))
+        except OverflowError as error:
+            raise NonFiniteError("G overflows, or a variance; scale X or C_W") from error
+
+    if sets is None:
+        layers = integrals(None, False)
+        return layers, [{} for _ in layers]
+    of_means = tuple(name for name in sets.names if TENSORS[name].rank == 2)
+    indices = indices_of(sets.sets, N)
+    if sets.k <= 2:
+        layers = integrals(indices, bool(of_means))
+        return layers, _packed(layers, n, sets.sets, sets.names, indices, bool(of_means))
+    layers = integrals(indices, False)
+    tensors = _packed(
+        layers, n, sets.sets, tuple(name for name in sets.names if name not in of_means), indices, False
+    )
+    if of_means:
+        pairs = _pairs_within(sets.sets)
+        indices = indices_of(pairs, N)
+        for of_layer, corrected in zip(
+            tensors, _packed(integrals(indices, True), n, pairs, of_means, indices, True), strict=True
+        ):
+            for name, packed in corrected.items():
+                of_layer[name] = _on_sets(TENSORS[name], packed, pairs, sets.sets, N)
+    return layers, tensors
+
+
+def _pairs_within(sets: np.ndarray) -> np.ndarray:
+    """All pairs of samples that are together in a set, (2, P)."""
+    pairs = itertools.combinations(range(len(sets)), 2)
+    return np.unique(np.concatenate([sets[list(pair)] for pair in pairs], axis=1), axis=1)
+
+
+def _on_sets(declared: Tensor, packed: np.ndarray, pairs: np.ndarray, sets: np.ndarray, N: int) -> np.ndarray:
+    """A table on pairs of samples, packed, as one on larger sets."""
+    table = np.empty((N, N))
+    table[pairs[:, None], pairs[None]] = declared.unpack(packed, 2)
+    return declared.pack(table[sets[:, None], sets[None]])
+
+
 def _least_sine(below: np.ndarray, of: LayerIntegrals) -> np.ndarray:
     """The least `sines` up to the layer that this one's block leads to, (2, N, N)."""
     for stage in of.stages:
@@ -75,21 +114,22 @@ def _least_sine(below: np.ndarray, of: LayerIntegrals) -> np.ndarray:
     return below
 
 
-def _tensors(
-    layers: list[LayerIntegrals], n: int, sets: TensorSets | None, indices: Indices | None
+def _packed(
+    layers: list[LayerIntegrals],
+    n: int,
+    sets: np.ndarray,
+    names: tuple[str, ...],
+    indices: Indices,
+    means: bool,
 ) -> list[dict[str, np.ndarray]]:
     """The packed tensors of each layer, some sets at a time."""
-    if sets is None or indices is None:
-        return [{} for _ in layers]
-    k, S = sets.sets.shape
-    out = [{name: np.empty((TENSORS[name].orbits(k)[1].shape[1], S)) for name in sets.names} for _ in layers]
+    k, S = sets.shape
+    out = [{name: np.empty((TENSORS[name].orbits(k)[1].shape[1], S)) for name in names} for _ in layers]
     size = max(1, _NUMBERS_AT_ONCE // k**4)
     for start in range(0, S, size):
         columns = slice(start, start + size)
-        of_columns = Indices(*(index.of_sets(columns) for index in indices))
-        for whole, part in zip(
-            out, tensors_on_sets(layers, n, sets.sets[:, columns], of_columns), strict=True
-        ):
+        parts = tensors_on_sets(layers, n, sets[:, columns], indices.of_sets(columns), means)
+        for whole, part in zip(out, parts, strict=True):
             for name, packed in whole.items():
                 packed[:, columns] = TENSORS[name].pack(part[name])
     return out

@@ -46,7 +46,7 @@ def sample_sets(components: str | Sequence[Sequence[int]], N: int) -> np.ndarray
     return np.array([row + row[:1] * (size - len(row)) for row in rows])
 
 
-_OF_BLOCKS = ("V", "D", "F", "A", "B", "K", "L", "M")
+_OF_BLOCKS = ("G1", "H1", "V", "D", "F", "A", "B", "K", "L", "M")
 
 
 def tensors_of(network: Any, training: bool) -> tuple[str, ...]:
