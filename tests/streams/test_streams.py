@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from command_line import within
 
 import ntkflow
 from ntkflow import Block, Dense, Network, Stage
@@ -212,3 +213,56 @@ def test_what_is_refused(rng):
     ):  # fmt: skip
         with jax.enable_x64(True), pytest.raises(ntkflow.errors.NtkflowError, match="blocks"):
             refused()
+
+
+def test_what_the_page_says_of_the_spread_over_seeds():
+    """The table of docs/architectures.md at L = 4: the NTK's sd in percent, at n = 128."""
+    n, L, X = 128, 4, np.ones((1, 10))
+    weights: dict[str, Any] = {"lambda_b": 0.0}
+
+    def stage(activation, C, norm="none"):
+        return Stage(activation, norm, C_W=C, lambda_W=C, **weights)
+
+    plain, linear = Block(stage("relu", 2.0)), stage("linear", 2.0, "rms")
+    kinds = [
+        (Block(stage("relu", 2.0)), plain, 36.7),
+        (Block(stage("relu", 1.0), gamma=0.5**0.5), plain, 35.7),
+        (Block(stage("relu", 2 / L), gamma=(1 - 1 / L) ** 0.5), plain, 28.9),
+        (Block(stage("relu", 2.0, "rms"), gamma=1.0), Block(linear), 18.7),
+        (Block(stage("relu", 2 / L, "rms"), gamma=1.0), Block(stage("linear", 1.0, "rms")), 14.9),
+    ]
+    embedding = Dense(0.0, 1.0, 0.0, 1.0)
+    for block, read_out, percent in kinds:
+        last = ntkflow.flow(Network((10, *[n] * (L + 1), 1), [embedding, *[block] * L, read_out]), X)[-1]
+        assert round(100 * float((last.ntk_std() / last.H)[0, 0]), 1) == percent
+
+
+@pytest.mark.parametrize(
+    ("activation", "norm", "gamma"), [("gelu", "layer", 0.8), ("gelu", "rms", 0.0), ("relu", "rms", 0.8)]
+)
+def test_inputs_next_to_each_other(activation, norm, gamma):
+    """G1 and H1 between two inputs, which come from other integrals, go over into those of one: as the square of their distance, or as it at a kink."""
+    block = Block(Stage(activation, norm, **WEIGHTS, **NORM), gamma=gamma)
+    network = Network((3, *[24] * 3, 2), [EMBEDDING, block, block, Block(Stage(activation, **WEIGHTS))])
+    x, away = np.array([1.0, 0.3, -0.8]), np.array([3e-4, -2e-4, 5e-4])
+    for layer in ntkflow.flow(network, [x, x + away]).layers[1:]:
+        for name, tolerance in (("G1", 1e-5), ("H1", 2e-3 if activation == "relu" else 1e-5)):
+            table = layer[name]
+            assert abs(table[0, 1] - (table[0, 0] + table[1, 1]) / 2) < tolerance * abs(table[0, 0]), (
+                layer.layer,
+                name,
+            )
+
+
+def test_command_line_takes_blocks(tmp_path, rng):
+    network = kinds("relu")["residual"]
+    (tmp_path / "net.toml").write_text(
+        "embedding = {inputs = 3, width = 24, C_b = 0.1, C_W = 1.1, lambda_b = 0.4, lambda_W = 0.9}\n"
+        + 3
+        * "[[blocks]]\ngamma = 0.8\nstages = [{activation = 'relu', C_b = 0.06, C_W = 0.8, lambda_b = 0.3, lambda_W = 0.7}]\n"
+        + "[[blocks]]\nstages = [{activation = 'relu', width = 2, C_b = 0.06, C_W = 0.8, lambda_b = 0.3, lambda_W = 0.7}]\n"
+    )
+    assert Network.from_toml(tmp_path / "net.toml").to_spec() == network.to_spec()
+    np.save(tmp_path / "X.npy", rng.normal(size=(2, 3)))
+    status, said, _ = within(tmp_path, "flow", "net.toml", "--data", "X.npy", "-o", "flow.nc")
+    assert status == 0 and "3-24×4-2" in said

@@ -148,7 +148,7 @@ def flow_command(
             raise DataError("--last needs --tile")
         if tile is not None and (components != Components.mean or plot is not None):
             raise DataError("--tile needs --components mean, and no --plot")
-        mlp = network(spec)
+        mlp = network(spec, blocks=True)
         X = load_inputs(data)
         X2 = None if data2 is None else load_inputs(data2)
         if tile is not None:

@@ -20,6 +20,8 @@ import ntkflow
 
 from .._checks.spelling import did_you_mean
 from ..errors import ActivationError, DataError, FileError
+from ..network.lift import as_network
+from ..network.network import network_from_toml
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,9 +141,9 @@ def check_file(path: Path, suffixes: tuple[str, ...], force: bool) -> None:
         raise FileError(f"cannot write {path}: {error.strerror}") from error
 
 
-def network(spec: Path) -> ntkflow.MLP:
-    """The network of a TOML file, or that `module:name` makes or is."""
-    return ntkflow.as_mlp(model(spec))
+def network(spec: Path, blocks: bool = False) -> ntkflow.MLP:
+    """The network of a TOML file, or that `module:name` makes or is; `blocks`: whether a network of blocks may be."""
+    return as_network(model(spec), blocks)
 
 
 def model(spec: Path) -> Any:
@@ -149,7 +151,7 @@ def model(spec: Path) -> Any:
     name = str(spec)
     if spec.suffix == ".toml" or not _is_imported(name):
         try:
-            return ntkflow.MLP.from_toml(spec)
+            return network_from_toml(spec)
         except FileError as error:
             if spec.suffix == ".toml" or not all(map(str.isidentifier, name.removesuffix(":").split("."))):
                 raise

@@ -1,4 +1,4 @@
-"""The tensors of all layers of a network of blocks, on sets of samples: ARCHITECTURE of each step in `through`, `carry` and `close`."""
+"""The tensors of all layers of a network of blocks, on sets of samples; the equations are in `through`, `carry`, `close` and `means`."""
 
 from __future__ import annotations
 

@@ -47,22 +47,6 @@ class Product(NamedTuple):
         """The product ∂_1^i ∂_2^j."""
         return Product(tuple(table[j : j + order + 1] for order, table in enumerate(self.orders[i + j :])))
 
-    def by_first_logarithm(self, G: np.ndarray) -> Product:
-        """The product y_1 ∂_1, by Stein's identity; G is the metric of y."""
-        variance = np.diag(G)[:, None]
-
-        def table(order: int) -> np.ndarray:
-            return np.stack(
-                [
-                    (order - j) * self.at(order - j, j)
-                    + variance * self.at(order - j + 2, j)
-                    + G * self.at(order - j + 1, j + 1)
-                    for j in range(order + 1)
-                ]
-            )
-
-        return Product(tuple(table(order) for order in range(len(self.orders) - 2)))
-
     def times_first(self, variance: np.ndarray, covariance: np.ndarray) -> Product:
         """y_1 times the product, by Stein's identity; of y_1, and of y_1 with y_2."""
 
@@ -134,7 +118,7 @@ def stage_tables(
         dd_orders += [of_φ.derivatives(1, 1, 3), tables["Q_dd"]]
     ss, dd, sd = Product(tuple(ss_orders)), Product(tuple(dd_orders)), Product((ds.T[None], tables["K_sd"]))
     sx, dx = (_by_second_logarithm(G, first) for first in (sd.first, of_φ.derivatives(1, 2, 1)))
-    logarithms = {"xs": ss.by_first_logarithm(G), "wd": dd.by_first_logarithm(G)} if means else None
+    logarithms = {"xs": _by_first_logarithm(of_φ, 0), "wd": _by_first_logarithm(of_φ, 1)} if means else None
     twice = {"ss": _twice(logarithms["xs"], G), "dd": _twice(logarithms["wd"], G)} if logarithms else None
     if not gains:
         return StageTables(ss, dd, sd, sx, dx, None, None, logarithms, twice)
@@ -171,9 +155,27 @@ def _first_derivative(of_φ: Integrals, order: int) -> np.ndarray:
     return of_φ.pairs([request])[request]
 
 
+def _by_first_logarithm(of_φ: SeriesIntegrals, order: int) -> Product:
+    """y_1 ∂_1 of φφ, or of φ'φ', and its derivatives up to the second: separate ones where samples coincide, too."""
+
+    def entry(i: int, j: int) -> np.ndarray:
+        f, g = order + i, order + j
+        # ∂_1^i of y_1 h, h = φ^(f+1)(y_1) φ^(g)(y_2), by Stein's identity.
+        G, first = of_φ.G, of_φ.derivatives(f + 1, g, 1)
+        table = np.diag(G)[:, None] * first[0] + G * first[1]
+        if i:
+            request = ((f,), (g,))
+            table = table + i * of_φ.pairs([request])[request]
+        return table
+
+    return Product(tuple(np.stack([entry(m - j, j) for j in range(m + 1)]) for m in range(3)))
+
+
 def _twice(by_first: Product, G: np.ndarray) -> np.ndarray:
     """The second derivatives by log y_1 and log y_2 of a symmetric product, from its first one by log y_1."""
-    both_first, mixed = (x.by_first_logarithm(G).mean for x in (by_first, by_first.turned))
+    both_first, mixed = (
+        np.diag(G)[:, None] * x.at(2, 0) + G * x.at(1, 1) for x in (by_first, by_first.turned)
+    )
     return np.stack([both_first, mixed, both_first.T])
 
 

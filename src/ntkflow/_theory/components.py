@@ -16,7 +16,7 @@ import numpy as np
 from .._checks.spelling import did_you_mean
 from .._recursions import TENSORS, flowing
 from ..errors import ActivationError, ComponentError
-from ..network.network import has_blocks
+from ..network.network import corrects_means, has_blocks
 
 
 def sample_sets(components: str | Sequence[Sequence[int]], N: int) -> np.ndarray | None:
@@ -62,7 +62,11 @@ def tensors_of(network: Any, training: bool) -> tuple[str, ...]:
                 "the tensors of training are those of dense layers: behind a skip one layer's tensors do not determine the next one's, and "
                 "behind norms their equations are not known"
             )
-        return _OF_BLOCKS
+        return (
+            _OF_BLOCKS
+            if corrects_means(network)
+            else tuple(name for name in _OF_BLOCKS if TENSORS[name].rank > 2)
+        )
     for a in network.activation:
         if training and a.kinked and not a.slopes:
             raise ActivationError(

@@ -93,6 +93,11 @@ class LayerStatistics(NamedArrays[np.ndarray]):
 
     def _elsewhere(self, name: str) -> str:
         """Why an array is not held."""
+        if has_blocks(self.mlp) and name in ("G1", "H1") and "V" in self.values:
+            return (
+                "is not computed for this network: behind norms, and where skips pass several nonlinear layers, it is for smooth activations, "
+                "or for one activation that is two straight lines through 0"
+            )
         if name in TENSORS and TENSORS[name].streams and not has_blocks(self.mlp):
             return "is of networks of blocks: behind dense layers it vanishes"
         if name not in TENSORS or not TENSORS[name].training:

@@ -14,7 +14,7 @@ from ..errors import NtkflowError, SpecError
 from .blocks import Block, Stage, stage_from
 from .dense import Dense
 from .layer import Layer
-from .mlp import checked_widths, number, read_toml, width
+from .mlp import MLP, checked_widths, number, read_toml, width
 
 _EMBEDDING = ("C_b", "C_W", "lambda_b", "lambda_W")
 
@@ -157,9 +157,36 @@ class Network:
         return network
 
 
+def network_from_toml(path) -> MLP | Network:
+    """The network of a TOML file: of blocks, or an MLP; raises as their `from_toml`."""
+    return Network.from_toml(path) if "blocks" in read_toml(path) else MLP.from_toml(path)
+
+
 def has_blocks(network: Any) -> bool:
     """Whether a network has a Block, with its skip or norms: its theory is that of `_streams`."""
     return isinstance(network, Network) and any(isinstance(layer, Block) for layer in network.layers)
+
+
+def corrects_means(network: Network) -> bool:
+    """Whether G1 and H1 are computed in a network of blocks.
+
+    Behind a norm, or where a skip passes several nonlinear layers, they need moments of second derivatives: of smooth activations, or
+    of two straight lines through 0, one activation in the whole stream.
+    """
+    read = [
+        block.stages[0].activation
+        for block in network.blocks
+        if block.gamma != 0 or block.stages[0].norm != "none"
+    ]
+    behind = [block.stages[0].activation for block in network.blocks if block.gamma == 0]
+    inner = [
+        stage.activation for block in network.blocks for stage in block.stages[1:] if stage.norm != "none"
+    ]
+    skips = any(block.gamma != 0 for block in network.blocks)
+    of_stream = {a for a in (*read, *(behind if skips else [])) if a.slopes != (1.0, 1.0)}
+    if any(a.kinked and not a.slopes for a in (*of_stream, *inner)):
+        return False
+    return not skips or not any(a.kinked for a in of_stream) or len(of_stream) == 1
 
 
 def refuse_blocks(network: Any) -> None:
