@@ -20,8 +20,6 @@ import ntkflow
 
 from .._checks.spelling import did_you_mean
 from ..errors import ActivationError, DataError, FileError
-from ..network.lift import as_network
-from ..network.network import network_from_toml
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,11 +141,15 @@ def check_file(path: Path, suffixes: tuple[str, ...], force: bool) -> None:
 
 def network(spec: Path, blocks: bool = False) -> ntkflow.MLP:
     """The network of a TOML file, or that `module:name` makes or is; `blocks`: whether a network of blocks may be."""
+    from ..network.lift import as_network  # JAX is imported when it is needed
+
     return as_network(model(spec), blocks)
 
 
 def model(spec: Path) -> Any:
     """The network of a TOML file, or the model that `module:name` makes or is."""
+    from ..network.network import network_from_toml
+
     name = str(spec)
     if spec.suffix == ".toml" or not _is_imported(name):
         try:
