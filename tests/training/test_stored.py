@@ -142,7 +142,7 @@ def test_what_never_trains(tmp_path):
         predicted = ntkflow.trained_from_store(tmp_path / "linear.zarr", y)(t=t)
         expected = ntkflow.trained(mlp, rows[:20], y, rows[20:])(t=t)
         assert np.allclose(predicted.covariance([0, 7, 21]), expected.covariance([0, 7, 21]), atol=1e-6), t
-        # Rounding in the decomposition leaves κ of some eps ‖K‖ outside of the range.
+        # Rounding of the kernel's entries leaves κ of some eps ‖K‖ outside of its range, for the iteration as for the decomposition.
         rounding = 4 * np.finfo(float).eps * largest * t if np.isfinite(t) else 0.0
         assert np.allclose(predicted.mean, expected.mean, atol=1e-7 + rounding)
     assert expected.std[0] > 0.1

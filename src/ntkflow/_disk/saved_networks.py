@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ..activations import Activation, is_registered
-from ..errors import ActivationError, FileError
+from ..errors import ActivationError, FileError, SpecError
 from ..network.mlp import MLP, ActivationSpec
 from ..network.network import Network
 
@@ -51,6 +51,8 @@ def network_of(
 def _network_of_blocks(spec: Mapping, callables: Sequence[str], activation: Any) -> Any:
     """The same of a network of blocks, whose activations are passed again as one or as a list, stage by stage."""
     count = sum(len(block["stages"]) for block in spec["blocks"])
+    if isinstance(activation, list | tuple) and len(activation) != count:
+        raise SpecError(f"activation: a list needs one entry per stage, {count}, not {len(activation)}")
     again = iter(activation if isinstance(activation, list | tuple) else [activation] * count)
     blocks = [
         {

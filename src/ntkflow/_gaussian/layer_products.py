@@ -218,18 +218,19 @@ def _functions(z: Activation, y: Activation, words: list[Words]):
     sides = [letters_of(w) for w, _ in words], [letters_of(v) for _, v in words]
     highest = max("sdef".find(c) for word in sides[0] + (sides[1] if y == z else []) for c in word)
     members: list[tuple[Activation, str]] = [(z, letter) for letter in "sdef"[: highest + 1]]
+
+    def member(activation: Activation, letter: str) -> tuple[Activation, str]:
+        # z σ'(z) is σ(z) where σ is two straight lines through 0.
+        return activation, "s" if letter == "x" and activation.slopes else letter
+
     for activation, side in ((z, sides[0]), (y, sides[1])):
         for letter in sorted({c for word in side for c in word}, key=LETTERS.index):
-            # z σ'(z) is σ(z) where σ is two straight lines through 0.
-            function = (activation, "s" if letter == "x" and activation.slopes else letter)
-            if function not in members:
-                members.append(function)
-
-    def place(activation: Activation, letter: str) -> int:
-        return members.index((activation, "s" if letter == "x" and activation.slopes else letter))
-
-    of_words = {
-        words[i]: ((*(place(z, c) for c in sides[0][i]), *(place(y, c) for c in sides[1][i])), "")
-        for i in range(len(words))
-    }
+            if member(activation, letter) not in members:
+                members.append(member(activation, letter))
+    of_words = {}
+    for words_of_both, *letters in zip(words, *sides, strict=True):
+        slots = (
+            member(activation, c) for activation, side in zip((z, y), letters, strict=True) for c in side
+        )
+        of_words[words_of_both] = tuple(map(members.index, slots)), ""
     return tuple(members), of_words

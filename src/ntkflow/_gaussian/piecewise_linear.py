@@ -192,6 +192,7 @@ class _Group(NamedTuple):
         return np.take_along_axis(self.scale, self._last.T, axis=1).T
 
 
+# Compiling takes most of the time, and half as much without optimising.
 @functools.partial(
     jax.jit,
     static_argnums=(0, 1),

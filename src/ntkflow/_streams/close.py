@@ -33,7 +33,7 @@ def close(
         D=γ2**2 * t.D + γ2 * (inside.D + inside.D_of_u) + u.D,
         A=γ2**2 * t.A + γ2 * (inside.A + swap(inside.A)) + u.A,
         F=slopes.on_both(t.F) + slopes_f_m + swap(slopes_f_m) + inside.F,
-        B=χ_13 * χ * t.B + χκp + swap(χκp) + inside.B,
+        B=χ_13 * χ * t.B + χκp + swap(χκp) + u.B,
     )
 
 

@@ -163,7 +163,6 @@ class Correlation:
     @staticmethod
     def _with_yy(between: np.ndarray, w: Product) -> np.ndarray:
         """Cov[w_12, y_3 y_4], (k, k, k, k, S); `between`: (y of w, y)."""
-        assert w.second is not None
         first, both, second = w.second[:, :, :, None, None]
         of1, of2 = between[:, None], between[None]
         y3, y4 = (lambda x: x[:, :, :, None]), (lambda x: x[:, :, None])
@@ -174,61 +173,43 @@ class Correlation:
         )
 
     def with_f(self, word: str) -> np.ndarray:
-        """⟨w_12 f_34⟩ of a product of the upper layer, or of y_1, y_2 or 1, and the lower stage's f."""
+        """⟨w_12 f_34⟩ of a product of the upper layer, or of "y1", "y2" or "1", and the lower stage's f; axes may have length 1."""
         assert self.lower.functions is not None
-        a, _, e = self.lower.functions.f
-        if word == "1":
-            return (a * self.lower.product("sd").mean + e)[None, None] * np.ones_like(self._zeros)
-        if word in ("y1", "y2"):
-            return (self.y_f()[:, None] if word == "y1" else self.y_f()[None]) * np.ones_like(self._zeros)
-        if self.upper.straight:
-            # y_1 φ'(y_1) is y_1 itself.
-            same = {"xd": "y1", "dx": "y2", "dd": "1"}
+        a, b, e = self.lower.functions.f
+        if self.upper.straight and word not in ("1", "y1", "y2"):
+            # y φ'(y) is y itself, and further derivatives vanish.
+            same = {"sd": "y1", "xd": "y1", "dx": "y2", "dd": "1"}
             return self.with_f(same[word]) if word in same else self._zeros
-        b, w = self.lower.functions.f[1], self.upper.product(word)
-        with_y = swap(self._with_y(self.between.swapaxes(0, 1), w)[None])
-        if self.lower.straight:
-            with_sd = swap(self._with_y(self.between.swapaxes(0, 1), w)[:, None])
-        else:
-            with_sd = self._moment(word, "sd")
-        return a * with_sd + b * with_y + e * w.mean[:, :, None, None]
+        mean = {"1": 1.0, "y1": 0.0, "y2": 0.0}.get(word)
+        if mean is None:
+            mean = self.upper.product(word).mean[:, :, None, None]
+        return a * self.with_sd(word) + b * self._with_last_y(word) + e * mean
 
     def f_f(self) -> np.ndarray:
         """⟨f_12 f_34⟩ of the stages' f."""
-        assert self.upper.functions is not None and self.lower.functions is not None
-        (a, b, e), (a2, b2, e2) = self.upper.functions.f, self.lower.functions.f
-        return (
-            outer(a, a2) * self.sd_sd()
-            + outer(b, a2) * self._y_sd()
-            + outer(a, b2) * swap(self._y_sd(reverse=True))
-            + outer(b, b2) * self.between[None, :, None]
-            + outer(e, a2 * self.lower.product("sd").mean)
-            + outer(a * self.upper.product("sd").mean, e2)
-            + outer(e, e2)
-        )
+        assert self.upper.functions is not None
+        a, b, e = (x[:, :, None, None] for x in self.upper.functions.f)
+        return a * self.with_f("sd") + b * self.with_f("y2") + e * self.with_f("1")
 
-    def y_f(self) -> np.ndarray:
-        """⟨y_1 f_34⟩ of the lower stage's f, (k, k, k, S)."""
-        assert self.lower.functions is not None
-        a, b, _ = self.lower.functions.f
-        return self._with_y(self.between, self.lower.product("sd")) * a + self.between[:, None] * b
-
-    def sd_sd(self) -> np.ndarray:
-        """⟨φ1φ'2 φ3φ'4⟩."""
+    def with_sd(self, word: str) -> np.ndarray:
+        """⟨w_12 φ3φ'4⟩ of "sd" or w as of `with_f`."""
+        sd = self.lower.product("sd")
+        if word == "1":
+            return sd.mean[None, None]
+        if self.upper.straight or word in ("y1", "y2"):
+            with_y = self._with_y(self.between, sd)
+            return with_y[None] if word == "y2" else with_y[:, None]
         if self.lower.straight:
-            return swap(
-                self._with_y(self.between.swapaxes(0, 1), self.upper.product("sd"))[:, None]
-                * np.ones_like(self._zeros)
-            )
-        if self.upper.straight:
-            return self._with_y(self.between, self.lower.product("sd"))[:, None] * np.ones_like(self._zeros)
-        return self._moment("sd", "sd")
+            return swap(self._with_y(self.between.swapaxes(0, 1), self.upper.product(word))[:, None])
+        return self._moment(word, "sd")
 
-    def _y_sd(self, reverse: bool = False) -> np.ndarray:
-        """⟨y_2 φ3φ'4⟩ of the upper y and the lower φ's, or the other way round, which has the lower y's samples first."""
-        between = self.between.swapaxes(0, 1) if reverse else self.between
-        layer = self.upper if reverse else self.lower
-        return self._with_y(between, layer.product("sd"))[None]
+    def _with_last_y(self, word: str) -> np.ndarray:
+        """⟨w_12 y_4⟩."""
+        if word == "1":
+            return np.zeros_like(self.between[None, None, :1])
+        if word in ("y1", "y2"):
+            return self.between[:, None, None] if word == "y1" else self.between[None, :, None]
+        return swap(self._with_y(self.between.swapaxes(0, 1), self.upper.product(word))[None])
 
     def sx_sx(self) -> np.ndarray:
         """⟨φ1 y2φ'2 φ3 y4φ'4⟩ in one layer."""

@@ -133,7 +133,7 @@ def memory_of_f(
         slopes = source.alpha.after(source.chain.slopes)
         a, _, e = functions.f
         mean += slopes(a * source.layer.product("sd").mean + e)[:, :, None] * source.layer.H[None]
-        with_y += slopes(np.moveaxis(correlation.y_f(), 0, 2)[..., None, :]) * source.layer.H[:, None]
+        with_y += slopes(swap(correlation.with_f("y1"))) * source.layer.H[:, None]
     return mean, with_y
 
 

@@ -28,7 +28,7 @@ def own_terms(own: Correlation, tau: float) -> Own:
     products = outer(f.H_hat, f.H_hat) * own.raw("dd", "dd")
     f_f = own.f_f() * H[:, None]
     if stage.lambda_beta:
-        f_f += stage.C_W**2 * stage.lambda_beta * own.sd_sd()
+        f_f += stage.C_W**2 * stage.lambda_beta * own.with_sd("sd")
     if stage.lambda_g:
         dd_xx = f.H_hat[:, :, None, None] * own.raw("dd", "xx")
         products += stage.lambda_g * (dd_xx + swap(dd_xx)) + stage.lambda_g**2 * own.raw("xx", "xx")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from .._recursions.contract import swap
-from .carry import carry, longer
+from .carry import behind_stage, carry, longer
 from .close import close, remembered
 from .correlations import Correlation, ReadLayer
 from .functions import stage_functions
@@ -91,7 +91,7 @@ def _through_block(
         if of_u is not None:
             of_u = Corrections(inner, u, of_u, n / width, [], None, None, None).after_stage()
         own = own_terms(_own(inner, stage, indices), n / width)
-        u, inside = carry(inner.functions, u, inside, own)
+        u, inside = behind_stage(inner.functions, u, own), carry(inner.functions, inside, own)
         chain = longer(chain, inner.functions)
     state = close(γ, layer.functions, chain, t, u, inside, f_m, kappa_p)
     if of_u is not None:

@@ -31,7 +31,7 @@ class Inside(NamedTuple):
 
     Attributes:
         V: n Cov(δG, δG_u) of the stream at the block's beginning and u. D: n Cov(δG, δh_u). D_of_u: n Cov(δG_u, δh). A: n Cov(δh, δh_u).
-        F, B: what the weights of the block itself add.
+        F: what the weights of the block itself add; of B that is u's.
     """
 
     V: np.ndarray
@@ -39,4 +39,3 @@ class Inside(NamedTuple):
     D_of_u: np.ndarray
     A: np.ndarray
     F: np.ndarray
-    B: np.ndarray

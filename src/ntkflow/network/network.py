@@ -173,17 +173,12 @@ def corrects_means(network: Network) -> bool:
     Behind a norm, or where a skip passes several nonlinear layers, they need moments of second derivatives: of smooth activations, or
     of two straight lines through 0, one activation in the whole stream.
     """
-    read = [
-        block.stages[0].activation
-        for block in network.blocks
-        if block.gamma != 0 or block.stages[0].norm != "none"
-    ]
-    behind = [block.stages[0].activation for block in network.blocks if block.gamma == 0]
+    skips = any(block.gamma != 0 for block in network.blocks)
+    read = [block.stages[0] for block in network.blocks if skips or block.stages[0].norm != "none"]
+    of_stream = {stage.activation for stage in read if stage.activation.slopes != (1.0, 1.0)}
     inner = [
         stage.activation for block in network.blocks for stage in block.stages[1:] if stage.norm != "none"
     ]
-    skips = any(block.gamma != 0 for block in network.blocks)
-    of_stream = {a for a in (*read, *(behind if skips else [])) if a.slopes != (1.0, 1.0)}
     if any(a.kinked and not a.slopes for a in (*of_stream, *inner)):
         return False
     return not skips or not any(a.kinked for a in of_stream) or len(of_stream) == 1
