@@ -1,4 +1,4 @@
-"""Whether jobs end in the same numbers whatever dies: 100 random kills (-9) of Dask's workers and of clients, over flows, kernels and ensembles.
+"""Whether jobs end in the same numbers whatever dies: 100 random kills (-9) of Dask's workers and of clients, over flows by tiles and by batches, kernels and ensembles.
 
 A job runs on two workers. At a random moment a worker or the client is killed; Dask's nanny starts another worker, and another client
 goes on. At the end the store must be, bit for bit, that of one process.
@@ -51,6 +51,11 @@ def flow(path, **options) -> Any:
     )
 
 
+def pairs(path, **options) -> Any:
+    """8 batches of the pairs of 60 samples."""
+    return ntkflow.flow(_MLP, _X[:60], "pairs", store=path, **options)
+
+
 def kernels(path, **options) -> Any:
     """36 squares of 2000 samples."""
     return ntkflow.store_kernels(_MLP, _X, path, tile=250, **options)
@@ -61,8 +66,13 @@ def ensemble(path, **options) -> Any:
     return ntkflow.ensemble(_MLP, _X[:4], 2000, block=20, store=path, **options)
 
 
-JOBS: dict[str, Callable[..., Any]] = {"flow": flow, "kernels": kernels, "ensemble": ensemble}
-_TASKS = {"flow": ("largest", 35), "kernels": ("of_tiles", 36), "ensemble": ("sums", 100)}
+JOBS: dict[str, Callable[..., Any]] = {"flow": flow, "pairs": pairs, "kernels": kernels, "ensemble": ensemble}
+_TASKS = {
+    "flow": ("largest", 35),
+    "pairs": ("largest", 8),
+    "kernels": ("of_tiles", 36),
+    "ensemble": ("sums", 100),
+}
 
 
 def part(number: int, kills: int = KILLS) -> dict:

@@ -17,6 +17,7 @@ KINDS = (
     "flow.nc",
     "flow.zarr",
     "tiles.zarr",
+    "batches.zarr",
     "kernels.zarr",
     "ensemble.zarr",
     "ntk.nc",
@@ -38,6 +39,7 @@ def write_all(folder: Path) -> dict[str, Path]:
         store=paths["tiles.zarr"],
         memory=working_set(MLP.depth, len(X), flowing(training=False, kinked=False), 2),
     )
+    ntkflow.flow(MLP, X, "pairs", store=paths["batches.zarr"])
     ntkflow.store_kernels(MLP, X, paths["kernels.zarr"])
     ntkflow.ensemble(MLP, X, 30, block=10, store=paths["ensemble.zarr"])
     ntk = ntk_dataset(MLP, X[:2], seed=3)

@@ -65,7 +65,7 @@ def changed(path, name, seal, **metadata):
 
 
 @pytest.mark.parametrize("seal", [False, True])
-@pytest.mark.parametrize("kind", ["flow.zarr", "kernels.zarr", "tiles.zarr"])
+@pytest.mark.parametrize("kind", ["flow.zarr", "kernels.zarr", "tiles.zarr", "batches.zarr"])
 def test_edited_shapes(results, tmp_path, usual, kind, seal):
     """Of 25 million chunks, in a group whose digest is right, or not."""
     path = shutil.copytree(results[kind], tmp_path / kind)
@@ -76,7 +76,7 @@ def test_edited_shapes(results, tmp_path, usual, kind, seal):
     refused(tmp_path, usual, "show", kind, word="damaged")
 
 
-@pytest.mark.parametrize("kind", ["flow.zarr", "kernels.zarr", "tiles.zarr", "ensemble.zarr"])
+@pytest.mark.parametrize("kind", ["flow.zarr", "kernels.zarr", "tiles.zarr", "batches.zarr", "ensemble.zarr"])
 def test_links_to_devices_and_other_folders(results, tmp_path, usual, kind):
     path = shutil.copytree(results[kind], tmp_path / kind)
     chunk = next(file for file in sorted((path / "X" / "c").rglob("*")) if file.is_file())

@@ -30,6 +30,7 @@ WHAT = {
     "flow.nc": "a flow",
     "flow.zarr": "a flow",
     "tiles.zarr": "a flow by tiles",
+    "batches.zarr": "a flow by batches of sample sets",
     "kernels.zarr": "infinite-width kernels",
     "ensemble.zarr": "an ensemble",
     "ntk.nc": "the NTK of one network",
@@ -76,7 +77,7 @@ def test_plain_xarray_opens_what_load_reads(results, kind, recwarn):
 def test_another_kind_is_named(results, kind):
     path, what = results[kind], WHAT[kind]
     for load, expected in (
-        (ntkflow.Flow.load, ("a flow", "a flow by tiles")),
+        (ntkflow.Flow.load, ("a flow", "a flow by tiles", "a flow by batches of sample sets")),
         (ntkflow.Ensemble.load, ("an ensemble",)),
         (ntkflow.open_kernels, ("infinite-width kernels",)),
         (ntkflow.Sweep.load, ("a sweep",)),
@@ -217,11 +218,16 @@ def test_check(results, folder, kind):
 
 
 def test_check_of_what_is_unfinished(results, folder):
-    for kind, array, part in (("tiles.zarr", "largest", "tile"), ("kernels.zarr", "of_tiles", "tile")):
+    kinds = (
+        ("tiles.zarr", "largest", "tiles"),
+        ("batches.zarr", "largest", "batches"),
+        ("kernels.zarr", "of_tiles", "tiles"),
+    )
+    for kind, array, parts in kinds:
         path = shutil.copytree(results[kind], folder / kind)
         shutil.rmtree(path / array / "c" / "0")
         status, said, _ = within(folder, "check", path)
-        assert status == 0 and "unfinished" in said and f"{part}s are done" in said
+        assert status == 0 and "unfinished" in said and f"{parts} are done" in said
 
 
 # Writers

@@ -19,6 +19,7 @@ from zarr.storage import LocalStore
 from ..errors import FileError
 
 CHECKSUM = 4  # bytes, the last ones of a chunk
+_SMALL = 2**20  # bytes
 
 Checksums = dict[str, tuple[int, str]]
 """Of chunks, by their paths in the store: how many bytes, and the checksum, which is the last four of them."""
@@ -67,6 +68,9 @@ class Files(LocalStore):
     async def get(self, key, prototype: BufferPrototype | None = None, byte_range=None) -> Buffer | None:
         if self._metadata is None:
             return await super().get(key, prototype, byte_range)
+        # A thread takes longer than a small chunk.
+        if self._size(key) < _SMALL:
+            return self._verified(key, prototype)
         return await asyncio.to_thread(self._verified, key, prototype)
 
     def get_sync(self, key: str, *, prototype: BufferPrototype | None = None, byte_range=None):
@@ -87,13 +91,21 @@ class Files(LocalStore):
             data = value.as_numpy_array()
             self.written[key] = (len(data), data[-CHECKSUM:].tobytes().hex())
 
+    def _size(self, key: str) -> int:
+        """How many bytes `_verified` reads."""
+        assert self._expected is not None
+        return self._expected(key)[0] if self._is_chunk(key) else 0
+
+    def _is_chunk(self, key: str) -> bool:
+        return "/c/" in key and not self._replacing and not key.endswith("zarr.json")
+
     def _verified(self, key: str, prototype: BufferPrototype | None) -> Buffer | None:
         buffer = (prototype or default_buffer_prototype()).buffer
         assert self._metadata is not None and self._expected is not None
         if key.endswith("zarr.json"):
             document = self._metadata.get(key)
             return None if document is None else buffer.from_bytes(json.dumps(document).encode())
-        if self._replacing or "/c/" not in key:
+        if not self._is_chunk(key):
             return None
         return buffer.from_bytes(chunk(self.root, key, *self._expected(key), self._inside))
 

@@ -12,6 +12,7 @@ _OLDER = "ntkflow_version"
 _READ_BY = {
     "ntkflow_flow": "ntkflow.Flow.load",
     "ntkflow_tiles": "ntkflow.Flow.load",
+    "ntkflow_batches": "ntkflow.Flow.load",
     "ntkflow_kernels": "ntkflow.open_kernels",
     "ntkflow_ensemble": "ntkflow.Ensemble.load",
     "ntkflow_ntk": "ntkflow.load",

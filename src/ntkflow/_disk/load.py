@@ -38,7 +38,7 @@ def load(path, activation=None) -> Flow | Ensemble | Sweep | xr.Dataset:
     """
     path = Path(path)
     kind = known_kind(path)
-    if kind in ("ntkflow_flow", "ntkflow_tiles"):
+    if kind in ("ntkflow_flow", "ntkflow_tiles", "ntkflow_batches"):
         from .._theory.result import Flow
 
         return Flow.load(path, activation)
@@ -83,12 +83,20 @@ def check(path) -> str:
 def _store(kind: str) -> type[Store]:
     from .._theory.mean_kernels.files import KernelStore
     from .._theory.saved import SavedFlow
-    from .._theory.tiles.store import TileStore
+    from .._theory.tiles.store import BatchStore, TileStore
     from ..finite.labelled import SavedNTK
     from ..sampling.store import Store as EnsembleStore
     from ..tuning.sweep import SavedSweep
 
-    kinds: tuple[Any, ...] = (SavedFlow, TileStore, KernelStore, EnsembleStore, SavedNTK, SavedSweep)
+    kinds: tuple[Any, ...] = (
+        SavedFlow,
+        TileStore,
+        BatchStore,
+        KernelStore,
+        EnsembleStore,
+        SavedNTK,
+        SavedSweep,
+    )
     return next(store for store in kinds if kind == store.KEY)
 
 

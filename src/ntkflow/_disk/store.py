@@ -37,6 +37,7 @@ FORMAT = 4
 KINDS = {
     "ntkflow_flow": "a flow",
     "ntkflow_tiles": "a flow by tiles",
+    "ntkflow_batches": "a flow by batches of sample sets",
     "ntkflow_kernels": "infinite-width kernels",
     "ntkflow_ensemble": "an ensemble",
     "ntkflow_ntk": "the NTK of one network",
@@ -53,13 +54,14 @@ class Store:
     """A result's folder; FileError whenever it can't be made, read or written, or is not one.
 
     Subclasses name the attribute that says what they are (KEY), and for jobs in parts the array of which each part writes one chunk last
-    (RECORDS), and what a part is (PART).
+    (RECORDS), and what a part is (PART), and several (PARTS).
     """
 
     KEY: ClassVar[str]
     FORMAT: ClassVar[int] = FORMAT
     RECORDS: ClassVar[str] = ""
     PART: ClassVar[str] = ""
+    PARTS: ClassVar[str] = ""
 
     def __init__(self, path: Path):
         self.path = path
@@ -168,6 +170,11 @@ class Store:
         with self._reading(name):
             return np.asarray(self.member(name)[:])
 
+    def array_of(self, name: str, index: int) -> np.ndarray:
+        """An array at an index of its first axis."""
+        with self._reading(name):
+            return np.asarray(self.member(name)[index])
+
     def member(self, name: str) -> Any:
         """An array, to be read or written in parts."""
         if name not in self._members:
@@ -220,7 +227,7 @@ class Store:
     @property
     def unfinished(self) -> str:
         """How much is done, in words, if not all is."""
-        return f"{self.done} of {self.parts} {self.PART}s are done" if self.done < self.parts else ""
+        return f"{self.done} of {self.parts} {self.PARTS} are done" if self.done < self.parts else ""
 
     def has(self, part: int) -> bool:
         """Whether a part is done."""

@@ -102,10 +102,10 @@ def flow_command(
     rtol: Annotated[float, typer.Option(help="The relative accuracy wanted of the tensors.")] = 1e-6,
     memory: Annotated[
         str | None,
-        typer.Option(metavar="1GiB", help="Write to a .zarr tile by tile, working in so much memory."),
+        typer.Option(metavar="1GiB", help="Write to a .zarr part by part, working in so much memory."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a .zarr by tiles that was stopped.")
+        bool, typer.Option("--resume", help="Go on with a .zarr by parts that was stopped.")
     ] = False,
     data2: Annotated[
         Path | None,
@@ -133,14 +133,14 @@ def flow_command(
     from .saved_tables import saved_tables
 
     tasks = resume or workers is not None or dask is not None or part is not None
-    by_tiles = (tasks and tile is None) or memory is not None
+    by_parts = (tasks and tile is None) or memory is not None
     with one_sentence_errors():
         share = part_of(part)
-        if not by_tiles:
+        if not by_parts:
             check_output(output, force or resume or share is not None)
         elif force:
             raise DataError(
-                "--force replaces no .zarr by tiles: delete it, or give --resume to go on with it"
+                "--force replaces no .zarr by parts: delete it, or give --resume to go on with it"
             )
         if plot is not None:
             check_picture(plot, force)
@@ -161,7 +161,7 @@ def flow_command(
             return
         tiles = (
             {"store": output, "memory": number_of_bytes(memory or "1GiB"), "resume": resume, "part": share}
-            if by_tiles
+            if by_parts
             else {}
         )
         with progress_bar() as report, chosen(workers, dask) as executor, part_said(share):
@@ -169,7 +169,7 @@ def flow_command(
                 mlp, X, components=components.value, training=training, progress=report, X2=X2, rtol=rtol, executor=executor,
                 **tiles,
             )  # fmt: skip
-        if not by_tiles:
+        if not by_parts:
             result.save(output, overwrite=force)
         if plot is not None:
             from .plot import plot_flow

@@ -46,6 +46,11 @@ def sample_sets(components: str | Sequence[Sequence[int]], N: int) -> np.ndarray
     return np.array([row + row[:1] * (size - len(row)) for row in rows])
 
 
+def places_of_pairs(pairs: np.ndarray) -> np.ndarray:
+    """Where each of "pairs", in the order of `sample_sets`, stands in `pairs` (S, 2): (S,)."""
+    return np.lexsort((pairs[:, -1], pairs[:, 0]))
+
+
 _OF_BLOCKS = ("G1", "H1", "V", "D", "F", "A", "B", "K", "L", "M")
 
 
@@ -110,10 +115,14 @@ class Layout:
                 samples = (self.asked[:, self._choices[:, slot]] for slot in slots)
                 out[tuple(samples)] = self.entries(name, packed, slots)
             return out
+        out = self.on_sets(name, packed)
+        return out[0] if self._whole else out
+
+    def on_sets(self, name: str, packed: np.ndarray) -> np.ndarray:
+        """A packed tensor (orbits, C) as (S, k, …, k), G1 and H1 too."""
         slots, row = self._source(TENSORS[name].rank)
         number = TENSORS[name].orbits(len(self.closed))[0]
-        out = packed[number.ravel()[slots], row]
-        return out[0] if self._whole else out
+        return packed[number.ravel()[slots], row]
 
     def entries(self, name: str, packed: np.ndarray, slots: tuple[int, ...]) -> np.ndarray:
         """The components of a packed tensor on these slots of each choice of samples: (S, choices)."""

@@ -26,12 +26,12 @@ class Specification(NamedTuple):
     training: bool
 
 
-def dimensions(name: str, has_sets: bool) -> tuple[str, ...]:
-    """The dimensions of an array of every layer; tensors of four samples may have an axis of sets."""
+def dimensions(name: str, has_sets: bool, means_have_sets: bool = False) -> tuple[str, ...]:
+    """The dimensions of an array of every layer; tensors may have an axis of sets, those of two samples too if `means_have_sets`."""
     if name in SPLIT:
         return ("layer", "source_layer", "alpha1", "alpha2")
     axes = TENSORS[name].axes if name in TENSORS else ZH if name == "zH" else ("alpha1", "alpha2")
-    if has_sets and len(axes) > 2:
+    if has_sets and (len(axes) > 2 or (means_have_sets and name in TENSORS)):
         return ("layer", "set", *(axis.replace("alpha", "slot") for axis in axes))
     return ("layer", *axes)
 
@@ -58,13 +58,14 @@ def flow_names(of: Specification) -> list[str]:
 
 
 def flow_shapes(
-    attributes: Mapping[str, Any], found: Mapping[str, tuple[int, ...]]
+    attributes: Mapping[str, Any], found: Mapping[str, tuple[int, ...]], means_have_sets: bool = False
 ) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
     """The dimensions and shape that each variable of a flow must have.
 
     Args:
         attributes: of the dataset.
         found: the shapes of the variables that are there; the number of inputs is that of the rows of X and X2.
+        means_have_sets: as of `dimensions`.
 
     Raises:
         FileError: it is no flow, or a variable is missing or has another shape.
@@ -79,7 +80,7 @@ def flow_shapes(
     if components != "mean":
         dims["sets"] = ("set", "slot")
     for name in flow_names(of):
-        dims |= dict.fromkeys((name, name + ERROR), dimensions(name, components != "all"))
+        dims |= dict.fromkeys((name, name + ERROR), dimensions(name, components != "all", means_have_sets))
     missing = [name for name in dims if name not in found]
     if missing:
         raise FileError(f"this is not a flow, or it is damaged: {missing[0]} is missing")

@@ -30,7 +30,7 @@ from .near_duplicates import NearDuplicates
 from .result import Flow
 from .scales import natural_scales
 from .statistics import LayerStatistics
-from .tiles.run import tiled_flow
+from .tiles.run import stored_flow
 from .truncation import warning_of_width
 from .two_byte import TwoByteArray
 from .two_runs import all_layers, of_pairs
@@ -52,21 +52,21 @@ def flow(
         X: (N, n_0) finite inputs, in any of the forms that people have them in: see `ntkflow._checks.inputs.checked_inputs`.
         components: "all" (every component; time and memory grow as N⁴), "pairs" (those on at most two distinct
             samples, N²), "mean" (G and H alone) or a list of sample sets, each a few sample indices.
-        progress: called as progress(done, total, message) before the first and after each layer, or tile; by default a bar on a
+        progress: called as progress(done, total, message) before the first and after each layer, tile or batch; by default a bar on a
             terminal and in a notebook, and nothing elsewhere.
         training: whether layers also have the tensors of training, P and Q, and R, S, T, U where no activation has a kink: the first
             derivatives of the NTK by the parameters and the second ones, on average over seeds. See docs/training.md.
         X2: (N2, n_0), with "mean" only: G and H of each layer are then the (N, N2) block between X and X2.
         rtol: the accuracy wanted, relative to the products of G and H that a tensor is made of, between 0 and 1. What costs
             little is computed to round-off anyway; where error estimates exceed rtol, a warning names the tensors.
-        store: with "all", a path ending in `.zarr` where tiles of the tensors are written as they come: for N so large
-            that they don't fit in memory. The Flow then reads them when they are looked at.
+        store: a path ending in `.zarr` where the tensors are written as they come, for so many samples that they don't fit in memory: with
+            "all" by tiles, otherwise by batches of sets. The Flow then reads them when they are looked at.
         memory: with `store`, bytes to work in, besides the some 400 MB that the program itself takes.
         resume: go on with the store at that path, which must be of the same network and inputs.
-        executor: with `store`, whose workers compute the tiles: `ntkflow.workers(4)`, Dask's
+        executor: with `store`, whose workers compute them: `ntkflow.workers(4)`, Dask's
             `distributed.Client(…).get_executor()`, any `concurrent.futures.Executor`. They share a file system with this process, and
             have `memory` each.
-        part: with `store`, (k, n): compute the k-th of n parts of the tiles, in a process, or a job of an array, of its own. The store is
+        part: with `store`, (k, n): compute the k-th of n parts, in a process, or a job of an array, of its own. The store is
             made by whichever part comes first.
 
     Returns:
@@ -101,9 +101,11 @@ def flow(
     if store is not None:
         if not isinstance(mlp, MLP):
             raise SpecError("a store holds the flow of an MLP, not of a Network of other layers or blocks")
-        if components != "all":
-            raise ComponentError(f'a store holds components="all", not {components!r}')
-        result, poor = tiled_flow(mlp, X, names, rtol, store, memory, resume, report, executor, part)
+        if asked is None:
+            raise ComponentError('a store of components="mean" is what `store_kernels` writes')
+        result, poor = stored_flow(
+            mlp, X, _listed(components), names, rtol, store, memory, resume, report, executor, part
+        )
     else:
         if resume:
             raise DataError("resume needs a store")
@@ -208,8 +210,11 @@ def _flow(
             if sum(value.nbytes for value in values.values()) > _LARGE:
                 give_back()
             report(layer, mlp.depth, f"layer {layer}")
-    listed = components if isinstance(components, str) else [list(s) for s in components]
-    return Flow(mlp, X, listed, layers), poor
+    return Flow(mlp, X, _listed(components), layers), poor
+
+
+def _listed(components: str | Sequence[Sequence[int]]) -> str | list[list[int]]:
+    return components if isinstance(components, str) else [list(map(int, s)) for s in components]
 
 
 def _expanded(name: str, packed: np.ndarray | TwoByteArray, layout: Layout):

@@ -15,11 +15,11 @@ from .._report.describe import InNotebooks
 from ..errors import FileError
 from ..network.mlp import MLP
 from ..version import __version__
-from .deferred import OnDisk, Tables
 from .dimensions import ERROR, check_numbers, dimensions, flow_names, flow_shapes, specification
 from .layers import Layers
 from .scales import KERNELS, SPLIT
 from .statistics import LayerStatistics
+from .stored_arrays import StoredArrays
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -136,9 +136,8 @@ class Flow(Layered[LayerStatistics]):
         """The Flow that `to_xarray` wrote; a callable activation that is not passed again can't be evaluated, all else is there."""
         of = specification(dataset.attrs, activation)
         mlp, components = of.mlp, of.components
-        shapes = flow_shapes(
-            dataset.attrs, {str(name): array.shape for name, array in dataset.variables.items()}
-        )
+        found = {str(name): array.shape for name, array in dataset.variables.items()}
+        shapes = flow_shapes(dataset.attrs, found, means_have_sets="batch" in dataset.attrs)
         for name, (dims, _) in shapes.items():
             if dataset[name].dims != dims or dataset[name].dtype.kind not in "fiu":
                 raise FileError(
@@ -147,26 +146,12 @@ class Flow(Layered[LayerStatistics]):
         for name in ("X", "sets", *KERNELS):
             if name in shapes:
                 check_numbers(name, dataset[name].values, dataset.sizes["sample"])
-        sets = dataset["sets"].values if "sets" in dataset else None
-        names = flow_names(of)
-        largest = dataset["largest"].max("tile").values if "largest" in dataset else None
-        tiled_tensors = list(dataset.attrs.get("tensors", ()))
-
-        def array_of(name: str, ell: int):
-            array = dataset[name][ell - 1]
-            array = array[:ell] if name.removesuffix(ERROR) in SPLIT else array
-            if largest is None:
-                return array.values
-            kind = int(name.endswith(ERROR))
-            tensor = name.removesuffix(ERROR)
-            top = largest[ell - 1, tiled_tensors.index(tensor), kind] if tensor in tiled_tensors else None
-            return OnDisk(array, f"{name} of layer {ell}", top)
-
-        X = dataset["X"].values
+        X, names, arrays = dataset["X"].values, flow_names(of), StoredArrays(dataset, components)
         layers: list[LayerStatistics] = []
         for ell in range(1, mlp.depth + 1):
-            values, errors = (Tables({n: array_of(n + suffix, ell) for n in names}) for suffix in ("", ERROR))
-            layers.append(LayerStatistics(mlp, X, ell, sets, values, errors, layers[-1] if layers else None))
+            values, errors = (arrays.of_layer(ell, names, suffix) for suffix in ("", ERROR))
+            below = layers[-1] if layers else None
+            layers.append(LayerStatistics(mlp, X, ell, arrays.sets, values, errors, below))
         X2 = dataset["X2"].values if "X2" in dataset else None
         return cls(mlp, X, components, layers, X2)
 

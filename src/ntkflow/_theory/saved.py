@@ -10,7 +10,7 @@ from .._disk.store import Store
 from .._recursions import TENSORS
 from ..errors import warn
 from .dimensions import check_numbers, flow_shapes
-from .tiles.store import TileStore
+from .tiles.store import BatchStore, FlowStore, TileStore
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,11 +25,12 @@ class SavedFlow(Store):
 
 
 def read_flow(path) -> xr.Dataset:
-    """The dataset of a flow: in memory, or of a finished store of tiles on disk; FileError if there is none or it can't be read."""
+    """The dataset of a flow: in memory, or of a finished store by tiles or batches on disk; FileError if there is none or it can't be read."""
     path = Path(path)
     kind = kind_of(path)
-    if kind == TileStore.KEY:
-        return _of_tiles(TileStore(path))
+    for stored in (TileStore, BatchStore):
+        if kind == stored.KEY:
+            return _by_parts(stored(path))
     if kind == SavedFlow.KEY and path.is_dir():
         store = SavedFlow(path)
         return store.dataset(flow_shapes(store.header, {name: store.shape(name) for name in store.names}))
@@ -48,10 +49,10 @@ def read_flow(path) -> xr.Dataset:
     return dataset
 
 
-def _of_tiles(store: TileStore) -> xr.Dataset:
+def _by_parts(store: FlowStore) -> xr.Dataset:
     """A store's dataset, of which only what is small and always looked at is read now."""
     store.check_finished()
-    shapes = flow_shapes(store.header, {name: store.shape(name) for name in store.names})
+    shapes = flow_shapes(store.header, {name: store.shape(name) for name in store.names}, store.BY_SETS)
     dataset = store.to_xarray()
     small = {
         name: (store.dims(name), store.array(name)) for name in ("layer", *_KERNELS_AND_SETS, store.RECORDS)

@@ -178,10 +178,12 @@ class LayerStatistics(NamedArrays[np.ndarray]):
             return self.values.entries(name, index)
         if diagonal:
             out = np.full(len(self.G), np.nan)
-            out[sets] = self.values[name][:, *index]
+            samples, first = np.unique(sets, return_index=True)
+            row, slot_of = np.unravel_index(first, sets.shape)
+            out[samples] = self.values.entries(name, (row, *[slot_of] * len(pattern)))
             return out
         out = np.full(self.G.shape, np.nan)
-        out[sets[:, :, None], sets[:, None, :]] = self.values[name][:, *index]
+        out[sets[:, :, None], sets[:, None, :]] = self.values.of_all_sets(name, index)
         return out
 
     def ntk_mean(self) -> np.ndarray:

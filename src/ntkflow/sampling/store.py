@@ -32,7 +32,7 @@ class Store(store.Store):
 
     KEY = "ntkflow_ensemble"
     RECORDS = "sums"
-    PART = "block"
+    PART, PARTS = "block", "blocks"
 
     @classmethod
     def create(

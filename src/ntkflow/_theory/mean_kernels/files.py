@@ -33,7 +33,7 @@ class KernelStore(Store):
 
     KEY = "ntkflow_kernels"
     RECORDS = "of_tiles"
-    PART = "tile"
+    PART, PARTS = "tile", "tiles"
 
     @classmethod
     def create(

@@ -36,8 +36,8 @@ def mean_flow(
 ) -> Flow:
     """G and H of every layer, (N, N) or between X and X2 (N, N2).
 
-    Memory: 16 L N N2 bytes, half as much for those of N × N that are not read; error estimates and `bias_contributions` and `weight_contributions`, which take ℓ times as
-    much, are computed when they are first read.
+    Memory: 16 L N N2 bytes, half as much for those of N × N that are not read; error estimates and `bias_contributions` and `weight_contributions`, which take 8 ℓ N N2
+    bytes each and as much as all kernels for all layers together, are computed when they are read.
 
     Raises:
         MemoryRequestError, NonFiniteError: see their descriptions.
@@ -89,14 +89,14 @@ class _Kernels:
             {
                 "G": lambda: self.G(ell),
                 "H": lambda: self.H(ell),
-                "bias_contributions": lambda: self._contributions[ell][0],
-                "weight_contributions": lambda: self._contributions[ell][1],
+                "bias_contributions": lambda: self._contributions.of_biases(ell + 1),
+                "weight_contributions": lambda: self._contributions.of_weights(ell + 1),
             }
         )
 
     def errors(self, ell: int) -> Tables:
         def split(which: int) -> np.ndarray:
-            rows, cols = (side[ell][which] for side in self._diagonal_contributions)
+            rows, cols = (_split(side, ell)[which] for side in self._diagonal_contributions)
             return self._eta(ell) * np.sqrt(rows[:, :, None] * cols[:, None, :])
 
         return Tables(
@@ -138,11 +138,11 @@ class _Kernels:
         return [diagonal_G(self.tiles, blocks) for blocks in (self.tiles.rows, self.tiles.cols)]
 
     def _diagonal_H(self, side: int, ell: int) -> np.ndarray:
-        bias, weight = self._diagonal_contributions[side][ell]
+        bias, weight = _split(self._diagonal_contributions[side], ell)
         return bias.sum(axis=0) + weight.sum(axis=0)
 
     @functools.cached_property
-    def _diagonal_contributions(self) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+    def _diagonal_contributions(self) -> list[means.Contributions]:
         squares = (np.einsum("an,an->a", X, X) / X.shape[1] for X in self._inputs)
         return [
             _contributions(self.tiles.mlp.layers, square, e)
@@ -150,8 +150,8 @@ class _Kernels:
         ]
 
     @functools.cached_property
-    def _contributions(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(bias, weight) of each layer, (ℓ, N, N2) each: all integrals once more."""
+    def _contributions(self) -> means.Contributions:
+        """How H splits, (ℓ, N, N2) of each layer: all integrals once more."""
         tiles, shape = self.tiles, self.shape
         tables = [Expectations(np.empty(shape), np.empty(shape)) for _ in tiles.mlp.activation]
 
@@ -172,14 +172,16 @@ class _Kernels:
         return [np.concatenate([b.X[: b.stop - b.start] for b in side]) for side in (tiles.rows, tiles.cols)]
 
 
-def _contributions(
-    layers: Sequence[Layer], product: np.ndarray, expectations
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _contributions(layers: Sequence[Layer], product: np.ndarray, expectations) -> means.Contributions:
     bias, weight, _ = layers[0].shares(OfInputs(product))
     split = means.Contributions(bias, weight)
     for layer, e in zip(layers[1:], expectations, strict=True):
         split.append(*layer.shares(e))
-    return [(split.of_biases(number), split.of_weights(number)) for number in range(1, len(layers) + 1)]
+    return split
+
+
+def _split(contributions: means.Contributions, ell: int) -> tuple[np.ndarray, np.ndarray]:
+    return contributions.of_biases(ell + 1), contributions.of_weights(ell + 1)
 
 
 def _outer(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:

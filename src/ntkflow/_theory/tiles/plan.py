@@ -21,7 +21,7 @@ from ..._recursions import declarations, moments_of
 from ...errors import MemoryRequestError
 
 Tile = tuple[int, ...]
-_AT_LEAST = 192 * 2**20  # of compiled steps and of integrals, some at a time
+AT_LEAST = 192 * 2**20  # of compiled steps and of integrals, some at a time
 _SERIES_COUNTED = 2**27  # of them
 _BLOCKS = 3  # so that there are some tiles to resume between
 
@@ -77,7 +77,7 @@ def working_set(depth: int, N: int, names: Sequence[str], block: int) -> int:
     # Both runs' tensors, the next layer's; indices, temporaries; errors.
     per_set = 8 * (3 * packed + 300) + 10 * packed
     series = max(0, series_memory(min(4 * block, N), asked) - _SERIES_COUNTED)
-    return _AT_LEAST + kernels + per_set * sets + integrals + series
+    return AT_LEAST + kernels + per_set * sets + integrals + series
 
 
 def block_for(depth: int, N: int, names: Sequence[str], memory: int) -> int:

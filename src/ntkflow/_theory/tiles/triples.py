@@ -69,7 +69,11 @@ class TileIntegrals:
     fill: int
 
     def moments(self, quadruples: np.ndarray, asked: Placements) -> np.ndarray:
-        moments = self.shared.on(self.tile, quadruples, asked)
-        out = np.zeros((max(len(moments), self.fill), len(asked)))
-        out[: len(moments)] = moments
-        return out
+        return filled(self.shared.on(self.tile, quadruples, asked), self.fill)
+
+
+def filled(moments: np.ndarray, length: int) -> np.ndarray:
+    """Moments (M, placements) and rows of zeros up to this length."""
+    out = np.zeros((max(len(moments), length), moments.shape[1]))
+    out[: len(moments)] = moments
+    return out
