@@ -1,6 +1,9 @@
 """Piecewise-linear σ at every angle and variance, against wedges in the plane and against forty digits."""
 
 import itertools
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -368,3 +371,41 @@ def test_gradients_of_dependent_samples(columns):
     for primed, gradient_here, gradient_next_to in zip(EVERY[:-1], here, next_to, strict=False):
         change = np.abs(gradient_here - gradient_next_to)
         assert change.max() < 1e-3 * np.abs(gradient_here).max(), primed
+
+
+_MOMENTS = """
+import hashlib
+import itertools
+import numpy as np
+from ntkflow._gaussian import FINE
+from ntkflow._gaussian.piecewise_linear import PiecewiseLinear
+from ntkflow._gaussian.requests import placements
+from ntkflow._recursions import flowing, moments_of
+from ntkflow.activations import activation
+
+rng = np.random.default_rng(5)
+asked = placements(moments_of(flowing(training=False, kinked=True)))
+samples = np.array(list(itertools.combinations(range(10), 4)))
+samples = np.concatenate([samples, samples[:, [0, 0, 1, 2]], samples[:, [0, 1, 1, 3]]])
+total = hashlib.sha256()
+for _ in range(4):
+    X = rng.normal(size=(10, 4))
+    integrals = PiecewiseLinear(activation("relu"), 0.1 + X @ X.T, np.where(np.eye(10) > 0, 1.0, np.nan), FINE)
+    total.update(integrals.moments(samples, asked).tobytes())
+print(total.hexdigest())
+"""
+
+
+def test_the_number_of_threads_does_not_round_another_way():
+    """Stores of workers of one thread are bit for bit that of one process which has all cores."""
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", _MOMENTS],
+            env=os.environ | {"NPROC": threads, "JAX_ENABLE_COMPILATION_CACHE": "false"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(digests) == 1

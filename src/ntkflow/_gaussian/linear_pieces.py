@@ -219,11 +219,16 @@ def pair_tables(slopes, at_zero, g11, g12, g22, parallel=None):
     }  # fmt: skip
 
 
-def slot_moments(
+def slot_moments(*arguments, **options):
+    """`each_slot_moment` as one array, (*batch, placements)."""
+    return jnp.stack(each_slot_moment(*arguments, **options), axis=-1)
+
+
+def each_slot_moment(
     pattern: tuple[int, ...], asked: Placements, slopes, at_zero, nodes, G, scale=None, least=LEAST_VARIANCE, *,
     straight=False,
 ):  # fmt: skip
-    """⟨Π_i σ^(p_i)(c_i z_a(i))⟩ over four slots i for each placement p, of orders as of `pair_moment`: (*batch, placements).
+    """⟨Π_i σ^(p_i)(c_i z_a(i))⟩ over four slots i for each placement p, of orders as of `pair_moment`: a list of (*batch,).
 
     Args:
         pattern: the sample a(i) of each slot, out of 0 … n - 1.
@@ -282,11 +287,10 @@ def slot_moments(
         weight = jnp.where(s[a] > 0, 1 / jnp.where(s[a] > 0, jnp.abs(c[slot]) * s[a], 1.0), 0.0)
         return weight * delta_moment(m, a, L, p, q.at[a].set(across / 2))
 
-    moments = [
+    return [
         math.prod(
             (c[i] * s[a] for i, a in enumerate(pattern) if placement[i] == 0),
             start=of_unit_normals(placement),
         )
         for placement in asked
     ]
-    return jnp.stack(moments, axis=-1)

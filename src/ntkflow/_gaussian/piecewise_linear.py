@@ -16,7 +16,7 @@ from .._machine.batches import batches
 from .._machine.memory import aligned_empty
 from ..activations import Activation
 from .four_signs import quadrature
-from .linear_pieces import pair_moment, pair_tables, slot_moments
+from .linear_pieces import each_slot_moment, pair_moment, pair_tables, slot_moments
 from .requests import Factors, Placements, reordered
 from .rules import Rule, evaluate
 from .sign_moments import LEAST_VARIANCE
@@ -26,7 +26,9 @@ _PAIRS, _QUADRUPLES = 2**15, 2**10
 # Of a rule's `rounding`, over the root of a metric's least eigenvalue: what moments were seen to lose.
 _SINGULAR = 1 / 2**17
 
-_slot_moments = jax.jit(slot_moments, static_argnums=(0, 1), static_argnames="straight")
+# Moment by moment: all in one loop would be shared among threads, which rounds another way than one thread does. So stores of several
+# workers are bit for bit that of one process.
+_each_slot_moment = jax.jit(each_slot_moment, static_argnums=(0, 1), static_argnames="straight")
 
 
 @jax.jit
@@ -96,7 +98,8 @@ class PiecewiseLinear:
         out = np.empty((len(quadruples), len(asked)))
         for group in self._patterns(quadruples, asked):
             with jax.enable_x64(True):
-                moments = np.asarray(_slot_moments(*group.arguments(self), group.metric, group.scale, self.least_variance, straight=self.straight))  # fmt: skip
+                each = _each_slot_moment(*group.arguments(self), group.metric, group.scale, self.least_variance, straight=self.straight)  # fmt: skip
+            moments = np.stack(each, axis=-1)
             if self.rounding and len(group.heads) > 2:
                 moments = moments * (1 + _SINGULAR * self.rounding / _least_root(group.metric))[:, None]
             out[group.rows] = np.take_along_axis(moments, group.places, axis=1)[: len(group.rows)]
