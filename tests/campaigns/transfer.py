@@ -86,8 +86,25 @@ def measured(case: tuple[str, str, int, int], samples: dict, etas: dict = ETAS, 
 
 
 def total(parts: list[dict]) -> dict:
-    """What the documentation claims, and a row for each case."""
-    rows = [_row(part) for part in parts]
+    """What the documentation claims, of all networks and by data set, and a row for each network."""
+    names = dict.fromkeys(part["case"][0] for part in parts)
+    rows = {name: [_row(part) for part in parts if part["case"][0] == name] for name in names}
+    he = {name: _common([part for part in parts if part["case"][0] == name]) for name in names}
+    return figures(rows, he)
+
+
+def figures(rows: dict[str, list[dict]], he_common_eta: dict[str, dict]) -> dict:
+    """The total from its rows, and from He's and Xavier's best common η, by data set."""
+    every = [row for of_data in rows.values() for row in of_data]
+    return {
+        "seeds": SEEDS,
+        **_figures(every),
+        "by_data": {name: _figures(rows[name]) | {"he_common_eta": he_common_eta[name]} for name in rows},
+        "rows": every,
+    }
+
+
+def _figures(rows: list[dict]) -> dict:
     shallow = [row for row in rows if row["depth"] == 4]
     ratios = {name: np.array([row[f"{name}_over_best"] for row in rows]) for name in ("loss", "mean_loss")}
     difference = np.array([row["recipe_error"] - row["he_error"] for row in shallow])
@@ -95,15 +112,15 @@ def total(parts: list[dict]) -> dict:
     deepest = [row for row in rows if row["depth"] == 50 and row["width"] == 64]
     return {
         "cases": len(rows),
-        "seeds": SEEDS,
         **{f"{name}_over_best_geometric_mean": float(np.exp(np.log(r).mean())) for name, r in ratios.items()},
         **{f"{name}_over_best_worst": float(r.max()) for name, r in ratios.items()},
-        "he_common_eta": _common(parts),
+        "shallow_error_mean": [
+            float(np.mean([row[f"{scheme}_error"] for row in shallow])) for scheme in ("recipe", "he")
+        ],
         "shallow_error_difference_mean": float(difference.mean()),
         "shallow_beyond_a_percent_and_two_errors": int(np.sum(difference > 0.01 + 2 * errors)),
-        "shallow_lower_error": int(np.sum(difference < 0)),
+        "lower_error": int(sum(row["recipe_error"] < row["he_error"] for row in rows)),
         "deepest": [[row["data"], row["recipe_error_at_own"], row["he_error"]] for row in deepest],
-        "rows": rows,
     }
 
 

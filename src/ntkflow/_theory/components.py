@@ -17,6 +17,8 @@ from .._checks.spelling import did_you_mean
 from .._recursions import TENSORS, flowing
 from ..errors import ActivationError, ComponentError
 from ..network.network import corrects_means, has_blocks
+from .deferred import Deferred
+from .two_byte import TwoByteArray
 
 
 def sample_sets(components: str | Sequence[Sequence[int]], N: int) -> np.ndarray | None:
@@ -124,6 +126,17 @@ class Layout:
         number = TENSORS[name].orbits(len(self.closed))[0]
         return packed[number.ravel()[slots], row]
 
+    def at(self, name: str, packed: np.ndarray | TwoByteArray, index: tuple) -> np.ndarray:
+        """`expand(name, packed)[index]` of a tensor of more than two samples; no other entries are made."""
+        slots, row = (source[0] if self._whole else source for source in self._source(TENSORS[name].rank))
+        number = TENSORS[name].orbits(len(self.closed))[0]
+        return packed[number.ravel()[slots[index]], row[index]]
+
+    def expanded_rank(self, name: str) -> int:
+        """How many axes `expand` makes."""
+        rank = TENSORS[name].rank
+        return rank if rank == 2 or self._whole else rank + 1
+
     def entries(self, name: str, packed: np.ndarray, slots: tuple[int, ...]) -> np.ndarray:
         """The components of a packed tensor on these slots of each choice of samples: (S, choices)."""
         number = TENSORS[name].orbits(len(self.closed))[0]
@@ -154,6 +167,29 @@ class Layout:
             first = position.flat[0]
             positions.append(int(first) if np.all(position == first) else position)
         return positions
+
+
+class PackedTensor(Deferred):
+    """A tensor of more than two samples, (orbits, C), that is expanded when it is called."""
+
+    def __init__(self, layout: Layout, name: str, packed: np.ndarray | TwoByteArray):
+        self._layout, self._name, self._packed = layout, name, packed
+
+    def __call__(self) -> np.ndarray:
+        expand = functools.partial(self._layout.expand, self._name)
+        if isinstance(self._packed, TwoByteArray):
+            return self._packed.rearranged(expand).floats()
+        return expand(self._packed)
+
+    def __getitem__(self, index: tuple) -> np.ndarray:
+        return self._layout.at(self._name, self._packed, index)
+
+    def of_all_sets(self, index: tuple) -> np.ndarray:
+        return self[(slice(None), *index)]
+
+    @property
+    def rank(self) -> int:
+        return self._layout.expanded_rank(self._name)
 
 
 def _distinct(samples: np.ndarray, count: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import UserDict
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,34 @@ if TYPE_CHECKING:
 _KEPT = 2**24  # bytes
 
 
-class OnDisk:
-    """An array on disk without NaNs, read as float64 when it is called; or some entries of it, when it is indexed.
+class Deferred(ABC):
+    """An array that is made when it is called; or some entries of it, when it is indexed.
 
     Attributes:
         largest: its largest absolute value, if that is known.
     """
+
+    largest: float | None = None
+
+    @abstractmethod
+    def __call__(self) -> np.ndarray: ...
+
+    @abstractmethod
+    def __getitem__(self, index: tuple) -> np.ndarray:
+        """The entries at an index as of NumPy: integers, or arrays of integers that broadcast."""
+
+    @property
+    @abstractmethod
+    def rank(self) -> int:
+        """How many axes it has."""
+
+    def of_all_sets(self, index: tuple) -> np.ndarray:
+        """See `Tables.of_all_sets`."""
+        return self()[:, *index]
+
+
+class OnDisk(Deferred):
+    """An array on disk without NaNs, read as float64."""
 
     def __init__(self, array: xr.DataArray, name: str, largest: float | None):
         self._array, self._name, self.largest = array, name, largest
@@ -29,7 +52,6 @@ class OnDisk:
         return self._read(self._array)
 
     def __getitem__(self, index: tuple) -> np.ndarray:
-        """The entries at an index as of NumPy: integers, or arrays of integers that broadcast."""
         import xarray as xr
 
         index = np.broadcast_arrays(*index)
@@ -76,7 +98,6 @@ class OfSets(OnDisk):
         return super().__getitem__((sets, *index[1:]))
 
     def of_all_sets(self, index: tuple) -> np.ndarray:
-        """See `Tables.of_all_sets`."""
         starts = range(0, self._array.sizes["set"], self._at_once)
         parts = (self._read(self._array.isel(set=slice(start, start + self._at_once))) for start in starts)
         return self._ordered(np.concatenate([part[:, *index] for part in parts]))
@@ -122,23 +143,23 @@ class Tables(UserDict[str, Any]):
         return array
 
     def rank(self, name: str) -> int:
-        """How many axes an array has; nothing is read from disk."""
+        """How many axes an array has; nothing is made for it."""
         value = self.data[name]
-        return value.rank if isinstance(value, OnDisk) else self[name].ndim
+        return value.rank if isinstance(value, Deferred) else self[name].ndim
 
     def entries(self, name: str, index: tuple) -> np.ndarray:
-        """`self[name][index]` for integers or arrays of integers; only these entries are read from disk."""
+        """`self[name][index]` for integers or arrays of integers; only these entries are made, or read from disk."""
         value = self.data[name]
-        return value[index] if isinstance(value, OnDisk) else self[name][index]
+        return value[index] if isinstance(value, Deferred) else self[name][index]
 
     def of_all_sets(self, name: str, index: tuple) -> np.ndarray:
-        """`self[name][:, *index]` for integers or arrays of integers that count slots; what is on disk is read some sets at a time."""
+        """`self[name][:, *index]` for integers or arrays of integers that count slots; no others are made, and what is on disk is read some sets at a time."""
         value = self.data[name]
-        return value.of_all_sets(index) if isinstance(value, OfSets) else self[name][:, *index]
+        return value.of_all_sets(index) if isinstance(value, Deferred) else self[name][:, *index]
 
     def largest(self, name: str) -> float:
         """The largest absolute value of an array, without NaNs."""
         value = self.data[name]
-        if isinstance(value, OnDisk) and value.largest is not None:
+        if isinstance(value, Deferred) and value.largest is not None:
             return value.largest
         return float(np.nanmax(np.abs(self[name]), initial=0.0))

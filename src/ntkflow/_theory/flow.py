@@ -15,14 +15,14 @@ from jax.core import Tracer
 from .._checks.inputs import checked_inputs
 from .._jobs.tasks import checked_executor
 from .._machine.memory import check_memory, give_back
-from .._recursions import TensorSets, declarations
+from .._recursions import TENSORS, TensorSets, declarations
 from .._report.progress import Report, shows_progress, silent
 from ..errors import ComponentError, DataError, SpecError, warn
 from ..network import as_mlp, as_network
 from ..network.mlp import MLP
 from ..network.network import has_blocks
 from .block_runs import block_layers
-from .components import Layout, sample_sets, tensors_of
+from .components import Layout, PackedTensor, sample_sets, tensors_of
 from .duplicates import distinct_rows, kernel_tables
 from .error_estimates import poor_tensor, warning_of_errors
 from .mean_kernels import block_of, has_tiles, mean_flow, write_kernels
@@ -221,6 +221,8 @@ def _expanded(name: str, packed: np.ndarray | TwoByteArray, layout: Layout):
     """A tensor on all inputs: expanded when it is looked at, or now if it is large and smaller then."""
     expand = functools.partial(layout.expand, name)
     now = packed.size > max(layout.expanded_size(name), _SMALL)
+    if TENSORS[name].rank > 2 and not now:
+        return PackedTensor(layout, name, packed)
     if isinstance(packed, TwoByteArray):
         if now:
             return packed.rearranged(expand).floats

@@ -160,7 +160,7 @@ class LayerStatistics(NamedArrays[np.ndarray]):
             raise ComponentError(missing)
         row = int(np.argmax(holds))
         slots = (int(np.argmax(self.sets[row] == a)) for a in samples)
-        return float(self.values[name][(row, *slots)])
+        return float(self.values.entries(name, (row, *slots)))
 
     def on_pairs(self, name: str, pattern: str, diagonal: bool = False) -> np.ndarray:
         """X_pattern for every pair (α, β), e.g. "abab": (N, N), NaN where not held; or for β = α alone: (N,)."""
@@ -178,13 +178,19 @@ class LayerStatistics(NamedArrays[np.ndarray]):
             return self.values.entries(name, index)
         if diagonal:
             out = np.full(len(self.G), np.nan)
-            samples, first = np.unique(sets, return_index=True)
-            row, slot_of = np.unravel_index(first, sets.shape)
+            samples, row, slot_of = self._first_places
             out[samples] = self.values.entries(name, (row, *[slot_of] * len(pattern)))
             return out
         out = np.full(self.G.shape, np.nan)
         out[sets[:, :, None], sets[:, None, :]] = self.values.of_all_sets(name, index)
         return out
+
+    @functools.cached_property
+    def _first_places(self) -> tuple[np.ndarray, ...]:
+        """Of each sample that is in a set: which it is, the first such set, and the sample's slot there."""
+        assert self.sets is not None
+        samples, first = np.unique(self.sets, return_index=True)
+        return samples, *np.unravel_index(first, self.sets.shape)
 
     def ntk_mean(self) -> np.ndarray:
         """H + H1 / n_{ℓ-1}, (N, N)."""
