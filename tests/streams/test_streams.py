@@ -9,6 +9,7 @@ from command_line import within
 
 import ntkflow
 from ntkflow import Block, Dense, Network, Stage
+from ntkflow._report import describe
 
 pytestmark = pytest.mark.filterwarnings("ignore:the network is too narrow")
 NAMES = ("V", "D", "F", "A", "B")
@@ -266,3 +267,16 @@ def test_command_line_takes_blocks(tmp_path, rng):
     np.save(tmp_path / "X.npy", rng.normal(size=(2, 3)))
     status, said, _ = within(tmp_path, "flow", "net.toml", "--data", "X.npy", "-o", "flow.nc")
     assert status == 0 and "3-24×4-2" in said
+
+
+def test_titles_name_skips_and_norms():
+    residual = Block(Stage("relu", C_W=0.5), gamma=0.866)
+    two_stages = Block([Stage("linear", "rms", width=16), Stage("gelu")], gamma=1.0)
+    network = Network((10, *[8] * 6, 1), [Dense(), *[residual] * 4, two_stages, Block(Stage("relu"))])
+    title = describe.network(network)
+    assert title == "10-8×6-1, relu, linear, gelu, 4 × (γ 0.866), 1 × (γ 1, rms-none), 1 × (no skip)"
+    flow = ntkflow.flow(Network((10, 8, 8, 1), [Dense(), residual, Block(Stage("relu"))]), np.eye(10)[:2])
+    table = flow.table()
+    assert "γ 0.866" in str(table.title) and "cutting" not in str(table.caption)
+    labels = [label for axes in flow.plot().axes for label in axes.get_legend_handles_labels()[1]]
+    assert "error of cutting at 1/n" not in labels and "sd over seeds, trace" in labels

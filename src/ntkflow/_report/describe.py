@@ -85,12 +85,27 @@ def activations(mlp: Any) -> str:
 
 
 def architecture(mlp: Any) -> str:
-    """Widths and activations in a line."""
+    """Widths and activations in a line; skips and norms of a network of blocks."""
     widths = runs(mlp.widths, "{}×{}")
     if len(widths) > 2 * _MANY:
         first, *hidden, last = mlp.widths
         widths = [str(first), f"{min(hidden)}…{max(hidden)}×{len(hidden)}", str(last)]
-    return ", ".join(["-".join(widths), *([activations(mlp)] if mlp.activation else [])])
+    parts = ["-".join(widths), *([activations(mlp)] if mlp.activation else [])]
+    return ", ".join([*parts, *_skips_and_norms(mlp)])
+
+
+def _skips_and_norms(network: Any) -> list[str]:
+    """The skip and the norms of each block, from the first one on: ["4 × (γ 0.866)", "1 × (rms)"]; none of an MLP."""
+    blocks = [_skip_and_norms(layer) for layer in network.layers if hasattr(layer, "stages")]
+    groups = [f"{len(list(run))} × ({words})" for words, run in itertools.groupby(blocks)]
+    return [listed(groups)] if groups else []
+
+
+def _skip_and_norms(block: Any) -> str:
+    skip = [f"γ {block.gamma:.3g}"] if block.gamma else []
+    stages = [stage.norm for stage in block.stages]
+    norms = ["-".join(stages)] if set(stages) != {"none"} else []
+    return ", ".join(skip + norms) or "no skip"
 
 
 def _by_layer(values: Sequence[float]) -> str:

@@ -77,7 +77,7 @@ def _draw_relative(axes: Axes, rows: list[LayerSummary]) -> None:
         if np.isnan(shown).all():
             continue
         (line,) = axes.semilogy(layers, shown, marker, label=label)
-        if errors is not None:
+        if errors is not None and np.isfinite(np.array(errors, float)).any():
             spread = 100 * np.array(errors)
             axes.fill_between(
                 layers, np.maximum(shown - spread, shown / 3), shown + spread, alpha=0.25, lw=0, color=line.get_color(),

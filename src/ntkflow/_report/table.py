@@ -12,6 +12,7 @@ from rich.table import Table
 
 from .._recursions import TENSORS
 from .._theory.scales import KERNELS
+from ..network.network import has_blocks
 from .describe import evenly, network
 from .digits import measured, number, uncertain
 from .summary import layer_summary
@@ -30,7 +31,10 @@ _LARGE_Z = 1000.0  # whose digits say no more
 _INFINITE_WIDTH = "Mean NTK at infinite width: the average over samples, of one neuron's H_αα."
 _FINITE_WIDTH = (
     "Mean NTK, its 1/n correction and sd over seeds: averages over samples, of one neuron's Ĥ_αα. Worst pair: largest |H1_αβ| / n over "
-    "√(H_αα H_ββ). In brackets what cutting the expansion at 1/n may do to the last digits: 28.7(9) is 28.7 ± 0.9."
+    "√(H_αα H_ββ)."
+)
+_IN_BRACKETS = (
+    " In brackets what cutting the expansion at 1/n may do to the last digits: 28.7(9) is 28.7 ± 0.9."
 )
 _MOST_WIDTHS = 4  # that fit in 80 columns
 MOST_ROWS = 12  # of samples, steps and the like
@@ -46,7 +50,7 @@ def flow_table(flow: Flow, accuracy: bool = False) -> Table:
     Of a flow of means there are width and mean NTK alone.
     """
     means_alone = flow.components == "mean"
-    caption = _INFINITE_WIDTH if means_alone else _FINITE_WIDTH
+    caption = _INFINITE_WIDTH if means_alone else _FINITE_WIDTH + _IN_BRACKETS * (not has_blocks(flow.mlp))
     effects = () if means_alone else ("1/n\n%", "worst\npair %", "sd\n%")
     if accuracy:
         caption += " Digits of the integration in each tensor; - where it is zero."
