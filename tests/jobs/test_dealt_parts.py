@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import within
-from small_jobs import JOBS, MLP, TASKS, X, chunks, done, undone
+from small_jobs import JOBS, MLP, RECORDS, TASKS, X, chunks, done, undone
 
 import ntkflow
 from ntkflow._disk import locks
@@ -18,6 +18,7 @@ from ntkflow.errors import FileError, InUseError, UnfinishedError
 SPEC = 'widths = [4, 8, 6, 2]\nactivation = "relu"\nC_b = 0.1\nC_W = 1.5\n'
 COMMANDS = {
     "flow": ["flow", "--data", "X6.npy", "--memory", "1GiB"],
+    "pairs": ["flow", "--data", "X12.npy", "--components", "pairs", "--memory", "1GiB"],
     "kernels": ["flow", "--data", "X.npy", "--components", "mean", "--tile", "174"],
     "ensemble": ["ensemble", "--data", "X3.npy", "--draws", "65", "--seed", "3", "--block", "10"],
 }
@@ -26,7 +27,7 @@ COMMANDS = {
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "net.toml").write_text(SPEC)
-    for name, samples in (("X", X), ("X6", X[:6]), ("X3", X[:3])):
+    for name, samples in (("X", X), ("X12", X[:12]), ("X6", X[:6]), ("X3", X[:3])):
         np.save(tmp_path / f"{name}.npy", samples)
     return tmp_path
 
@@ -151,9 +152,7 @@ def test_a_task_that_another_one_is_at_is_not_done_twice(whole, tmp_path, name):
     """Such as a worker that was taken for lost: whoever is given its task waits, and keeps what it has done."""
     path = shutil.copytree(whole[name], tmp_path / f"{name}.zarr")
     kept = tmp_path / "kept"
-    undone_chunk = next(
-        path.glob(f"{ {'flow': 'largest', 'kernels': 'of_tiles', 'ensemble': 'sums'}[name] }/c/2")
-    )
+    undone_chunk = path / RECORDS[name] / "c" / "2"
     shutil.copytree(undone_chunk, kept)
     undone(path, name, [2])
     waiting = threading.Event()

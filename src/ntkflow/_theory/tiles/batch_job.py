@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -67,14 +69,23 @@ class BatchJob(FlowJob[BatchStore]):
         near = NearDuplicates(self.mlp, X, self.names, *of_pairs(self.rtol))
         fine, coarse = both_runs(self.mlp, X, sets.k, sets.moments, self.rtol, wanted)
         at_once = sets_at_once(sets.k, self.batches.size)
-        for kernels, values, errors in estimated((_filled(fine), _filled(coarse)), sets, at_once):
-            values, errors = near.mend(kernels.layer, kernels.least_sine[0], sets.sets, values, errors)
-            for name in self.names:
-                self.store.write_batch(
-                    name, kernels.layer, number, layout.on_sets(name, values[name]),
-                    errors[name].rearranged(lambda packed, name=name: layout.on_sets(name, packed)).floats(),
-                )  # fmt: skip
-            yield largest_of(values, errors, self.names)
+        # A layer is compressed and written, which takes as long, while the next one is computed.
+        with ThreadPoolExecutor(1) as writer:
+            written: Future | None = None
+            for kernels, values, errors in estimated((_filled(fine), _filled(coarse)), sets, at_once):
+                values, errors = near.mend(kernels.layer, kernels.least_sine[0], sets.sets, values, errors)
+                if written is not None:
+                    written.result()
+                written = writer.submit(self._write, number, kernels.layer, layout, values, errors)
+                yield largest_of(values, errors, self.names)
+            if written is not None:
+                written.result()
+
+    def _write(self, number: int, layer: int, layout: Layout, values: dict, errors: dict) -> None:
+        for name in self.names:
+            on_sets = functools.partial(layout.on_sets, name)
+            errors_on_sets = errors[name].rearranged(on_sets).floats()
+            self.store.write_batch(name, layer, number, on_sets(values[name]), errors_on_sets)
 
 
 def _filled(layers: Iterator[Kernels]) -> Iterator[Kernels]:
