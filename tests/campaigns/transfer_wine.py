@@ -5,6 +5,7 @@ Wine is small and unlike the others: 178 samples, of which 100 are for training,
 
 from __future__ import annotations
 
+import numpy as np
 import transfer
 from sklearn.datasets import load_wine
 
@@ -14,7 +15,7 @@ PARTS = len(CASES)
 
 def part(number: int) -> dict:
     """One network."""
-    X, y = load_wine(return_X_y=True)
+    X, y = map(np.asarray, load_wine(return_X_y=True))
     return transfer.measured(CASES[number], transfer.split(X / X.std(axis=0), y, 100, 30))
 
 
