@@ -104,8 +104,9 @@ def test_what_is_not_of_ntkflow(tmp_path):
 
 
 def test_swapped_arguments_of_compare(results, folder):
-    said = one_sentence(within(folder, "compare", results["ensemble.zarr"], results["flow.nc"]))
-    assert "the flow comes first" in said
+    for kind in ("flow.nc", "tiles.zarr", "batches.zarr"):
+        said = one_sentence(within(folder, "compare", results["ensemble.zarr"], results[kind]))
+        assert "the flow comes first" in said
     said = one_sentence(within(folder, "compare", results["flow.nc"], results["tiles.zarr"]))
     assert "is a flow by tiles, not an ensemble" in said
     assert within(folder, "show", results["ntk.nc"])[0] == 0

@@ -68,15 +68,16 @@ class Files(LocalStore):
     async def get(self, key, prototype: BufferPrototype | None = None, byte_range=None) -> Buffer | None:
         if self._metadata is None:
             return await super().get(key, prototype, byte_range)
+        expected = self._expected_of(key)
         # A thread takes longer than a small chunk.
-        if self._size(key) < _SMALL:
-            return self._verified(key, prototype)
-        return await asyncio.to_thread(self._verified, key, prototype)
+        if expected is None or expected[0] < _SMALL:
+            return self._verified(key, prototype, expected)
+        return await asyncio.to_thread(self._verified, key, prototype, expected)
 
     def get_sync(self, key: str, *, prototype: BufferPrototype | None = None, byte_range=None):
         if self._metadata is None:
             return super().get_sync(key, prototype=prototype, byte_range=byte_range)
-        return self._verified(key, prototype)
+        return self._verified(key, prototype, self._expected_of(key))
 
     async def set(self, key: str, value: Buffer) -> None:
         self._note(key, value)
@@ -91,23 +92,23 @@ class Files(LocalStore):
             data = value.as_numpy_array()
             self.written[key] = (len(data), data[-CHECKSUM:].tobytes().hex())
 
-    def _size(self, key: str) -> int:
-        """How many bytes `_verified` reads."""
+    def _expected_of(self, key: str) -> tuple[int, str | None] | None:
+        """What `expected` tells of a chunk that is to be read; None for all else."""
         assert self._expected is not None
-        return self._expected(key)[0] if self._is_chunk(key) else 0
+        is_chunk = "/c/" in key and not key.endswith("zarr.json")
+        return self._expected(key) if is_chunk and not self._replacing else None
 
-    def _is_chunk(self, key: str) -> bool:
-        return "/c/" in key and not self._replacing and not key.endswith("zarr.json")
-
-    def _verified(self, key: str, prototype: BufferPrototype | None) -> Buffer | None:
+    def _verified(
+        self, key: str, prototype: BufferPrototype | None, expected: tuple[int, str | None] | None
+    ) -> Buffer | None:
         buffer = (prototype or default_buffer_prototype()).buffer
-        assert self._metadata is not None and self._expected is not None
+        assert self._metadata is not None
         if key.endswith("zarr.json"):
             document = self._metadata.get(key)
             return None if document is None else buffer.from_bytes(json.dumps(document).encode())
-        if not self._is_chunk(key):
+        if expected is None:
             return None
-        return buffer.from_bytes(chunk(self.root, key, *self._expected(key), self._inside))
+        return buffer.from_bytes(chunk(self.root, key, *expected, self._inside))
 
 
 def chunk(root: Path, key: str, size: int, checksum: str | None, inside: set[str] | None = None) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .kinds import known_kind
-from .store import KINDS, Store
+from .store import FLOWS, KINDS, Store
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,7 +38,7 @@ def load(path, activation=None) -> Flow | Ensemble | Sweep | xr.Dataset:
     """
     path = Path(path)
     kind = known_kind(path)
-    if kind in ("ntkflow_flow", "ntkflow_tiles", "ntkflow_batches"):
+    if kind in FLOWS:
         from .._theory.result import Flow
 
         return Flow.load(path, activation)

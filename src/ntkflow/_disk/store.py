@@ -45,6 +45,9 @@ KINDS = {
 }
 """Of each kind of store the attribute that holds the number of its format, and what it is."""
 
+FLOWS = ("ntkflow_flow", "ntkflow_tiles", "ntkflow_batches")
+"""Those that are flows."""
+
 BEGIN = "begin"
 _ID = "ntkflow_store"
 _IN_WORDS = {"X_sha256": "other inputs", "mlp": "another network", "callable_activations": "another network"}
@@ -165,13 +168,8 @@ class Store:
     def dtype(self, name: str) -> str:
         return self._arrays[name]["data_type"]
 
-    def array(self, name: str) -> np.ndarray:
-        """An array, whole."""
-        with self._reading(name):
-            return np.asarray(self.member(name)[:])
-
-    def array_of(self, name: str, index: int) -> np.ndarray:
-        """An array at an index of its first axis."""
+    def array(self, name: str, index: int | slice = np.s_[:]) -> np.ndarray:
+        """An array, whole or at an index of its first axis."""
         with self._reading(name):
             return np.asarray(self.member(name)[index])
 

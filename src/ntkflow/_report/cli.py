@@ -267,12 +267,13 @@ def compare_command(
 ) -> None:
     """Compare a prediction with a measurement, tensor by tensor and layer by layer."""
     from .._disk.kinds import kind_of
+    from .._disk.store import FLOWS
     from .table import comparison_table
 
     with one_sentence_errors():
         if plot is not None:
             check_picture(plot, force)
-        if kind_of(flow) == "ntkflow_ensemble" and kind_of(run) in ("ntkflow_flow", "ntkflow_tiles"):
+        if kind_of(flow) == "ntkflow_ensemble" and kind_of(run) in FLOWS:
             raise DataError(f"the flow comes first, the ensemble second: ntkflow compare {run} {flow}")
         comparison = ntkflow.compare(ntkflow.Flow.load(flow), ntkflow.Ensemble.load(run))
         say(comparison_table(comparison), comparison.words)

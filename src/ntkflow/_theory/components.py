@@ -170,16 +170,20 @@ class Layout:
 
 
 class PackedTensor(Deferred):
-    """A tensor of more than two samples, (orbits, C), that is expanded when it is called."""
+    """A tensor, (orbits, C), that is expanded when it is called; entries of it are made for more than two samples alone."""
 
     def __init__(self, layout: Layout, name: str, packed: np.ndarray | TwoByteArray):
         self._layout, self._name, self._packed = layout, name, packed
 
     def __call__(self) -> np.ndarray:
-        expand = functools.partial(self._layout.expand, self._name)
         if isinstance(self._packed, TwoByteArray):
-            return self._packed.rearranged(expand).floats()
-        return expand(self._packed)
+            return self.rearranged().floats()
+        return self._layout.expand(self._name, self._packed)
+
+    def rearranged(self) -> TwoByteArray:
+        """It expanded, in two bytes a number, if it is packed so."""
+        assert isinstance(self._packed, TwoByteArray)
+        return self._packed.rearranged(functools.partial(self._layout.expand, self._name))
 
     def __getitem__(self, index: tuple) -> np.ndarray:
         return self._layout.at(self._name, self._packed, index)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -219,15 +218,11 @@ def _listed(components: str | Sequence[Sequence[int]]) -> str | list[list[int]]:
 
 def _expanded(name: str, packed: np.ndarray | TwoByteArray, layout: Layout):
     """A tensor on all inputs: expanded when it is looked at, or now if it is large and smaller then."""
-    expand = functools.partial(layout.expand, name)
-    now = packed.size > max(layout.expanded_size(name), _SMALL)
-    if TENSORS[name].rank > 2 and not now:
-        return PackedTensor(layout, name, packed)
-    if isinstance(packed, TwoByteArray):
-        if now:
-            return packed.rearranged(expand).floats
-        return lambda: packed.rearranged(expand).floats()
-    return expand(packed) if now else functools.partial(expand, packed)
+    tensor = PackedTensor(layout, name, packed)
+    if packed.size <= max(layout.expanded_size(name), _SMALL):
+        # One of two samples is kept as soon as it was looked at, and then its entries are at hand.
+        return tensor if TENSORS[name].rank > 2 else tensor.__call__
+    return tensor.rearranged().floats if isinstance(packed, TwoByteArray) else tensor()
 
 
 def _check_memory(mlp: MLP, asked: np.ndarray | None, names: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +54,12 @@ class Kernels(NamedTuple):
     least_sine: np.ndarray
     """The least `sines` in the layers below, and in those of them where tensors do not vanish, (2, N, N)."""
     step: Step | None
+
+
+def with_integrals(kernels: Kernels, integrals: Any) -> Kernels:
+    """The kernels, whose integrals on several samples are made by others."""
+    assert kernels.step is not None
+    return kernels._replace(step=kernels.step._replace(integrals=integrals))
 
 
 def both_runs(

@@ -15,7 +15,7 @@ from ..._report.progress import silent
 from ..components import Layout, sample_sets
 from ..mean_kernels import has_tiles, mean_flow
 from ..near_duplicates import NearDuplicates
-from ..two_runs import Kernels, both_runs, estimated, of_pairs, sets_at_once
+from ..two_runs import Kernels, both_runs, estimated, of_pairs, sets_at_once, with_integrals
 from .batches import Batches, batch_memory, batches_for, too_little
 from .job import FlowJob, largest_of
 from .store import BatchStore
@@ -94,7 +94,7 @@ def _filled(layers: Iterator[Kernels]) -> Iterator[Kernels]:
         if kernels.step is None or kernels.step.integrals is None:
             yield kernels
         else:
-            yield kernels._replace(step=kernels.step._replace(integrals=_Filled(kernels.step.integrals)))
+            yield with_integrals(kernels, _Filled(kernels.step.integrals))
 
 
 class _Filled:

@@ -91,8 +91,8 @@ class FlowJob(ABC, Generic[S]):
         """The tensors whose errors are poor, over all parts."""
         names = []
         for number, top in enumerate(self.store.array("largest")[..., 1].max(axis=0)):
-            scales = natural_scales({name: self.store.array_of(name, number) for name in KERNELS})
-            largest = {name: self.store.array_of(name + ERROR, number).max() for name in KERNELS}
+            scales = natural_scales({name: self.store.array(name, number) for name in KERNELS})
+            largest = {name: self.store.array(name + ERROR, number).max() for name in KERNELS}
             for name, error in (largest | dict(zip(self.names, top, strict=True))).items():
                 names += poor_tensor(name, number + 1, float(error), scales[name], self.rtol)
         return names
@@ -107,7 +107,7 @@ class FlowJob(ABC, Generic[S]):
             "training": int(any(declared.training for declared in declarations(self.names))),
         }  # fmt: skip
 
-    def kernels(self, runs: tuple[Iterable[Kernels], Iterable[Kernels]]) -> Iterator[LayerStatistics]:
+    def kernels(self, runs: Iterable[Iterable[Kernels]]) -> Iterator[LayerStatistics]:
         """What is known of each layer before any part."""
         without_steps = [(kernels._replace(step=None) for kernels in run) for run in runs]
         for fine, coarse in zip(*without_steps, strict=True):

@@ -67,10 +67,9 @@ class FlowStore(store.Store):
             for declared in tensors:
                 dims = dimensions(declared.name, cls.BY_SETS, cls.BY_SETS)
                 shape = tuple(sizes[dim] if dim in sizes else sets.shape[1] for dim in dims)
-                chunks = (1, block, *shape[2:]) if cls.BY_SETS else (1, *[block] * declared.rank)
                 for suffix in ("", ERROR):
                     group.create_array(
-                        declared.name + suffix, shape=shape, chunks=chunks, dtype="float64", fill_value=np.nan, dimension_names=dims, **packed
+                        declared.name + suffix, shape=shape, chunks=cls._chunks_of(shape, block), dtype="float64", fill_value=np.nan, dimension_names=dims, **packed
                     )  # fmt: skip
             shape = (depth, len(tensors), 2)
             group.create_array(
@@ -79,6 +78,11 @@ class FlowStore(store.Store):
             )  # fmt: skip
 
         return cls.make(path, header, fill)
+
+    @classmethod
+    def _chunks_of(cls, shape: tuple[int, ...], block: int) -> tuple[int, ...]:
+        """The chunks of a tensor of this shape."""
+        return (1, block, *shape[2:]) if cls.BY_SETS else (1, *[block] * (len(shape) - 1))
 
     @functools.cached_property
     def tensors(self) -> list[Tensor]:
@@ -100,8 +104,12 @@ class FlowStore(store.Store):
 
     def check_finished(self) -> None:
         """FileError, saying how many parts are done, unless all are; or if the inputs are damaged."""
-        blocks = {self.chunks(declared.name)[:2] for declared in self.tensors}
-        if blocks != {(1, self.block)} or self.parts != self.parts_expected:
+        fits = all(
+            self.chunks(name + suffix) == self._chunks_of(self.shape(name + suffix), self.block)
+            for name in (declared.name for declared in self.tensors)
+            for suffix in ("", ERROR)
+        )
+        if not fits or self.parts != self.parts_expected:
             raise FileError(f"{self.path} is damaged: its {self.PARTS} don't fit its inputs")
         super().check_finished()
         self.check_inputs(self.header.get("X_sha256", ""))

@@ -13,7 +13,7 @@ from ..._gaussian.requests import placements
 from ..._recursions import TensorSets, declarations
 from ..components import Layout
 from ..near_duplicates import NearDuplicates
-from ..two_runs import Kernels, both_runs, estimated, of_pairs, sets_at_once
+from ..two_runs import Kernels, both_runs, estimated, of_pairs, sets_at_once, with_integrals
 from .job import FlowJob, largest_of
 from .plan import Plan, Tile, block_for, too_little, working_set
 from .store import TileStore
@@ -28,9 +28,9 @@ class TileJob(FlowJob[TileStore]):
 
     def create(self, path: Path) -> TileStore:
         self._plan(block_for(self.mlp.depth, len(self.X), self.names, self.memory))
-        N, (fine, coarse) = len(self.X), self.runs
+        samples = np.arange(len(self.X))[None]
         return TileStore.create(
-            path, self.header(), self.mlp.depth, self.X, np.arange(N)[None], self.kernels((fine, coarse)), self.plan.block, len(self.sets)
+            path, self.header(), self.mlp.depth, self.X, samples, self.kernels(self.runs), self.plan.block, len(self.sets)
         )  # fmt: skip
 
     def open(self, store: TileStore) -> None:
@@ -92,12 +92,10 @@ class TileJob(FlowJob[TileStore]):
 
     def _for_tile(self, run: list[Kernels], shared: list, tile: Tile) -> Iterator[Kernels]:
         for kernels, integrals in zip(run, shared, strict=True):
-            if kernels.step is None:
+            if integrals is None:
                 yield kernels
             else:
-                yield kernels._replace(
-                    step=kernels.step._replace(integrals=integrals.for_tile(tile, self.fill))
-                )
+                yield with_integrals(kernels, integrals.for_tile(tile, self.fill))
 
     def _chunks(self, tile: Tile, asked: np.ndarray, owner: list[int], rank: int):
         """The chunks of tensors of a rank that a tile writes: (first samples, shape, [(slots, place of their components)])."""
