@@ -96,14 +96,18 @@ def part(number: int, kills: int = KILLS) -> dict:
                 found["unfinished_files"] += len(list(path.rglob(_UNFINISHED)))
                 others = _differences(_chunks(path), wholes[name])
                 if others:
-                    found["faults"].append(f"kill {kill} of part {number}, {name}: {', '.join(others)} differ")
+                    found["faults"].append(
+                        f"kill {kill} of part {number}, {name}: {', '.join(others)} differ"
+                    )
                 shutil.rmtree(path)
     return found
 
 
 def total(parts: list[dict]) -> dict:
     """The parts together."""
-    counts = {key: sum(part[key] for part in parts) for key in ("kills", "clients", "met", "unfinished_files")}
+    counts = {
+        key: sum(part[key] for part in parts) for key in ("kills", "clients", "met", "unfinished_files")
+    }
     return counts | {"faults": list(itertools.chain.from_iterable(part["faults"] for part in parts))}
 
 
