@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ntkflow._gaussian.rules import evaluate
-from ntkflow.activations import activation
+from ntkflow.activations import _REGISTRY, activation
 
 mp: Any = mpmath.mp  # its functions are attached at run time
 EXACT = {
@@ -39,6 +39,14 @@ def test_five_derivatives_to_the_last_digits(name):
     # Where a derivative is small next to its maximum, it is as exact for itself: nothing cancels in the tails.
     far = ~near & (np.abs(exact) > 1e-300)
     assert np.all(np.abs(found - exact)[far] < 1e-12 * np.abs(exact)[far])
+
+
+@pytest.mark.parametrize("name", sorted(_REGISTRY))
+def test_float32_stays_float32(name):
+    """Where float64 is allowed too, as in the package's own programs."""
+    with jax.enable_x64(True):
+        z = jnp.linspace(-2, 2, 5, dtype=jnp.float32)
+        assert activation(name)(z).dtype == jnp.float32
 
 
 @pytest.mark.parametrize("name", ["tanh", "sigmoid", "softplus", "silu", "gelu"])

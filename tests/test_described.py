@@ -101,7 +101,7 @@ def test_what_both_hold_is_compared(of_flow, of_ensemble, held):
             if d.name in "GH":
                 continue
             assert sets is not None and np.allclose(
-                mine, on_sets(all_of_it, None, sets), rtol=1e-9, atol=1e-12
+                mine, on_sets(all_of_it, None, sets, 4), rtol=1e-9, atol=1e-12
             )
     assert any(d.name == "B" for d in found) == (held != "mean")
 

@@ -50,19 +50,21 @@ class Scale:
     def forward(self, p, z):
         return self.gamma * z
 
-    def own_ntk(self, rates, z, z2, product):
+    read_out = None
+
+    def own_ntk(self, rates, p, z, z2, product):
         nothing = 0 * product(z, z2)
-        return nothing, nothing
+        return [(nothing, nothing)]
 
     def jacobian(self, p, z, neurons):
         one = self.gamma * jnp.eye(z.shape[1], dtype=z.dtype)[neurons]
-        return jnp.broadcast_to(one[:, None], (len(one), *z.shape))
+        return [], jnp.broadcast_to(one[:, None], (len(one), *z.shape))
 
     def pulled_back(self, p, z, rows):
-        return self.gamma * rows
+        return [rows], self.gamma * rows
 
-    def carried_ntk(self, p, z, z2, H):
+    def carried_ntk(self, rates, p, z, z2, H):
         return self.gamma**2 * H
 
-    def carried_ntk_of_pairs(self, p, below):
+    def carried_ntk_of_pairs(self, rates, p, below):
         return self.gamma**2 * below.ntk.m

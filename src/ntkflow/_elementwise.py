@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 _SMALL = 0.25  # |z|, below which tanh z is summed as a series
 # (z - tanh z) / z³ by powers of z²: to round-off up to _SMALL.
@@ -68,7 +69,7 @@ def silu(z):
 
 def gelu_tanh(z):
     """z s(2u), u = √(2/π) (z + 0.044715 z³): the usual approximation of gelu."""
-    return z * sigmoid(2 * np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))
+    return z * sigmoid(2 * math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))
 
 
 def mish(z):

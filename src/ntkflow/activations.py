@@ -175,7 +175,11 @@ def _polynomial(coefficients=(0.0, 1.0)) -> Activation:
         raise ActivationError(
             f"polynomial: coefficients must be finite numbers, lowest power first, not {c!r}"
         )
-    return Activation("polynomial", lambda z: jnp.polyval(jnp.asarray(c[::-1]), z), (("coefficients", c),))
+    return Activation(
+        "polynomial",
+        lambda z: jnp.polyval(jnp.asarray(c[::-1], jnp.result_type(z, 0.0)), z),
+        (("coefficients", c),),
+    )
 
 
 def _softplus(beta: float = 1.0) -> Activation:
@@ -238,7 +242,7 @@ _REGISTRY: dict[str, Callable[..., Activation]] = {
     "erf": _smooth("erf", jax.scipy.special.erf),
     "sigmoid": _smooth("sigmoid", elementwise.sigmoid),
     "softplus": _softplus,
-    "gelu": _smooth("gelu", lambda z: 0.5 * z * jax.scipy.special.erfc(-z / np.sqrt(2.0))),
+    "gelu": _smooth("gelu", lambda z: 0.5 * z * jax.scipy.special.erfc(-z / math.sqrt(2.0))),
     "silu": _smooth("silu", elementwise.silu),
     "swish": _smooth("swish", elementwise.silu),
     "gelu_tanh": _smooth("gelu_tanh", elementwise.gelu_tanh),

@@ -7,13 +7,13 @@ from ntkflow.sampling import draw_key
 
 
 def direct(mlp, X, seed, draw):
-    """Per layer: mean z z, mean Ĥ_ii, and over all i ≠ j the products that V, D, A, F and B are made of."""
+    """Per layer: mean z z, mean Ĥ_ii, and over all i ≠ j the products that V, D, A, F, B, K, L and M are made of."""
     params = finite.init(mlp, draw_key(seed, draw))
     found = []
     for z, H in zip(finite.forward(mlp, params, X), finite.ntk_layers(mlp, params, X), strict=True):
         n = z.shape[1]
         own = H[np.arange(n), np.arange(n)]
-        sums: dict[str, np.ndarray | float] = {name: 0.0 for name in ("V", "D", "A", "F", "B")}
+        sums: dict[str, np.ndarray | float] = {name: 0.0 for name in ("V", "D", "A", "F", "B", "K", "L", "M")}
         for i in range(n):
             for j in range(n):
                 if i == j:
@@ -24,10 +24,19 @@ def direct(mlp, X, seed, draw):
                 sums["A"] += np.multiply.outer(own[i], own[j])
                 sums["F"] += np.einsum("a,b,cd->acbd", z[:, i], z[:, j], H[i, j])
                 sums["B"] += np.einsum("ab,cd->acbd", H[i, j], H[i, j])
+                sums["K"] += np.multiply.outer(z[:, i], zz_j)
+                sums["L"] += np.multiply.outer(z[:, i], own[j])
+                sums["M"] += np.multiply.outer(z[:, i], H[i, j])
         products = {name: value / (n * (n - 1)) for name, value in sums.items()}
         zH = np.einsum("ai,icd->acd", z, own) / n
         found.append(
-            {"G": np.einsum("ai,bi->ab", z, z) / n, "H": own.mean(axis=0), "zH": zH, "own": own.mean(axis=0)}
+            {
+                "G": np.einsum("ai,bi->ab", z, z) / n,
+                "z": z.mean(axis=1),
+                "H": own.mean(axis=0),
+                "zH": zH,
+                "own": own.mean(axis=0),
+            }
             | products
         )
     return found

@@ -219,6 +219,25 @@ def test_command_line(tmp_path):
     assert code == 0 and "training sample" in printed
     code, printed, error = within(tmp_path, *arguments, "--steps", "3", "--eta", "1e9")
     assert code == 2 and "edge of stability" in error
+    code, printed, error = within(tmp_path, "trained", "net.toml", "--targets", "y.npy")
+    assert code == 2 and "--data is missing" in error
+
+
+def test_command_line_on_stored_kernels(tmp_path):
+    """The means of the network itself; what kernels don't take is refused."""
+    X, y, X_test = samples(6, 3)
+    np.save(tmp_path / "X.npy", np.concatenate([X, X_test]))
+    np.save(tmp_path / "y.npy", y)
+    (tmp_path / "net.toml").write_text(tomli_w.dumps(MLP.to_spec()))
+    code, _, error = within(tmp_path, "flow", "net.toml", "--data", "X.npy", "--components", "mean", "--tile", "4", "--last", "-o", "kernels.zarr")  # fmt: skip
+    assert code == 0, error
+    arguments = ["trained", "kernels.zarr", "--targets", "y.npy", "--time", "2"]
+    code, printed, error = within(tmp_path, *arguments)
+    assert code == 0 and "test sample" in printed, error
+    assert f"{predict()(2.0).test.mean[0, 0]:.4g}" in printed
+    for further in (["--data", "X.npy"], ["--order", "1"]):
+        code, _, error = within(tmp_path, *arguments, *further)
+        assert code == 2 and "holds kernels of its own inputs" in " ".join(error.split())
 
 
 def test_dataset_and_table():

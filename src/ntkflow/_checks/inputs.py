@@ -12,6 +12,7 @@ import numpy as np
 from .._machine.forks import refuse_forks
 from ..errors import DataError, warn
 from ..network.mlp import MLP
+from ..network.network import Network
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,7 @@ _FEW_LABELS = 100
 _MOST_NAMED = 5
 
 
-def checked_inputs(mlp: MLP, X, name: str = "X") -> np.ndarray:
+def checked_inputs(mlp: MLP | Network, X, name: str = "X") -> np.ndarray:
     """X as (N, n_0) float64, one sample per row.
 
     Args:

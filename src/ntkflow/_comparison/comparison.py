@@ -15,7 +15,9 @@ from .._theory.result import Flow
 from .._theory.scales import KERNELS
 from .._theory.statistics import LayerStatistics
 from ..errors import ComponentError, DataError, warn
+from ..network.blocks import Block
 from ..network.mlp import MLP
+from ..network.network import Network, has_blocks
 from ..sampling import Ensemble, LayerEstimates
 from ..sampling.estimators import measured_tensors
 
@@ -147,7 +149,8 @@ def compare(flow: Flow, ensemble: Ensemble) -> Comparison:
     """Compare predictions with measurements of the same network on the same inputs.
 
     The expected next order is taken as 5 (ℓ-2) / n of a tensor's largest component, n the smallest width below layer ℓ, and
-    its square for the means where the flow holds their 1/n corrections; layers 1 and 2 are exact. Where flow and ensemble hold
+    its square for the means where the flow holds their 1/n corrections; layers 1 and 2 are exact. In networks of blocks layer 1 alone
+    is: there it is 5 (ℓ-1) / n. Where flow and ensemble hold
     different components, those that both hold are compared.
 
     Raises:
@@ -167,19 +170,19 @@ def compare(flow: Flow, ensemble: Ensemble) -> Comparison:
         raise DataError("the flow and the ensemble are of different inputs")
     with_tensors = "mean" not in (flow.components, ensemble.components)
     training = flow.training and ensemble.training
-    names = (*KERNELS, *measured_tensors(training)) if with_tensors else KERNELS
+    names = (*KERNELS, *measured_tensors(training, has_blocks(flow.mlp))) if with_tensors else KERNELS
     smaller, sets = _common(flow, ensemble) if with_tensors else ("mean", None)
     warn_of_few(ensemble.draws)
     rows = []
     for predicted, measured in zip(flow, ensemble, strict=True):
-        n = min(flow.mlp.widths[1 : predicted.layer], default=1)
-        next_order = _PER_LAYER * max(predicted.layer - 2, 0) / n
+        next_order = _PER_LAYER * max(predicted.layer - exact_layers(flow.mlp), 0)
+        next_order /= smallest_width(flow.mlp, predicted.layer)
         for name in names:
             tables = *mean_or_tensor(predicted, name), measured.values[name], measured.error(name)
             if sets is not None and name in TENSORS:
                 tables = (
-                    *(on_sets(table, predicted.sets, sets) for table in tables[:2]),
-                    *(on_sets(table, measured.sets, sets) for table in tables[2:]),
+                    *(on_sets(table, predicted.sets, sets, TENSORS[name].rank) for table in tables[:2]),
+                    *(on_sets(table, measured.sets, sets, TENSORS[name].rank) for table in tables[2:]),
                 )
             common = np.isfinite(tables[0]) & np.isfinite(tables[2])
             if common.any():
@@ -200,6 +203,19 @@ def compare(flow: Flow, ensemble: Ensemble) -> Comparison:
     return Comparison(differences, ensemble.draws, flow.mlp, len(flow.X), smaller)
 
 
+def exact_layers(network: MLP | Network) -> int:
+    """How many layers, from the first, are as predicted at any width."""
+    return 1 if has_blocks(network) else 2
+
+
+def smallest_width(network: MLP | Network, layer: int) -> int:
+    """The neurons of the narrowest layer below a layer, those within blocks too; 1 below the first."""
+    widths = list(network.widths[1:layer])
+    for block, width in zip(network.layers[1:layer], network.widths[2 : layer + 1], strict=True):
+        widths += block.inner_widths(width)[:-1] if isinstance(block, Block) else []
+    return min(widths, default=1)
+
+
 def _common(flow: Flow, ensemble: Ensemble) -> tuple[str | list, np.ndarray | None]:
     """The components, and their sets (S, k), of the result that holds fewer; no sets where both hold the same."""
     flow_sets, ensemble_sets = flow[1].sets, ensemble[1].sets
@@ -212,31 +228,32 @@ def _common(flow: Flow, ensemble: Ensemble) -> tuple[str | list, np.ndarray | No
     return ensemble.components, ensemble_sets
 
 
-def on_sets(table: np.ndarray, table_sets: np.ndarray | None, sets: np.ndarray) -> np.ndarray:
+def on_sets(table: np.ndarray, table_sets: np.ndarray | None, sets: np.ndarray, rank: int) -> np.ndarray:
     """A tensor's components on the samples of `sets` (S, k): (S, k, k, k, k), NaN where `table` has none.
 
     Args:
-        table: (N, N, N, N), or (sets, k, k, k, k) on `table_sets` (sets, k).
+        table: (N, N, N, N), or (sets, k, k, k, k) on `table_sets` (sets, k); or with one axis of samples less.
+        rank: axes of samples.
     """
-    if table_sets is None or len(table_sets) == 1 and table.shape == (len(table_sets[0]),) * 4:
-        return table[tuple(sets[(slice(None), *_axis(slot))] for slot in range(4))]
+    if table_sets is None or len(table_sets) == 1 and table.shape == (len(table_sets[0]),) * rank:
+        return table[tuple(sets[(slice(None), *_axis(slot, rank))] for slot in range(rank))]
     rows: dict[int, set[int]] = {}
     for row, samples in enumerate(table_sets.tolist()):
         for sample in samples:
             rows.setdefault(sample, set()).add(row)
-    out = np.full((len(sets), *[sets.shape[1]] * 4), np.nan)
+    out = np.full((len(sets), *[sets.shape[1]] * rank), np.nan)
     for place, samples in enumerate(sets.tolist()):
         for row in set().union(*(rows.get(sample, set()) for sample in samples)):
             row_samples = table_sets[row].tolist()
             slots = [slot for slot, sample in enumerate(samples) if sample in row_samples]
             source = [row_samples.index(samples[slot]) for slot in slots]
-            out[place][np.ix_(*[slots] * 4)] = table[row][np.ix_(*[source] * 4)]
+            out[place][np.ix_(*[slots] * rank)] = table[row][np.ix_(*[source] * rank)]
     return out
 
 
-def _axis(slot: int) -> tuple:
-    """The index that puts a set's samples along one of four axes."""
-    return tuple(slice(None) if axis == slot else None for axis in range(4))
+def _axis(slot: int, rank: int) -> tuple:
+    """The index that puts a set's samples along one of so many axes."""
+    return tuple(slice(None) if axis == slot else None for axis in range(rank))
 
 
 def _check_kinds(flow, ensemble) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,13 @@ from .._theory.result import Flow
 from .._theory.scales import KERNELS
 from ..errors import DataError
 from ..finite.parameters import whole_number
-from ..network import as_mlp
+from ..network import as_network
+from ..network.blocks import Block
 from ..network.mlp import MLP
+from ..network.network import Network, has_blocks
 from ..sampling import Ensemble, ensemble
 from ..sampling.estimators import LEAST_FOR_ERRORS
-from .comparison import joint_threshold, warn_of_few, z_scores
+from .comparison import exact_layers, joint_threshold, warn_of_few, z_scores
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -32,12 +34,12 @@ if TYPE_CHECKING:
     from .._report.picture import Picture
 
 
-def tested(training: bool = False) -> tuple[str, ...]:
-    """The names of what is compared with sampled networks: kernels and tensors."""
+def tested(training: bool = False, streams: bool = False) -> tuple[str, ...]:
+    """The names of what is compared with sampled networks: kernels and tensors, those of training and of streams with skips if they are asked for."""
     tensors = (
         name
         for name, declared in TENSORS.items()
-        if declared.measured and (training or not declared.training)
+        if declared.measured and (training or not declared.training) and (streams or not declared.streams)
     )
     return (*KERNELS, *tensors)
 
@@ -57,6 +59,8 @@ class Extrapolation:
 
     layer: int
     name: str
+    exact: bool
+    """Whether the prediction holds at any width, so that b must vanish."""
     widths: np.ndarray
     """n_{ℓ-1} of each measurement, (W,)."""
     measured: np.ndarray
@@ -71,14 +75,9 @@ class Extrapolation:
     b_error: np.ndarray
     """Standard error."""
     curvature: np.ndarray
-    """How far a next term of the expected size, max b² / scale / n², would move a; zero in layers 1 and 2, which have none."""
+    """How far a next term of the expected size, max b² / scale / n², would move a; zero where the prediction is exact."""
     threshold: float
     """The z-score that noise alone exceeds anywhere in the verification with probability 1e-3."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether the prediction holds at any width, so that b must vanish."""
-        return self.layer <= 2
 
     @property
     def scale(self) -> float:
@@ -171,7 +170,7 @@ def verify(
     Args:
         network: as of `flow`.
         X: (N, n_0) finite inputs.
-        widths: of the first hidden layer, at least two different ones; the others keep their ratio to it.
+        widths: of the first hidden layer, at least two different ones; the others keep their ratio to it, within blocks too.
         draws: networks at each width, at least 3: two don't say how far they are off.
         seed: of width number k it is seed + k.
         progress: as of `flow`.
@@ -181,7 +180,7 @@ def verify(
         DataError: widths are too few, or don't keep the ratios; or there are too few draws.
         Others as of `flow` and `ensemble`.
     """
-    mlp = as_mlp(network)
+    mlp = as_network(network, blocks=True)
     networks, X = scaled(mlp, widths), checked_inputs(mlp, X)
     draws = whole_number(draws, "draws", LEAST_FOR_ERRORS, 2**53, DataError)
     report = progress or silent
@@ -206,12 +205,30 @@ def scaled(mlp: MLP, widths: Sequence[int]) -> list[MLP]:
     first = mlp.widths[1]
     networks = []
     for n in widths:
-        if any(m * n % first for m in mlp.widths[1:-1]):
-            raise DataError(f"width {n}: the hidden widths {list(mlp.widths[1:-1])} can't keep their ratios")
-        hidden = [m * n // first for m in mlp.widths[1:-1]]
-        spec = (mlp.widths[0], *hidden, mlp.widths[-1])
-        networks.append(MLP(spec, list(mlp.activation), mlp.C_b, mlp.C_W, mlp.lambda_b, mlp.lambda_W))
+
+        def to_scale(m: int, n: int = n) -> int:
+            if m * n % first:
+                raise DataError(f"width {n}: a hidden width of {m} can't keep its ratio to {first}")
+            return m * n // first
+
+        spec = (mlp.widths[0], *map(to_scale, mlp.widths[1:-1]), mlp.widths[-1])
+        if isinstance(mlp, MLP):
+            networks.append(MLP(spec, list(mlp.activation), mlp.C_b, mlp.C_W, mlp.lambda_b, mlp.lambda_W))
+        else:
+            layers = [_scaled(layer, to_scale) for layer in mlp.layers]
+            networks.append(Network(spec, layers))
     return networks
+
+
+def _scaled(layer: Any, to_scale: Callable[[int], int]) -> Any:
+    """A block with its inner widths scaled; other layers as they are."""
+    if not isinstance(layer, Block):
+        return layer
+    *inner, last = layer.stages
+    return Block(
+        [*(stage.with_width(to_scale(stage.width or 0)) for stage in inner), last.with_width(None)],
+        layer.gamma,
+    )
 
 
 def extrapolate(flow: Flow, ensembles: Sequence[Ensemble]) -> Verification:
@@ -219,10 +236,10 @@ def extrapolate(flow: Flow, ensembles: Sequence[Ensemble]) -> Verification:
     warn_of_few(min(e.draws for e in ensembles))
     rows = [
         _fitted(flow, ensembles, layer, name)
-        for layer in range(1, len(flow) + 1) for name in tested(ensembles[0].training)
-        if not (_mean_of(name) and layer < TENSORS[name].vanishes_below)
+        for layer in range(1, len(flow) + 1) for name in tested(ensembles[0].training, has_blocks(flow.mlp))
+        if name in flow[layer].values and not (_mean_of(name) and layer < TENSORS[name].vanishes_below)
     ]  # fmt: skip
-    tests = sum(row["predicted"].size * (2 if row["layer"] <= 2 else 1) for row in rows)
+    tests = sum(row["predicted"].size * (2 if row["exact"] else 1) for row in rows)
     threshold = joint_threshold(tests)
     return Verification(
         [Extrapolation(**row, threshold=threshold) for row in rows],
@@ -250,10 +267,12 @@ def _fitted(flow: Flow, ensembles: Sequence[Ensemble], layer: int, name: str) ->
     floor = 1e-12 * max(scale, float(np.abs(m).max())) or 1e-30
     (a, b), (a_error, b_error), solve = _line(x.reshape(column), m, np.hypot(error, floor))
     # Of the whole tensor: a component's own b may vanish where its next term does not.
-    size = 0.0 if layer <= 2 or scale == 0 else np.max(b**2 - b_error**2, initial=0.0) / scale
+    exact = layer <= exact_layers(flow.mlp)
+    size = 0.0 if exact or scale == 0 else np.max(b**2 - b_error**2, initial=0.0) / scale
     return {
         "layer": layer,
         "name": name,
+        "exact": exact,
         "widths": n,
         "measured": m,
         "measured_error": error,

@@ -1,4 +1,4 @@
-"""F and B on sampled networks, for each pair of samples, smaller index first: the other order exchanges the neurons."""
+"""F and B, and K, L and M of streams, on sampled networks, for each pair of samples, smaller index first: the other order exchanges the neurons."""
 
 from __future__ import annotations
 
@@ -42,6 +42,47 @@ def _expanded_B(mean: np.ndarray, k: int) -> np.ndarray:
     return mean[:, ((a1 <= a2) != (a3 <= a4)).astype(int), pair[a1, a2], pair[a3, a4]]
 
 
+def _direct_K(layer):
+    """z_{i;1} z_{j;2} z_{j;3} at [1, 23], over i ≠ j."""
+    z, (first, second) = layer.z, layer.of_pairs
+    return _of_others(z, first * second) / layer.pairs_of_neurons
+
+
+def _direct_L(layer):
+    """z_{i;1} ΔĤ_{jj;23} at [1, 23], over i ≠ j."""
+    return _of_others(layer.z, layer.ntk.of_one_neuron() - layer.H[:, None]) / layer.pairs_of_neurons
+
+
+def _of_others(z, products):
+    """Σ_{i≠j} z_i;1 products_{23;j}: (k, p)."""
+    return jnp.outer(z.sum(axis=0), products.sum(axis=1)) - (products @ z).T
+
+
+def _direct_M(layer):
+    """z_{i;1} Ĥ_{ij;23} at [0, 1, 23], and z_{i;1} Ĥ_{ji;23} at [1, 1, 23], over i ≠ j."""
+    H, same = layer.ntk.m, layer.ntk.of_one_neuron()
+    sides = jnp.stack([(H.sum(axis=axis) - same) @ layer.z for axis in (2, 1)])
+    return sides.swapaxes(1, 2) / layer.pairs_of_neurons
+
+
+def _expanded_M(mean: np.ndarray, k: int) -> np.ndarray:
+    """M_123 from its [0, 1, 23], where 2 is the smaller one, or its [1, 1, 32]."""
+    pair, i = pair_index(k), np.arange(k)
+    a1, a2, a3 = i[:, None, None], i[:, None], i
+    return mean[:, (a2 > a3).astype(int), a1, pair[a2, a3]]
+
+
+def _none_of_pairs(C_W, n, below):
+    """Behind a dense layer K and L vanish."""
+    del C_W, n
+    return jnp.zeros((below.s.shape[1], len(below.ntk.m)), below.s.dtype)
+
+
+MEASURED_K = Expectation(_none_of_pairs, _direct_K, lambda mean, k: mean[:, :, pair_index(k)])
+MEASURED_L = Expectation(_none_of_pairs, _direct_L, lambda mean, k: mean[:, :, pair_index(k)])
+MEASURED_M = Expectation(
+    lambda C_W, n, below: jnp.stack([_none_of_pairs(C_W, n, below)] * 2), _direct_M, _expanded_M
+)
 MEASURED_F = Expectation(
     low_noise=lambda C_W, n, below: (C_W / n) ** 2 * below.inner.between(below.s),
     direct=_direct_F,

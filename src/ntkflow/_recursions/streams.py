@@ -6,22 +6,23 @@
 What makes them in a stream, and all its other tensors, is in `_streams`.
 """
 
+from .measured import MEASURED_K, MEASURED_L, MEASURED_M
 from .tensors import tensor
 
 
-@tensor("123", equal=("132",), made_of="GGG", streams=True)
+@tensor("123", equal=("132",), made_of="GGG", measured=MEASURED_K, streams=True)
 def K(h, e, t):
     """K' = 0: behind a dense layer neurons are Gaussian given the metric."""
     return 0.0 * t.K
 
 
-@tensor("123", equal=("132",), made_of="GHH", streams=True)
+@tensor("123", equal=("132",), made_of="GHH", measured=MEASURED_L, streams=True)
 def L(h, e, t):
     """L' = 0, PDLT (8.35)."""
     return 0.0 * t.L
 
 
-@tensor("123", equal=(), made_of="GHH", streams=True)
+@tensor("123", equal=(), made_of="GHH", measured=MEASURED_M, streams=True)
 def M(h, e, t):
     """M' = 0, PDLT (8.35)."""
     return 0.0 * t.M

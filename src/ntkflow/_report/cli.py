@@ -198,7 +198,7 @@ def ntk_command(
 
     with one_sentence_errors():
         check_output(output, force)
-        mlp = network(spec)
+        mlp = network(spec, blocks=True)
         dataset = ntk_dataset(mlp, checked_inputs(mlp, load_inputs(data)), seed, layer)
         write(dataset, output, SavedNTK, overwrite=force)
         say(*saved_tables(output), f"Saved to {output}.")
@@ -244,7 +244,7 @@ def ensemble_command(
 
     with one_sentence_errors():
         share = part_of(part)
-        mlp = network(spec)
+        mlp = network(spec, blocks=True)
         X = load_inputs(data)
         with progress_bar() as report, chosen(workers, dask) as executor, part_said(share):
             result = ntkflow.ensemble(
@@ -303,7 +303,7 @@ def verify_command(
     with one_sentence_errors():
         if plot is not None:
             check_picture(plot, force)
-        mlp = network(spec)
+        mlp = network(spec, blocks=True)
         X = load_inputs(data)
         with progress_bar() as report:
             verification = ntkflow.verify(

@@ -10,13 +10,19 @@ import typer
 
 import ntkflow
 
-from .cli_arguments import Data, Spec, load_inputs, network
+from ..errors import DataError
+from .cli_arguments import load_inputs, network
 from .cli_output import one_sentence_errors, say
 
 
 def trained_command(
-    spec: Spec,
-    data: Data,
+    spec: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SPEC.toml",
+            help="The network; or module:function that makes it; or a store of kernels, as `ntkflow flow … --components mean --tile 1000` makes it.",
+        ),
+    ],
     targets: Annotated[
         Path,
         typer.Option(
@@ -25,6 +31,14 @@ def trained_command(
             help="Outputs (N, m) to train towards; of class numbers take one-hot rows.",
         ),
     ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="X",
+            help="The inputs to train on, one sample per row. A store of kernels has its own.",
+        ),
+    ] = None,
     data2: Annotated[
         Path | None, typer.Option("--data2", metavar="X2", help="Inputs to predict, that are not trained on.")
     ] = None,
@@ -43,13 +57,26 @@ def trained_command(
         ),
     ] = 0,
 ) -> None:
-    """Predict mean and sd over seeds of the outputs of trained networks, at infinite width or to order 1/n."""
+    """Predict mean and sd over seeds of the outputs of trained networks, at infinite width or to order 1/n.
+
+    From a store of kernels, of whose samples the first are those of the targets, it is the mean alone.
+    """
+    from .._disk.kinds import kind_at
+    from .._theory.mean_kernels.store import KernelStore
+
     with one_sentence_errors():
-        mlp = network(spec)
-        X_test = None if data2 is None else load_inputs(data2, "data2")
-        predict = ntkflow.trained(
-            mlp, load_inputs(data), load_inputs(targets, "targets"), X_test, order=order
-        )
+        y = load_inputs(targets, "targets")
+        if kind_at(spec) == KernelStore.KEY:
+            if data is not None or data2 is not None or order:
+                raise DataError(
+                    f"{spec} holds kernels of its own inputs, at infinite width: it takes no --data, --data2 or --order"
+                )
+            predict = ntkflow.trained_from_store(spec, y)
+        else:
+            if data is None:
+                raise DataError("--data is missing: the inputs to train on")
+            X_test = None if data2 is None else load_inputs(data2, "data2")
+            predict = ntkflow.trained(network(spec), load_inputs(data), y, X_test, order=order)
         if time is None and steps is None:
             time = np.inf
         say(predict(time, steps=steps, eta=eta).table())

@@ -129,7 +129,7 @@ def verification_table(verification: Verification) -> Table:
     table = titled_table(
         _title_of(verification),
         f"{verification.draws} networks at each of the widths {', '.join(map(str, verification.widths))} of the first hidden layer, "
-        "measured m(n) = a + b / n, n the width below the layer. Of the largest component the prediction, a and b with the standard "
+        "measured m(n) = a + b / n, n the width below the layer, or of the stream. Of the largest component the prediction, a and b with the standard "
         "error of their last digits in brackets; of all components the largest z-score of a less the prediction, beyond what curvature "
         "allows, and of b where it must vanish.",
         ("layer", "", "predicted", "a", "b", "max\n|z|", "max |z|\nof b", ""),

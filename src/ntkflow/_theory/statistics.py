@@ -14,7 +14,7 @@ from .._recursions import TENSORS
 from .._report import describe
 from ..errors import ComponentError
 from ..network.mlp import MLP
-from ..network.network import has_blocks
+from ..network.network import fan_in, has_blocks
 from .deferred import Tables
 from .named_arrays import NamedArrays
 from .scales import KERNELS, SPLIT, natural_scales
@@ -73,7 +73,7 @@ class LayerStatistics(NamedArrays[np.ndarray]):
     @property
     def fan_in(self) -> int:
         """The n of whose inverse G1, H1 and the tensors are coefficients: n_{ℓ-1}, or the width of the stream in a network of blocks."""
-        return self.mlp.widths[1 if has_blocks(self.mlp) else self.layer - 1]
+        return fan_in(self.mlp, self.layer)
 
     def _get(self, table: Tables, name: str) -> np.ndarray:
         self._check_name(name)

@@ -13,8 +13,9 @@ from jax.core import Tracer
 
 from ..errors import ParameterError
 from ..network.mlp import MLP
+from ..network.network import Network
 from .learning_rates import LearningRates, checked_rates
-from .parameters import LayerParameters, Parameters, checked, in_their_precision, inputs
+from .parameters import Parameters, checked, in_their_precision, inputs
 from .preactivations import preactivations
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
@@ -23,7 +24,7 @@ Observable = Callable[[tuple[jax.Array, ...]], jax.Array]
 
 @in_their_precision
 def gradient_step(
-    mlp: MLP, params: Parameters, X, y, loss: Loss, eta: float, rates: LearningRates | None = None
+    mlp: MLP | Network, params: Parameters, X, y, loss: Loss, eta: float, rates: LearningRates | None = None
 ) -> Parameters:
     """The parameters after one step on the whole of X, PDLT (8.1).
 
@@ -48,7 +49,7 @@ def gradient_step(
 
 @in_their_precision
 def predicted_loss_change(
-    mlp: MLP, params: Parameters, X, y, loss: Loss, eta: float, rates: LearningRates | None = None
+    mlp: MLP | Network, params: Parameters, X, y, loss: Loss, eta: float, rates: LearningRates | None = None
 ) -> jax.Array:
     """ΔL = -η Σ ε_{i1;1} ε_{i2;2} Ĥ_{i1 i2;12} of one step, PDLT (8.13), right up to O(η²).
 
@@ -64,7 +65,7 @@ def predicted_loss_change(
 
 @in_their_precision
 def predicted_change(
-    mlp: MLP, params: Parameters, X, y, loss: Loss, eta: float, observable: Observable, X_observed=None,
+    mlp: MLP | Network, params: Parameters, X, y, loss: Loss, eta: float, observable: Observable, X_observed=None,
     rates: LearningRates | None = None,
 ) -> jax.Array:  # fmt: skip
     """ΔO = -η Σ (dL/dz_{i1;α}) (∂O/∂z_{i2;δ}) Ĥ_{i1 i2;αδ} of one step, PDLT (8.3), right up to O(η²).
@@ -99,7 +100,7 @@ class _OfOutput:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _change(mlp: MLP, observable: Callable, params: Parameters, velocity: Parameters, X, *targets):
+def _change(mlp: MLP | Network, observable: Callable, params: Parameters, velocity: Parameters, X, *targets):
     return jax.jvp(lambda p: observable(preactivations(mlp, p, X), *targets), (params,), (velocity,))[1]
 
 
@@ -117,15 +118,15 @@ def checked_function(function: Callable, name: str) -> Callable:
     return function
 
 
-def stacked(rates: LearningRates, params: Parameters) -> LayerParameters:
-    """The learning rates of all weights and of all biases, (L,) each, in the parameters' precision: two arguments of a program, not 2 L."""
-    dtype = params[0].W.dtype
-    return LayerParameters(jnp.asarray(rates.weight, dtype), jnp.asarray(rates.bias, dtype))
+def stacked(rates: LearningRates, params: Parameters) -> jax.Array:
+    """The learning rate of each array of the parameters, in their order and precision: one argument of a program, not 2 L."""
+    each = [rate for index, of_layer in enumerate(params) for rate in rates.of_parameters(index, of_layer)]
+    return jnp.asarray(each, params[0].W.dtype)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def stepped(
-    architecture: MLP, rates: LayerParameters, loss: Loss, params: Parameters, X, y, eta
+    architecture: MLP | Network, rates: jax.Array, loss: Loss, params: Parameters, X, y, eta
 ) -> Parameters:
     """`gradient_step` without checks; arguments as of `_velocity`."""
     velocity = _velocity(architecture, rates, loss, params, X, y)
@@ -133,10 +134,8 @@ def stepped(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
-def _velocity(architecture: MLP, rates: LayerParameters, loss: Loss, params, X, y) -> Parameters:
+def _velocity(architecture: MLP | Network, rates: jax.Array, loss: Loss, params, X, y) -> Parameters:
     """dθ/dη = -Σ_ν λ_μν dL/dθ_ν; `architecture` as of `MLP`, `rates` as of `stacked`."""
     gradient = jax.grad(lambda p: loss(preactivations(architecture, p, X)[-1], y))(params)
-    return tuple(
-        LayerParameters(-weight * g.W, -bias * g.b)
-        for g, weight, bias in zip(gradient, rates.W, rates.b, strict=True)
-    )
+    arrays, tree = jax.tree.flatten(gradient)
+    return tree.unflatten([-rate * array for rate, array in zip(rates, arrays, strict=True)])

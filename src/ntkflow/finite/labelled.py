@@ -14,6 +14,7 @@ from .._disk.saved_networks import network_of
 from .._disk.store import Store
 from ..errors import FileError, warn
 from ..network.mlp import MLP
+from ..network.network import Network
 from ..version import __version__
 from .parameters import init, layer_number
 from .tangent_kernel import ntk
@@ -30,7 +31,7 @@ class SavedNTK(Store):
     KEY = "ntkflow_ntk"
 
 
-def ntk_dataset(mlp: MLP, X, seed: int, layer: int = -1) -> xr.Dataset:
+def ntk_dataset(mlp: MLP | Network, X, seed: int, layer: int = -1) -> xr.Dataset:
     """Ĥ (i1, i2, alpha1, alpha2) of the network that `init(mlp, seed)` draws, with its inputs and specification."""
     import xarray as xr
 

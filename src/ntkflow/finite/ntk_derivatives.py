@@ -22,8 +22,9 @@ import numpy as np
 from .._machine.memory import check_memory
 from ..errors import SpecError
 from ..network.mlp import MLP
+from ..network.network import Network, refuse_blocks
 from .learning_rates import LearningRates, checked_rates
-from .parameters import LayerParameters, Parameters, checked, in_their_precision, inputs, layer_number
+from .parameters import Parameters, checked, in_their_precision, inputs, layer_number
 from .preactivations import preactivations
 from .tangent_kernel import chosen_neurons, forward_ntk
 
@@ -41,7 +42,7 @@ class NTKDerivatives(NamedTuple):
 
 @in_their_precision
 def ntk_derivatives(
-    mlp: MLP, params: Parameters, X, *, layer: int = -1, neurons=None, rates: LearningRates | None = None
+    mlp: MLP | Network, params: Parameters, X, *, layer: int = -1, neurons=None, rates: LearningRates | None = None
 ) -> NTKDerivatives:  # fmt: skip
     """dĤ, ddĤ_I and ddĤ_II of a layer, by nested derivatives. PDLT chapters 11 and ∞.
 
@@ -62,7 +63,7 @@ def ntk_derivatives(
     params, X, top = checked(mlp, params), inputs(mlp, params, X), layer_number(mlp, layer)
     check_smooth(mlp)
     chosen, below = chosen_neurons(mlp, top, neurons), params[:top]
-    legs, count = len(X) * len(chosen), sum(W.size + b.size for W, b in below)
+    legs, count = len(X) * len(chosen), sum(array.size for array in jax.tree.leaves(below))
     _check_memory(X, legs**2 * count + 2 * legs**4, "neurons=… or fewer samples")
     arrays = _nested(mlp.architecture, checked_rates(mlp, rates), below, X, chosen)
     return NTKDerivatives(*arrays)
@@ -70,15 +71,16 @@ def ntk_derivatives(
 
 @in_their_precision
 def ntk_derivatives_layers(
-    mlp: MLP, params: Parameters, X, *, rates: LearningRates | None = None
+    mlp: MLP | Network, params: Parameters, X, *, rates: LearningRates | None = None
 ) -> tuple[NTKDerivatives, ...]:
     """dĤ, ddĤ_I and ddĤ_II of every layer and all its neurons, by the forward equations. PDLT chapters 11 and ∞.
 
     Time is N⁴ n⁵, memory N⁴ n⁴ numbers: of narrow networks.
 
     Raises:
-        As of `ntk_derivatives`.
+        As of `ntk_derivatives`; SpecError if the network has blocks, too.
     """
+    refuse_blocks(mlp)
     params, X = checked(mlp, params), inputs(mlp, params, X)
     check_smooth(mlp)
     widest = max(mlp.widths[1:])
@@ -86,7 +88,7 @@ def ntk_derivatives_layers(
     return _forward(mlp, checked_rates(mlp, rates), params, X)
 
 
-def check_smooth(mlp: MLP) -> None:
+def check_smooth(mlp: MLP | Network) -> None:
     """SpecError where σ'' is no function."""
     for a in mlp.activation:
         if a.kinked:
@@ -106,12 +108,13 @@ class Legs:
         mlp: may have further layers above those of `params`.
     """
 
-    def __init__(self, mlp: MLP, rates: LearningRates, params: Parameters, X, chosen):
+    def __init__(self, mlp: MLP | Network, rates: LearningRates, params: Parameters, X, chosen):
         self._mlp, self._params, self._X, self._chosen = mlp, params, X, chosen
-        self._roots = tuple(
-            LayerParameters(jnp.sqrt(jnp.asarray(weight, X.dtype)), jnp.sqrt(jnp.asarray(bias, X.dtype)))
-            for weight, bias, _ in zip(rates.weight, rates.bias, params, strict=False)
-        )
+        each = [
+            rate for index, of_layer in enumerate(params) for rate in rates.of_parameters(index, of_layer)
+        ]
+        roots = [jnp.sqrt(jnp.asarray(rate, X.dtype)) for rate in each]
+        self._roots = jax.tree.unflatten(jax.tree.structure(params), roots)
         self._zero = jax.tree.map(jnp.zeros_like, params)
         self._gradients = jax.jacrev(self._z)(self._zero)  # leaves (M, *)
         self._shape = len(X), len(chosen)
@@ -169,7 +172,7 @@ class Legs:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _nested(architecture: MLP, rates: LearningRates, params: Parameters, X, chosen):
+def _nested(architecture: MLP | Network, rates: LearningRates, params: Parameters, X, chosen):
     legs = Legs(architecture, rates, params, X, chosen)
     return legs.first(), *legs.second()
 
@@ -184,7 +187,7 @@ def _spread(values, combinations: np.ndarray, M: int):
 
 
 @jax.jit
-def _forward(mlp: MLP, rates: LearningRates, params: Parameters, X):
+def _forward(mlp: MLP | Network, rates: LearningRates, params: Parameters, X):
     z, kernels = preactivations(mlp, params, X), forward_ntk(mlp, rates, params, X, X)
     n, N = mlp.widths[1], len(X)
     states = [NTKDerivatives(*(jnp.zeros((n,) * k + (N,) * k, X.dtype) for k in (3, 4, 4)))]

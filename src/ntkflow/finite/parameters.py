@@ -6,7 +6,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,10 @@ from jax.core import Tracer
 from .._checks.inputs import checked_inputs
 from .._machine.forks import refuse_forks
 from ..errors import ComponentError, DataError, NtkflowError, ParameterError
+from ..network.blocks import Block
 from ..network.mlp import MLP
-from ..network.network import refuse_blocks
+from ..network.network import Network
+from ..network.stage_equations import StageParameters
 
 
 class LayerParameters(NamedTuple):
@@ -35,7 +37,8 @@ def _array(value) -> str:
     return f"{value.shape} {value.dtype}" if hasattr(value, "dtype") else repr(value)
 
 
-Parameters = tuple[LayerParameters, ...]
+Parameters = tuple[Any, ...]
+"""Of each layer `LayerParameters`; of a block a tuple of `StageParameters`."""
 _FEWEST = 2**12  # normal numbers, drawn in no time
 
 
@@ -66,18 +69,21 @@ def _as_jax_would_have_it(leaf):
 
 
 @in_their_precision
-def init(mlp: MLP, key, dtype=np.float64) -> Parameters:
-    """Independent Gaussian parameters: Var b = C_b, Var W = C_W / n_{ℓ-1}, PDLT (8.5).
+def init(mlp: MLP | Network, key, dtype=np.float64) -> Parameters:
+    """Independent Gaussian parameters: Var b = C_b, Var W = C_W / n_{ℓ-1}, PDLT (8.5); gains of norms are 1, their biases 0.
 
     Args:
+        mlp: an MLP or a Network.
         key: a JAX key or an integer seed 0 … 2^63 - 1. The same key gives the same network.
         dtype: of the parameters, and of all that is computed with them: a floating-point type.
 
     Raises:
         ParameterError: the key or dtype is none of these.
-        SpecError: the network has blocks.
+
+    Example:
+        >>> finite.init(mlp, key=0)[0].W.shape
+        (128, 10)
     """
-    refuse_blocks(mlp)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ParameterError(f"dtype must be a floating-point type, not {dtype!r}")
     dtype = jax.dtypes.canonicalize_dtype(dtype)
@@ -86,9 +92,12 @@ def init(mlp: MLP, key, dtype=np.float64) -> Parameters:
     for ell, (layer, fan_in, width) in enumerate(zip(mlp.layers, mlp.widths, mlp.widths[1:], strict=False)):
 
         def normal(which: int, shape: tuple[int, ...], ell=ell):
-            return normals(keys[2 * ell + which], shape, dtype)
+            stage, array = divmod(which, 2)
+            key = keys[2 * ell + array]
+            return normals(jax.random.fold_in(key, stage) if stage else key, shape, dtype)
 
-        layers.append(LayerParameters(*(x.astype(dtype) for x in layer.draw(fan_in, width, normal))))
+        drawn = jax.tree.map(lambda x: x.astype(dtype), layer.draw(fan_in, width, normal))
+        layers.append(drawn if isinstance(layer, Block) else LayerParameters(*drawn))
     return tuple(layers)
 
 
@@ -126,42 +135,73 @@ def as_int(value) -> int | None:
         return None
 
 
-def checked(mlp: MLP, params) -> Parameters:
-    """`params` as a tuple of LayerParameters.
+def checked(mlp: MLP | Network, params) -> Parameters:
+    """`params` as a tuple of LayerParameters, and of tuples of StageParameters.
 
     Raises:
-        SpecError: the network has blocks.
-        ParameterError: shapes that don't fit the MLP, values that are not finite, or layers of different precision; the
+        ParameterError: shapes that don't fit the network, values that are not finite, or layers of different precision; the
             message names the layer.
     """
-    refuse_blocks(mlp)
     if not isinstance(params, tuple | list) or len(params) != mlp.depth:
-        raise ParameterError(f"parameters must be a tuple of {mlp.depth} layers, one per layer of the MLP")
+        raise ParameterError(
+            f"parameters must be a tuple of {mlp.depth} layers, one per layer of the network"
+        )
     layers = []
-    for ell, layer in enumerate(params, start=1):
-        try:
-            # Not made JAX arrays here: outside of `in_their_precision` that could cut them to float32.
-            W, b = (x if hasattr(x, "dtype") else np.asarray(x) for x in layer)
-        except (TypeError, ValueError) as error:
-            raise ParameterError(f"layer {ell}: parameters must be a pair (W, b) of arrays") from error
-        shapes = mlp.layers[ell - 1].shapes(mlp.widths[ell - 1], mlp.widths[ell])
-        for name, array, shape in zip("Wb", (W, b), shapes, strict=True):
-            if array.shape != shape:
-                raise ParameterError(f"layer {ell}: {name} must have shape {shape}, not {array.shape}")
-            if not jnp.issubdtype(array.dtype, jnp.floating):
-                raise ParameterError(f"layer {ell}: {name} must hold floating-point numbers")
-            if not isinstance(array, Tracer) and not np.all(np.isfinite(array)):
-                raise ParameterError(f"layer {ell}: {name} is not finite")
-            first = layers[0].W if layers else W
-            if jax.dtypes.canonicalize_dtype(array.dtype) != jax.dtypes.canonicalize_dtype(first.dtype):
+    for ell, (layer, of_layer) in enumerate(zip(mlp.layers, params, strict=True), start=1):
+        shapes = layer.shapes(mlp.widths[ell - 1], mlp.widths[ell])
+        if isinstance(layer, Block):
+            layers.append(_checked_stages(layer, of_layer, shapes, f"layer {ell}"))
+        else:
+            layers.append(LayerParameters(*_checked_arrays(of_layer, ("W", "b"), shapes, f"layer {ell}")))
+        first = layers[0].W.dtype
+        for array in jax.tree.leaves(layers[-1]):
+            if jax.dtypes.canonicalize_dtype(array.dtype) != jax.dtypes.canonicalize_dtype(first):
                 raise ParameterError(
-                    f"layer {ell}: {name} is {array.dtype}, but the first layer is {first.dtype}"
+                    f"layer {ell}: parameters are {array.dtype}, but the first layer is {first}"
                 )
-        layers.append(LayerParameters(W, b))
     return tuple(layers)
 
 
-def inputs(mlp: MLP, params: Parameters, X, name: str = "X") -> jax.Array:
+def _checked_stages(block: Block, stages: Any, shapes: tuple, where: str) -> tuple[StageParameters, ...]:
+    """The parameters of a block's stages."""
+    if not isinstance(stages, tuple | list) or len(stages) != len(block.stages):
+        raise ParameterError(
+            f"{where}: parameters of a block must be a tuple of {len(block.stages)} StageParameters, one per stage"
+        )
+    checked_stages = []
+    for number, (stage, arrays, (W, b)) in enumerate(zip(block.stages, stages, shapes, strict=True), start=1):
+        with_norm = stage.norm != "none"
+        names, expected = (
+            (("W", "b", "g", "beta"), (W, b, W[1:], W[1:])) if with_norm else (("W", "b"), (W, b))
+        )
+        given = [x for x in arrays if x is not None] if isinstance(arrays, tuple | list) else arrays
+        checked_stages.append(
+            StageParameters(*_checked_arrays(given, names, expected, f"{where}, stage {number}"))
+        )
+    return tuple(checked_stages)
+
+
+def _checked_arrays(arrays: Any, names: tuple[str, ...], shapes: tuple, where: str) -> list[Any]:
+    try:
+        # Not made JAX arrays here: outside of `in_their_precision` that could cut them to float32.
+        arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in arrays]
+        named = list(zip(names, arrays, shapes, strict=True))
+    except (TypeError, ValueError) as error:
+        of_these = "a pair" if len(names) == 2 else "a tuple"
+        raise ParameterError(
+            f"{where}: parameters must be {of_these} ({', '.join(names)}) of arrays"
+        ) from error
+    for name, array, shape in named:
+        if array.shape != shape:
+            raise ParameterError(f"{where}: {name} must have shape {shape}, not {array.shape}")
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise ParameterError(f"{where}: {name} must hold floating-point numbers")
+        if not isinstance(array, Tracer) and not np.all(np.isfinite(array)):
+            raise ParameterError(f"{where}: {name} is not finite")
+    return arrays
+
+
+def inputs(mlp: MLP | Network, params: Parameters, X, name: str = "X") -> jax.Array:
     """X (N, n_0) in the parameters' precision; DataError as of `ntkflow._checks.inputs.checked_inputs`."""
     if not isinstance(X, Tracer):
         X = checked_inputs(mlp, X, name)
@@ -171,7 +211,7 @@ def inputs(mlp: MLP, params: Parameters, X, name: str = "X") -> jax.Array:
     return X
 
 
-def layer_number(mlp: MLP, layer: int) -> int:
+def layer_number(mlp: MLP | Network, layer: int) -> int:
     """A layer counted from 1, or from the last as -1; ComponentError if there is none."""
     number = as_int(layer)
     if number is None or not (1 <= number <= mlp.depth or -mlp.depth <= number <= -1):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import jax
 
 from ..network.mlp import MLP
+from ..network.network import Network
 from .parameters import Parameters, checked, in_their_precision, inputs
 
 
-def preactivations(mlp: MLP, params: Parameters, X: jax.Array) -> tuple[jax.Array, ...]:
+def preactivations(mlp: MLP | Network, params: Parameters, X: jax.Array) -> tuple[jax.Array, ...]:
     """z^(1) … z^(L), each (N, n_ℓ); traceable, nothing is checked."""
     z = [X]
     for layer, p in zip(mlp.layers, params, strict=False):
@@ -20,7 +21,7 @@ _compiled = jax.jit(preactivations)
 
 
 @in_their_precision
-def forward(mlp: MLP, params: Parameters, X) -> tuple[jax.Array, ...]:
+def forward(mlp: MLP | Network, params: Parameters, X) -> tuple[jax.Array, ...]:
     """Every layer's preactivations (z^(1), …, z^(L)), each (N, n_ℓ), PDLT (8.9).
 
     Raises:

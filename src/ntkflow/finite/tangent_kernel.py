@@ -5,7 +5,7 @@ k^(ℓ)_12 = λ_b + λ_W (1/n_{ℓ-1}) Σ_k σ_k;1 σ_k;2,
 
     Ĥ_{i1 i2; 12} = Σ_ℓ k^(ℓ)_12 Σ_j J^(ℓ)_{i1 j; 1} J^(ℓ)_{i2 j; 2}.
 
-For N samples, I neurons and widths n, time N I n² + N² I² n a layer and memory N² I² + N I n: the parameters'
+In a block the sum is over all that has parameters: its stages and their norms, from below. For N samples, I neurons and widths n, time N I n² + N² I² n a layer and memory N² I² + N I n: the parameters'
 Jacobian, N I n², is never built.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,9 @@ import numpy as np
 from .._checks.inputs import as_array
 from .._machine.memory import check_memory
 from ..errors import ComponentError
+from ..network.blocks import Block
 from ..network.mlp import MLP
+from ..network.network import Network
 from .learning_rates import LearningRates, checked_rates
 from .parameters import Parameters, checked, in_their_precision, inputs, layer_number
 from .preactivations import preactivations
@@ -31,7 +34,7 @@ _BLOCKS = 8  # of rows, of which the symmetric half is computed
 
 @in_their_precision
 def ntk(
-    mlp: MLP, params: Parameters, X, X2=None, *, layer: int = -1, neurons=None, pairs=None,
+    mlp: MLP | Network, params: Parameters, X, X2=None, *, layer: int = -1, neurons=None, pairs=None,
     rates: LearningRates | None = None,
 ) -> jax.Array:  # fmt: skip
     """The NTK Ĥ of a layer, PDLT (8.4), by the backward equation (8.16)-(8.18).
@@ -67,7 +70,7 @@ def ntk(
 
 @in_their_precision
 def ntk_trace(
-    mlp: MLP, params: Parameters, X, X2=None, *, layer: int = -1, rates: LearningRates | None = None
+    mlp: MLP | Network, params: Parameters, X, X2=None, *, layer: int = -1, rates: LearningRates | None = None
 ) -> jax.Array:
     """The average over neurons (1/n_ℓ) Σ_i Ĥ_{ii; α1 α2}: (N, N2). Arguments and errors as of `ntk`."""
     params = checked(mlp, params)
@@ -80,7 +83,7 @@ def ntk_trace(
 
 @in_their_precision
 def ntk_contributions(
-    mlp: MLP,
+    mlp: MLP | Network,
     params: Parameters,
     X,
     X2=None,
@@ -106,7 +109,7 @@ def ntk_contributions(
 
 @in_their_precision
 def ntk_layers(
-    mlp: MLP, params: Parameters, X, X2=None, *, rates: LearningRates | None = None
+    mlp: MLP | Network, params: Parameters, X, X2=None, *, rates: LearningRates | None = None
 ) -> tuple[jax.Array, ...]:
     """Ĥ^(1) … Ĥ^(L), each (n_ℓ, n_ℓ, N, N2) with all neurons, by the forward equation, PDLT (8.12).
 
@@ -120,7 +123,9 @@ def ntk_layers(
 
 
 @in_their_precision
-def jacobian(mlp: MLP, params: Parameters, X, upper: int = -1, lower: int = 1, neurons=None) -> jax.Array:
+def jacobian(
+    mlp: MLP | Network, params: Parameters, X, upper: int = -1, lower: int = 1, neurons=None
+) -> jax.Array:
     """dz^(upper)/dz^(lower) on each sample, PDLT (8.17): (N, I, n_lower), I the chosen neurons of layer `upper`."""
     params = checked(mlp, params)
     X = inputs(mlp, params, X)
@@ -134,7 +139,13 @@ def jacobian(mlp: MLP, params: Parameters, X, upper: int = -1, lower: int = 1, n
 
 @in_their_precision
 def interlayer_ntk(
-    mlp: MLP, params: Parameters, X, X2=None, *, layers: tuple[int, int], rates: LearningRates | None = None
+    mlp: MLP | Network,
+    params: Parameters,
+    X,
+    X2=None,
+    *,
+    layers: tuple[int, int],
+    rates: LearningRates | None = None,
 ) -> jax.Array:
     """Σ λ_μν (dz^(l1)_{i1;α1}/dθ_μ)(dz^(l2)_{i2;α2}/dθ_ν) between two layers: (n_l1, n_l2, N, N2)."""
     params = checked(mlp, params)
@@ -148,7 +159,7 @@ def interlayer_ntk(
     return _interlayer(mlp, first, second, checked_rates(mlp, rates), params, X, X2)
 
 
-def chosen_neurons(mlp: MLP, layer: int, neurons) -> np.ndarray:
+def chosen_neurons(mlp: MLP | Network, layer: int, neurons) -> np.ndarray:
     width = mlp.widths[layer]
     chosen = (
         np.arange(width) if neurons is None else np.atleast_1d(as_array(neurons, "neurons", ComponentError))
@@ -172,9 +183,14 @@ def _pairs(pairs, N: int, N2: int) -> np.ndarray:
     return pairs
 
 
-def _jacobian_entries(mlp: MLP, top: int, neurons: int, samples: int) -> int:
-    """Numbers in all the J^(ℓ) = dz^(top)/dz^(ℓ) of the chosen neurons."""
-    return neurons * samples * sum(mlp.widths[1:top])
+def _jacobian_entries(mlp: MLP | Network, top: int, neurons: int, samples: int) -> int:
+    """Numbers in all the J^(ℓ) = dz^(top)/dz^(ℓ) of the chosen neurons, and in those by what stages of blocks make."""
+    entries = sum(mlp.widths[1:top])
+    for ell, layer in enumerate(mlp.layers[:top]):
+        if isinstance(layer, Block):
+            shapes: Any = layer.shapes(mlp.widths[ell], mlp.widths[ell + 1])
+            entries += sum(W[0] + 2 * W[1] for W, _ in shapes)
+    return neurons * samples * entries
 
 
 def _check_memory(X: jax.Array, entries: int) -> None:
@@ -185,24 +201,34 @@ def _check_memory(X: jax.Array, entries: int) -> None:
 
 
 def layer_kernels(
-    mlp: MLP, rates: LearningRates, z, z2, X, X2, product=lambda s, s2: s @ s2.T
-) -> list[tuple]:
-    """λ_b and λ_WW Σ_k σ_k;1 σ_k;2 of each layer: what one neuron's own biases and weights contribute."""
+    mlp: MLP | Network, rates: LearningRates, params: Parameters, z, z2, X, X2, product=lambda s, s2: s @ s2.T
+) -> list[list[tuple]]:
+    """λ_b and λ_WW Σ_k σ_k;1 σ_k;2 of each layer whose parameters are given, what one neuron's own biases and weights contribute: lists of `Layer.own_ntk`."""
     below = zip((X, *z), (X2, *z2), strict=True)
     return [
-        layer.own_ntk((bias, weight), *sides, product)
-        for layer, bias, weight, sides in zip(mlp.layers, rates.bias, rates.weight, below, strict=False)
+        layer.own_ntk(rates.of_layer(index), p, *sides, product)
+        for index, (layer, p, sides) in enumerate(zip(mlp.layers, params, below, strict=False))
     ]
 
 
-def pull_back(mlp: MLP, params: Parameters, z, top: int, chosen) -> list[jax.Array]:
-    """J^(ℓ) = dz^(top)/dz^(ℓ) for ℓ = 1 … top - 1, each (I, N, n_ℓ), PDLT (8.17)."""
+def flat(of_layers: list[list]) -> list:
+    """What is listed layer by layer, in one list."""
+    return list(itertools.chain.from_iterable(of_layers))
+
+
+def pull_back(mlp: MLP | Network, params: Parameters, z, top: int, chosen) -> list[list[jax.Array]]:
+    """Derivatives of z^(top) by what has parameters in layers 1 … top, PDLT (8.17), listed as by `layer_kernels`.
+
+    The last of those of layer ℓ < top is J^(ℓ) = dz^(top)/dz^(ℓ), (I, N, n_ℓ); that of layer `top`, the identity, is left out.
+    """
     if top == 1:
-        return []
-    jacobians = [mlp.layers[top - 1].jacobian(params[top - 1], z[top - 2], chosen)]
+        return [[]]
+    of_layer, rows = mlp.layers[top - 1].jacobian(params[top - 1], z[top - 2], chosen)
+    of_layers = [of_layer]
     for ell in range(top - 2, 0, -1):
-        jacobians.append(mlp.layers[ell].pulled_back(params[ell], z[ell - 1], jacobians[-1]))
-    return jacobians[::-1]
+        of_layer, rows = mlp.layers[ell].pulled_back(params[ell], z[ell - 1], rows)
+        of_layers.append(of_layer)
+    return [[rows], *of_layers[::-1]]
 
 
 def _gram(J: jax.Array, J2: jax.Array) -> jax.Array:
@@ -212,17 +238,22 @@ def _gram(J: jax.Array, J2: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _backward_ntk(mlp: MLP, top: int, rates, params, X, X2, chosen):
+def _backward_ntk(mlp: MLP | Network, top: int, rates, params, X, X2, chosen):
     z = preactivations(mlp, params[:top], X)
-    J = pull_back(mlp, params, z, top, chosen)
+    J = flat(pull_back(mlp, params, z, top, chosen))
     same = (chosen[:, None] == chosen)[..., None, None]
     if X2 is not None:
         z2 = preactivations(mlp, params[:top], X2)
-        J2 = pull_back(mlp, params, z2, top, chosen)
-        *below, top_kernel = (b + w for b, w in layer_kernels(mlp, rates, z, z2, X, X2)[:top])
+        J2 = flat(pull_back(mlp, params, z2, top, chosen))
+        *below, top_kernel = _summed_kernels(mlp, rates, params[:top], z, z2, X, X2)
         return same * top_kernel + sum(k * _gram(j, j2) for k, j, j2 in zip(below, J, J2, strict=True))
-    *below, top_kernel = (b + w for b, w in layer_kernels(mlp, rates, z, z, X, X)[:top])
+    *below, top_kernel = _summed_kernels(mlp, rates, params[:top], z, z, X, X)
     return same * top_kernel + _symmetric_sum(below, J) if J else same * top_kernel
+
+
+def _summed_kernels(mlp: MLP | Network, rates, params: Parameters, z, z2, X, X2, *product) -> list[jax.Array]:
+    """Biases' and weights' part together, in one list."""
+    return [b + w for b, w in flat(layer_kernels(mlp, rates, params, z, z2, X, X2, *product))]
 
 
 def _symmetric_sum(kernels, J) -> jax.Array:
@@ -238,11 +269,11 @@ def _symmetric_sum(kernels, J) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _paired_ntk(mlp: MLP, top: int, rates, params, X, X2, chosen, pairs):
+def _paired_ntk(mlp: MLP | Network, top: int, rates, params, X, X2, chosen, pairs):
     z, z2 = (preactivations(mlp, params[:top], x) for x in (X, X2))
     paired = functools.partial(_product_of_pairs, pairs)
-    *below, top_kernel = (b + w for b, w in layer_kernels(mlp, rates, z, z2, X, X2, paired)[:top])
-    J, J2 = (pull_back(mlp, params, x, top, chosen) for x in (z, z2))
+    *below, top_kernel = _summed_kernels(mlp, rates, params[:top], z, z2, X, X2, paired)
+    J, J2 = (flat(pull_back(mlp, params, x, top, chosen)) for x in (z, z2))
     products = (
         jnp.einsum("ipn,jpn->ijp", j[:, pairs[:, 0]], j2[:, pairs[:, 1]]) for j, j2 in zip(J, J2, strict=True)
     )
@@ -256,64 +287,73 @@ def _product_of_pairs(pairs, s: jax.Array, s2: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _trace(mlp: MLP, top: int, rates, params, X, X2):
+def _trace(mlp: MLP | Network, top: int, rates, params, X, X2):
     z, z2 = (preactivations(mlp, params[:top], x) for x in (X, X2))
-    *below, top_kernel = (b + w for b, w in layer_kernels(mlp, rates, z, z2, X, X2)[:top])
+    *below, top_kernel = _summed_kernels(mlp, rates, params[:top], z, z2, X, X2)
     chosen = np.arange(mlp.widths[top])
-    J, J2 = (pull_back(mlp, params, x, top, chosen) for x in (z, z2))
+    J, J2 = (flat(pull_back(mlp, params, x, top, chosen)) for x in (z, z2))
     products = (jnp.einsum("ian,ibn->ab", j, j2) for j, j2 in zip(J, J2, strict=True))
     return top_kernel + sum(k * p for k, p in zip(below, products, strict=True)) / mlp.widths[top]
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _contributions(mlp: MLP, top: int, rates, params, X, X2, chosen):
+def _contributions(mlp: MLP | Network, top: int, rates, params, X, X2, chosen):
     z, z2 = (preactivations(mlp, params[:top], x) for x in (X, X2))
-    kernels = layer_kernels(mlp, rates, z, z2, X, X2)[:top]
+    kernels = layer_kernels(mlp, rates, params[:top], z, z2, X, X2)
     J, J2 = (pull_back(mlp, params, x, top, chosen) for x in (z, z2))
     same = jnp.broadcast_to(
-        (chosen[:, None] == chosen)[..., None, None], (len(chosen),) * 2 + kernels[0][1].shape
+        (chosen[:, None] == chosen)[..., None, None], (len(chosen),) * 2 + (len(X), len(X2))
     )
-    grams = [*(_gram(j, j2) for j, j2 in zip(J, J2, strict=True)), same]
-    bias, weight = ([k[part] * g for k, g in zip(kernels, grams, strict=True)] for part in (0, 1))
-    return jnp.stack(bias), jnp.stack(weight)
+    grams = [[_gram(j, j2) for j, j2 in zip(*of_layer, strict=True)] for of_layer in zip(J, J2, strict=True)]
+    grams[-1].append(same)
+    bias, weight = (
+        jnp.stack(
+            [
+                sum((k[part] * g for k, g in zip(*of_layer, strict=True)), 0.0 * same)
+                for of_layer in zip(kernels, grams, strict=True)
+            ]
+        )
+        for part in (0, 1)
+    )
+    return bias, weight
 
 
 @jax.jit
-def forward_ntk(mlp: MLP, rates, params, X, X2):
+def forward_ntk(mlp: MLP | Network, rates, params, X, X2):
     z, z2 = (preactivations(mlp, params, x) for x in (X, X2))
     kernels = []
-    for ell, (bias, weight) in enumerate(layer_kernels(mlp, rates, z, z2, X, X2)):
+    for ell, (*_, (bias, weight)) in enumerate(layer_kernels(mlp, rates, params, z, z2, X, X2)):
         H = jnp.eye(mlp.widths[ell + 1], dtype=X.dtype)[..., None, None] * (bias + weight)
         if ell > 0:
-            H += mlp.layers[ell].carried_ntk(params[ell], z[ell - 1], z2[ell - 1], kernels[-1])
+            H += mlp.layers[ell].carried_ntk(
+                rates.of_layer(ell), params[ell], z[ell - 1], z2[ell - 1], kernels[-1]
+            )
         kernels.append(H)
     return tuple(kernels)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def _jacobian(mlp: MLP, top: int, bottom: int, params, X, chosen):
+def _jacobian(mlp: MLP | Network, top: int, bottom: int, params, X, chosen):
     if top == bottom:
         return jnp.broadcast_to(
             jnp.eye(mlp.widths[top], dtype=X.dtype)[chosen], (len(X), len(chosen), mlp.widths[top])
         )
     z = preactivations(mlp, params[:top], X)
-    return pull_back(mlp, params, z, top, chosen)[bottom - 1].swapaxes(0, 1)
+    return pull_back(mlp, params, z, top, chosen)[bottom - 1][-1].swapaxes(0, 1)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def _interlayer(mlp: MLP, first: int, second: int, rates, params, X, X2):
+def _interlayer(mlp: MLP | Network, first: int, second: int, rates, params, X, X2):
     z, z2 = preactivations(mlp, params[:first], X), preactivations(mlp, params[:second], X2)
     shared = min(first, second)
-    kernels = layer_kernels(mlp, rates, z[:shared], z2[:shared], X, X2)[:shared]
+    kernels = _summed_kernels(mlp, rates, params[:shared], z[:shared], z2[:shared], X, X2)
 
     def rows(z, top):
         jacobians = pull_back(mlp, params, z, top, np.arange(mlp.widths[top]))
         identity = jnp.broadcast_to(
             jnp.eye(mlp.widths[top], dtype=X.dtype)[:, None], (mlp.widths[top], len(z[0]), mlp.widths[top])
         )
-        return [*jacobians, identity][:shared]
+        jacobians[-1] = [*jacobians[-1], identity]
+        return flat(jacobians[:shared])
 
-    return sum(
-        (b + w) * _gram(j, j2)
-        for (b, w), j, j2 in zip(kernels, rows(z, first), rows(z2, second), strict=True)
-    )
+    return sum(k * _gram(j, j2) for k, j, j2 in zip(kernels, rows(z, first), rows(z2, second), strict=True))

@@ -18,9 +18,10 @@ from .._report.describe import InNotebooks
 from .._report.progress import Report, shows_progress
 from ..errors import DataError
 from ..network.mlp import MLP
+from ..network.network import Network
 from .descent import Loss, checked_eta, checked_function, stacked, stepped
 from .learning_rates import LearningRates, checked_rates
-from .parameters import LayerParameters, Parameters, checked, in_their_precision, inputs, whole_number
+from .parameters import Parameters, checked, in_their_precision, inputs, whole_number
 from .preactivations import preactivations
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _MOST_ROWS = 2**22  # of X, whose numbers one call is given
 class History(InNotebooks):
     """What was recorded: the number of steps done, and the loss and each metric on all of X, `samples` of them, at that moment."""
 
-    mlp: MLP
+    mlp: MLP | Network
     samples: int
     step: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
@@ -61,7 +62,7 @@ class History(InNotebooks):
 @shows_progress
 @in_their_precision
 def train(
-    mlp: MLP, params: Parameters, X, y, loss: Loss, eta: float, steps: int, *, batch_size: int | None = None,
+    mlp: MLP | Network, params: Parameters, X, y, loss: Loss, eta: float, steps: int, *, batch_size: int | None = None,
     seed: int = 0, rates: LearningRates | None = None, record_every: int = 10,
     metrics: dict[str, Metric] | None = None, progress: Report | None = None,
 ) -> tuple[Parameters, History]:  # fmt: skip
@@ -143,7 +144,9 @@ def _batches(N: int, size: int, rng: np.random.Generator):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
-def _after(architecture: MLP, rates: LayerParameters, loss: Loss, params: Parameters, X, y, rows, count, eta):
+def _after(
+    architecture: MLP | Network, rates: jax.Array, loss: Loss, params: Parameters, X, y, rows, count, eta
+):
     """The parameters after `count` steps on the batches X[rows[k]]; rows from `count` on fill a shape that is compiled once."""
 
     def step(k, params):
@@ -153,5 +156,5 @@ def _after(architecture: MLP, rates: LayerParameters, loss: Loss, params: Parame
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _measure(architecture: MLP, measure: Metric, params, X, y):
+def _measure(architecture: MLP | Network, measure: Metric, params, X, y):
     return measure(preactivations(architecture, params, X)[-1], y)

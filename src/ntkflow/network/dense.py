@@ -68,7 +68,7 @@ class Dense:
 
     def draw(self, fan_in: int, width: int, normal: Callable[[int, tuple[int, ...]], Any]) -> tuple[Any, Any]:
         W, b = self.shapes(fan_in, width)
-        return _root(self.C_W / fan_in) * normal(0, W), _root(self.C_b) * normal(1, b)
+        return root(self.C_W / fan_in) * normal(0, W), root(self.C_b) * normal(1, b)
 
     def learning_rates(self, fan_in: int) -> tuple[Any, Any]:
         return self.lambda_b, self.lambda_W / fan_in
@@ -85,27 +85,31 @@ class Dense:
     def forward(self, p: Any, z: Any) -> Any:
         return self.seen(z) @ p.W.T + p.b
 
+    @property
+    def read_out(self) -> Dense:
+        return self
+
     def own_ntk(
-        self, rates: tuple[Any, Any], z: Any, z2: Any, product: Callable[[Any, Any], Any]
-    ) -> tuple[Any, Any]:
+        self, rates: tuple[Any, Any], p: Any, z: Any, z2: Any, product: Callable[[Any, Any], Any]
+    ) -> list[tuple[Any, Any]]:
         bias, weight = rates
-        return bias, weight * product(self.seen(z), self.seen(z2))
+        return [(bias, weight * product(self.seen(z), self.seen(z2)))]
 
-    def jacobian(self, p: Any, z: Any, neurons: Any) -> Any:
-        return p.W[neurons][:, None] * self.slope(z)
+    def jacobian(self, p: Any, z: Any, neurons: Any) -> tuple[list[Any], Any]:
+        return [], p.W[neurons][:, None] * self.slope(z)
 
-    def pulled_back(self, p: Any, z: Any, rows: Any) -> Any:
-        return (rows @ p.W) * self.slope(z)
+    def pulled_back(self, p: Any, z: Any, rows: Any) -> tuple[list[Any], Any]:
+        return [rows], (rows @ p.W) * self.slope(z)
 
-    def carried_ntk(self, p: Any, z: Any, z2: Any, H: Any) -> Any:
+    def carried_ntk(self, rates: Any, p: Any, z: Any, z2: Any, H: Any) -> Any:
         d, d2 = self.slope(z), self.slope(z2)
         inner = d.T[:, None, :, None] * H * d2.T[None, :, None, :]
         return jnp.einsum("ij,jkab,lk->ilab", p.W, inner, p.W, optimize=True)
 
-    def carried_ntk_of_pairs(self, p: Any, below: Any) -> Any:
+    def carried_ntk_of_pairs(self, rates: Any, p: Any, below: Any) -> Any:
         return below.inner.pushed(jnp.asarray(p.W))
 
 
-def _root(variance):
+def root(variance):
     """The standard deviation, with the same digits whether the variance is traced or not."""
     return jnp.sqrt(jnp.asarray(variance, float)) if isinstance(variance, Tracer) else np.sqrt(variance)

@@ -55,11 +55,11 @@ class Layer(Protocol):
         """The shapes of W and b; SpecError if the layer does not lead from `fan_in` neurons to `width`."""
         ...
 
-    def draw(self, fan_in: int, width: int, normal: Callable[[int, tuple[int, ...]], Any]) -> tuple[Any, Any]:
-        """W and b of a random network; `normal(0, shape)` and `normal(1, shape)` are independent unit Gaussians."""
+    def draw(self, fan_in: int, width: int, normal: Callable[[int, tuple[int, ...]], Any]) -> tuple[Any, ...]:
+        """W and b of a random network; `normal(0, shape)`, `normal(1, shape)` and so on are independent unit Gaussians."""
         ...
 
-    def learning_rates(self, fan_in: int) -> tuple[Any, Any]:
+    def learning_rates(self, fan_in: int) -> tuple[Any, ...]:
         """λ_bb and λ_WW, the factors of η for each bias and each weight."""
         ...
 
@@ -67,25 +67,33 @@ class Layer(Protocol):
         """The preactivations of this layer, (N, n')."""
         ...
 
+    @property
+    def read_out(self) -> Any:
+        """What has C_b, C_W, λ_b, λ_W if the layer's weights read the layer below and may be integrated out; None otherwise."""
+        ...
+
     def own_ntk(
-        self, rates: tuple[Any, Any], z: Any, z2: Any, product: Callable[[Any, Any], Any]
-    ) -> tuple[Any, Any]:
-        """What one neuron's own biases and weights contribute to the NTK; `product(s, s2)` is Σ_k s_k;1 s2_k;2 on the pairs wanted."""
+        self, rates: tuple[Any, ...], p: Any, z: Any, z2: Any, product: Callable[[Any, Any], Any]
+    ) -> list[tuple[Any, Any]]:
+        """What one neuron's own biases and weights contribute to the NTK, a pair; `product(s, s2)` is Σ_k s_k;1 s2_k;2 on the pairs wanted.
+
+        It is the last of a list of pairs: those before it are of what has parameters between z and z'.
+        """
         ...
 
-    def jacobian(self, p: Any, z: Any, neurons: Any) -> Any:
-        """The derivatives of the chosen z' by all z, (I, N, n)."""
+    def jacobian(self, p: Any, z: Any, neurons: Any) -> tuple[list[Any], Any]:
+        """The derivatives of the chosen z' by what `own_ntk` lists but for the last, (I, N, ·) each, and by all z, (I, N, n)."""
         ...
 
-    def pulled_back(self, p: Any, z: Any, rows: Any) -> Any:
-        """Derivatives by z, (I, N, n), from those by this layer's z', `rows` (I, N, n')."""
+    def pulled_back(self, p: Any, z: Any, rows: Any) -> tuple[list[Any], Any]:
+        """Derivatives by all that `own_ntk` lists, the last of which are `rows`, and by z, from those by this layer's z', `rows` (I, N, n')."""
         ...
 
-    def carried_ntk(self, p: Any, z: Any, z2: Any, H: Any) -> Any:
-        """(dz'/dz) Ĥ (dz'/dz)ᵀ, (n', n', N, N2), from the NTK Ĥ of the layer below."""
+    def carried_ntk(self, rates: tuple[Any, ...], p: Any, z: Any, z2: Any, H: Any) -> Any:
+        """The NTK of z', (n', n', N, N2), but for what `own_ntk` lists last, from the NTK Ĥ of the layer below: (dz'/dz) Ĥ (dz'/dz)ᵀ, and more."""
         ...
 
-    def carried_ntk_of_pairs(self, p: Any, below: Any) -> Any:
+    def carried_ntk_of_pairs(self, rates: tuple[Any, ...], p: Any, below: Any) -> Any:
         """The same on p pairs of samples, (p, n', n'); `below` is a `sampling.networks.SampledLayer`."""
         ...
 

@@ -167,6 +167,11 @@ def has_blocks(network: Any) -> bool:
     return isinstance(network, Network) and any(isinstance(layer, Block) for layer in network.layers)
 
 
+def fan_in(network: Any, layer: int) -> int:
+    """The n of whose inverse the tensors of a layer are coefficients: n_{ℓ-1}, or the width of the stream in a network of blocks."""
+    return network.widths[1 if has_blocks(network) else layer - 1]
+
+
 def corrects_means(network: Network) -> bool:
     """Whether G1 and H1 are computed in a network of blocks.
 

@@ -15,6 +15,7 @@ from .._machine.memory import check_memory
 from .._recursions.tensors import Derivative, Expectation
 from ..finite.parameters import init
 from ..network.mlp import MLP
+from ..network.network import has_blocks
 from .derivatives import derivatives_on_layers, memory_of_derivatives
 from .draws import draw_key
 from .estimators import Sums, measured_derivatives, measured_expectations, terms
@@ -45,7 +46,7 @@ def block_sums(
         X: (N, n_0). sets: (S, k) sample indices. reference: (S, L, 2p). training: whether to measure the NTK's derivatives.
     """
     with jax.enable_x64(True):
-        sums = _compiled(measure, _asked(training), dtype, batch, tuple(jax.local_devices()))(
+        sums = _compiled(measure, _asked(mlp, training), dtype, batch, tuple(jax.local_devices()))(
             mlp, jnp.asarray(X, dtype), sets, jnp.asarray(reference, dtype), seed, start, stop
         )
         return jax.tree.map(np.asarray, sums)
@@ -58,19 +59,23 @@ def sums_shapes(mlp: MLP, measure: Measure, sets: np.ndarray, N: int, training: 
         mlp = MLP(mlp.widths, "linear")  # shapes don't depend on the activation, which a file may lack
     with jax.enable_x64(True):
         X, near = np.zeros((N, mlp.widths[0])), np.zeros((len(sets), mlp.depth, numbers))
-        run = functools.partial(_one_network, mlp, measure, _asked(training), "float64", 1, X, sets, near, 0)
+        run = functools.partial(
+            _one_network, mlp, measure, _asked(mlp, training), "float64", 1, X, sets, near, 0
+        )
         return jax.eval_shape(run, 0)
 
 
 def batch_for(mlp: MLP, measure: Measure, sets: np.ndarray, dtype: str, block: int, training: bool) -> Batch:
     """The largest batch that memory holds, at most one block of draws; MemoryRequestError if one network doesn't fit."""
-    k, widest, itemsize = sets.shape[1], max(mlp.widths[1:]), np.dtype(dtype).itemsize
+    shapes = jax.eval_shape(lambda: init(mlp, 0))
+    widest = max(array.shape[0] for array in jax.tree.leaves(shapes))
+    k, itemsize = sets.shape[1], np.dtype(dtype).itemsize
     pairs = k * (k + 1) // 2
     if measure in (low_noise_means, direct_means):
         one_set = itemsize * (8 * pairs + 4 * k * widest**2)
     else:
         one_set = itemsize * 4 * pairs * (widest**2 + 16 * pairs)
-    parameters = itemsize * sum(n * m + n for n, m in zip(mlp.widths, mlp.widths[1:], strict=False))
+    parameters = itemsize * sum(array.size for array in jax.tree.leaves(shapes))
     if training:
         one_set += memory_of_derivatives(k, parameters, itemsize)
     what, instead = ("NTKs and their derivatives", "") if training else ("NTKs", ', "mean"')
@@ -93,8 +98,9 @@ class _Asked(NamedTuple):
     derivatives: tuple[Derivative, ...]
 
 
-def _asked(training: bool) -> _Asked:
-    return _Asked(tuple(measured_expectations().values()), tuple(measured_derivatives(training).values()))
+def _asked(mlp: MLP, training: bool) -> _Asked:
+    expectations = measured_expectations(has_blocks(mlp))
+    return _Asked(tuple(expectations.values()), tuple(measured_derivatives(training).values()))
 
 
 def _one_network(mlp, measure, asked: _Asked, dtype, at_once, X, sets, reference, seed, draw) -> list[Sums]:

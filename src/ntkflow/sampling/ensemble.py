@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from .._recursions import TENSORS
 from .._report import describe
 from .._theory.deferred import Tables
 from .._theory.result import Layered
@@ -15,6 +16,7 @@ from .._theory.statistics import LayerStatistics
 from ..errors import ComponentError
 from ..network.dense import OfInputs
 from ..network.mlp import MLP
+from ..network.network import fan_in, has_blocks
 from .estimators import Sums, estimates, measured_tensors
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class LayerEstimates(LayerStatistics):
     """One layer's statistics as measured on sampled networks: LayerStatistics with standard errors as errors.
 
     `G` and `H` are the means at the real width, what a flow has as G + G1 / n_{ℓ-1} and H + H1 / n_{ℓ-1}: there is no G1 or
-    H1. `zH` (N, N, N), axes α1, α3, α4, is E[z_{i;1} ΔĤ_{ii;34}], which must vanish, PDLT (8.35). Where "all" components were
+    H1. `zH` (N, N, N), axes α1, α3, α4, is E[z_{i;1} ΔĤ_{ii;34}], which must vanish, PDLT (8.35), but in a stream with skips. Where "all" components were
     not asked for, it has the sets in front, and G and H are NaN on pairs that are in no set.
     """
 
@@ -44,7 +46,7 @@ class LayerEstimates(LayerStatistics):
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (*KERNELS, *measured_tensors(training=True), "zH")
+        return (*KERNELS, *measured_tensors(training=True, streams=True), "zH")
 
     def ntk_mean(self) -> np.ndarray:
         """The mean NTK at the real width, (N, N)."""
@@ -118,16 +120,16 @@ def assembled(
 ) -> list[LayerEstimates]:  # fmt: skip
     """Every layer's estimates from the sums over `draws` ≥ 2 networks; arguments as of `block_sums`."""
     N, k = len(X), sets.shape[1]
-    with_tensors = components != "mean"
+    with_tensors, streams = components != "mean", has_blocks(mlp)
     layers = []
     for ell in range(1, mlp.depth + 1):
         if estimators == "low-noise" and ell == 1:
-            values = _first_layer(mlp, X, sets, measured_tensors(training) if with_tensors else None)
+            values = _first_layer(mlp, X, sets, measured_tensors(training, streams) if with_tensors else None)
             errors = {name: np.zeros_like(value) for name, value in values.items()}
         else:
             layer_sums = sums[ell - 1 - (estimators == "low-noise")]
             values, errors = estimates(
-                layer_sums, reference[:, ell - 1], draws, mlp.widths[ell - 1], k, training
+                layer_sums, reference[:, ell - 1], draws, fan_in(mlp, ell), k, training, streams
             )
         values, errors = (_on_inputs(table, sets, N, components == "all") for table in (values, errors))
         tensor_sets = sets if with_tensors else None
@@ -145,7 +147,8 @@ def _first_layer(
     values = {"G": G, "H": H}
     if tensors is not None:
         S, k = sets.shape
-        values |= {name: np.zeros((S, k, k, k, k)) for name in tensors} | {"zH": np.zeros((S, k, k, k))}
+        values |= {name: np.zeros((S, *[k] * TENSORS[name].rank)) for name in tensors}
+        values["zH"] = np.zeros((S, k, k, k))
     return values
 
 
@@ -165,7 +168,7 @@ def relative_errors(layers: list[LayerEstimates], names: tuple[str, ...]) -> dic
     """The largest relative error of each tensor over layers; NaN if it vanishes in all."""
     return {
         name: max(
-            (s.relative_error(name) for s in layers if np.nanmax(np.abs(s[name])) > 0),
+            (s.relative_error(name) for s in layers if np.any(np.abs(s[name]) > 0)),
             default=np.nan,
         )
         for name in names

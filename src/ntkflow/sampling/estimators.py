@@ -52,11 +52,17 @@ def terms(measured: Measured) -> Sums:
     )
 
 
-def measured_expectations() -> dict[str, Expectation]:
-    """The expectations that every ensemble measures besides covariances of y, by the names of declared tensors."""
+def measured_expectations(streams: bool) -> dict[str, Expectation]:
+    """The expectations that every ensemble measures besides covariances of y, by the names of declared tensors.
+
+    Args:
+        streams: whether the network has blocks, and so more tensors.
+    """
     return {
-        name: declared.measured for name, declared in TENSORS.items() if isinstance(declared.measured, Expectation)
-    }  # fmt: skip
+        name: declared.measured
+        for name, declared in TENSORS.items()
+        if isinstance(declared.measured, Expectation) and (streams or not declared.streams)
+    }
 
 
 def measured_derivatives(training: bool) -> dict[str, Derivative]:
@@ -68,23 +74,27 @@ def measured_derivatives(training: bool) -> dict[str, Derivative]:
     }
 
 
-def measured_tensors(training: bool = False) -> tuple[str, ...]:
-    """The names of all tensors that ensembles measure, of those that are declared."""
+def measured_tensors(training: bool, streams: bool) -> tuple[str, ...]:
+    """The names of all tensors that ensembles measure, of those that are declared; `streams` as of `measured_expectations`."""
     kinds = Covariance | Expectation | Derivative if training else Covariance | Expectation
-    return tuple(name for name, declared in TENSORS.items() if isinstance(declared.measured, kinds))
+    return tuple(
+        name
+        for name, declared in TENSORS.items()
+        if isinstance(declared.measured, kinds) and (streams or not declared.streams)
+    )
 
 
 def estimates(
-    sums: Sums, reference: np.ndarray, draws: int, n: int, k: int, training: bool
+    sums: Sums, reference: np.ndarray, draws: int, n: int, k: int, training: bool, streams: bool
 ) -> tuple[dict, dict]:
     """The tensors of one layer and their standard errors, two tables by name, with the sets (S,) as first axis.
 
     Args:
-        sums: over `draws` ≥ 2 networks. reference: (S, 2p), what was taken off y. n: the layer's fan-in. k: samples.
-        training: whether they hold the NTK's derivatives.
+        sums: over `draws` ≥ 2 networks. reference: (S, 2p), what was taken off y. n: the layer's `fan_in`. k: samples.
+        training: whether they hold the NTK's derivatives. streams: as of `measured_expectations`.
 
     Returns:
-        G, H (S, k, k); V, D, F, A, B and others (S, k, k, k, k), axes as their subscripts; zH (S, k, k, k).
+        G, H (S, k, k); V, D, F, A, B and others (S, k, k, k, k), K, L and M (S, k, k, k), axes as their subscripts; zH (S, k, k, k).
     """
     mean: Sums = jax.tree.map(lambda total: np.asarray(total) / draws, sums)
     p, pair = k * (k + 1) // 2, pair_index(k)
@@ -94,7 +104,7 @@ def estimates(
     if mean.yy is None:
         return values, errors
     rows = {"G": pair, "H": p + pair}
-    names = (*measured_expectations(), *measured_derivatives(training))
+    names = (*measured_expectations(streams), *measured_derivatives(training))
     *arrays, zH = ((first, _error(first, second, draws)) for first, second in mean.expectations)
     by_name = dict(zip(names, arrays, strict=True))
     covariances = _covariance(mean, draws)
@@ -105,7 +115,7 @@ def estimates(
                 case Covariance(first, second):
                     block = covariance[:, rows[first][:, :, None, None], rows[second][None, None]]
                     table[name] = n * block
-                case Expectation():
+                case Expectation() if name in by_name:
                     table[name] = n * declared.measured.expanded(by_name[name][kind], k)
                 case Derivative() if training:
                     # From axes in ascending order of the subscripts.

@@ -19,7 +19,8 @@ from .._recursions.tensors import Expectation
 from ..finite.learning_rates import tensorial
 from ..finite.parameters import Parameters
 from ..finite.preactivations import preactivations
-from ..finite.tangent_kernel import layer_kernels, pull_back
+from ..finite.tangent_kernel import flat, layer_kernels, pull_back
+from ..network.blocks import Block, Stage
 from ..network.dense import Dense
 from ..network.mlp import MLP
 
@@ -53,7 +54,7 @@ def low_noise(
 ) -> list[Measured]:
     """Layers 2 … L from averages over the layer below, the layer's own weights integrated out, PDLT (8.69), (8.83).
 
-    Layers without weights are measured as by `direct`.
+    Layers without weights of their own on all that reaches them, blocks with a skip or several stages, are measured as by `direct`.
 
     Args:
         expectations: what to measure besides covariances.
@@ -62,19 +63,20 @@ def low_noise(
     """
     measured = []
     for (below, sampled), above, n, near in zip(
-        itertools.pairwise(layers(mlp, params, X)),
+        itertools.pairwise(layers(mlp, params, X, reference)),
         mlp.layers[1:],
         mlp.widths[1:],
         reference[1:],
         strict=False,
     ):
-        if not isinstance(above, Dense):
+        read_out = above.read_out
+        if read_out is None:
             measured.append(_direct(sampled, expectations, near))
             continue
-        y = _integrated(above, n, below.s, below.inner.trace()) - near
+        y = _integrated(read_out, n, below.s, below.inner.trace()) - near
         # zH is odd in the weights that are integrated out.
         zH = jnp.zeros((len(X), len(y) // 2), y.dtype)
-        arrays = (*(expectation.low_noise(above.C_W, n, below) for expectation in expectations), zH)
+        arrays = (*(expectation.low_noise(read_out.C_W, n, below) for expectation in expectations), zH)
         measured.append(Measured(y, jnp.outer(y, y), arrays))
     return measured
 
@@ -89,7 +91,7 @@ def direct(
     """
     return [
         _direct(layer, expectations, near)
-        for layer, near in zip(layers(mlp, params, X), reference, strict=True)
+        for layer, near in zip(layers(mlp, params, X, reference), reference, strict=True)
     ]
 
 
@@ -111,17 +113,18 @@ def low_noise_means(
 ) -> list[Measured]:
     """`low_noise` for the means alone."""
     z = preactivations(mlp, params, X)
-    kernels = _kernels(mlp, z, X)
+    kernels = _kernels(mlp, params, z, X)
     measured = []
     for ell, above in enumerate(mlp.layers[1:], start=1):
+        # A norm couples neurons.
         if not isinstance(above, Dense):
             measured.append(_direct_means(mlp, params, z, kernels, ell + 1, reference[ell]))
             continue
         d = above.slope(z[ell - 1])
-        inner = kernels[ell - 1] * (d @ d.T)
-        for kernel, j in zip(
-            kernels, pull_back(mlp, params, z, ell, np.arange(mlp.widths[ell])), strict=False
-        ):
+        *inner_kernels, kernel = flat(kernels[:ell])
+        inner = kernel * (d @ d.T)
+        jacobians = flat(pull_back(mlp, params, z, ell, np.arange(mlp.widths[ell])))
+        for kernel, j in zip(inner_kernels, jacobians, strict=True):
             rows = (d.T[:, :, None] * j).swapaxes(0, 1).reshape(len(X), -1)
             inner += kernel * (rows @ rows.T)
         y = _integrated(above, mlp.widths[ell], above.seen(z[ell - 1]).T, _vech(inner))
@@ -134,22 +137,23 @@ def direct_means(
 ) -> list[Measured]:
     """`direct` for the means alone."""
     z = preactivations(mlp, params, X)
-    kernels = _kernels(mlp, z, X)
+    kernels = _kernels(mlp, params, z, X)
     return [_direct_means(mlp, params, z, kernels, ell, near) for ell, near in enumerate(reference, start=1)]
 
 
 def _direct_means(
-    mlp: MLP, params: Parameters, z, kernels: list[jax.Array], ell: int, near: jax.Array
+    mlp: MLP, params: Parameters, z, kernels: list[list[jax.Array]], ell: int, near: jax.Array
 ) -> Measured:
-    n, H = mlp.widths[ell], kernels[ell - 1]
-    for kernel, j in zip(kernels, pull_back(mlp, params, z, ell, np.arange(n)), strict=False):
+    n = mlp.widths[ell]
+    *inner_kernels, H = flat(kernels[:ell])
+    for kernel, j in zip(inner_kernels, flat(pull_back(mlp, params, z, ell, np.arange(n))), strict=True):
         rows = j.swapaxes(0, 1).reshape(len(H), -1)
         H += kernel * (rows @ rows.T) / n
     y = jnp.concatenate([_vech(z[ell - 1] @ z[ell - 1].T / n), _vech(H)])
     return Measured(y - near)
 
 
-def _integrated(above: Dense, n: int, s: jax.Array, trace: jax.Array) -> jax.Array:
+def _integrated(above: Dense | Stage, n: int, s: jax.Array, trace: jax.Array) -> jax.Array:
     """Ĝ' and λ_b + Ω̂ of layer ℓ+1 for each pair, from σ (n, k) and Σ_j σ'σ'Ĥ_jj (p,) of layer ℓ, PDLT (8.49)."""
     ss = _vech(s.T @ s)
     G = above.C_b + above.C_W / n * ss
@@ -158,12 +162,23 @@ def _integrated(above: Dense, n: int, s: jax.Array, trace: jax.Array) -> jax.Arr
 
 
 class SampledLayer(NamedTuple):
-    """One layer of one network: z (n, k), its NTK, σ(z) (n, k), and what a dense layer above makes its NTK of, σ'Ĥσ'."""
+    """One layer of one network: z (n, k), its NTK, σ(z) (n, k), and what a dense layer above makes its NTK of, σ'Ĥσ'.
+
+    Behind a norm σ is taken of what the norm makes of z, and Ĥ is the NTK of that.
+    """
 
     z: jax.Array
     ntk: PairMatrices
     s: jax.Array
     inner: PairDiagonals | PairMatrices
+    H: jax.Array
+    """(p,), numbers near the mean NTK; only the precision depends on them."""
+
+    @property
+    def of_pairs(self) -> tuple[jax.Array, jax.Array]:
+        """z of the first and of the second sample of each pair, (p, n)."""
+        a, b = np.triu_indices(self.z.shape[1])
+        return self.z.T[a], self.z.T[b]
 
     @property
     def pairs_of_neurons(self) -> float:
@@ -172,32 +187,43 @@ class SampledLayer(NamedTuple):
         return float(n * (n - 1)) or np.nan
 
 
-def layers(mlp: MLP, params: Parameters, X: jax.Array) -> list[SampledLayer]:
-    """The forward equations, PDLT (8.9), (8.12). The compiler drops those whose results are not used."""
+def layers(mlp: MLP, params: Parameters, X: jax.Array, near: jax.Array) -> list[SampledLayer]:
+    """The forward equations, PDLT (8.9), (8.12). The compiler drops those whose results are not used.
+
+    Args:
+        near: as `reference` of `low_noise`.
+    """
     a, b = np.triu_indices(len(X))
-    z = preactivations(mlp, params, X)
+    z, rates = preactivations(mlp, params, X), tensorial(mlp)
     below: list[SampledLayer] = []
-    for ell, (layer, kernel) in enumerate(zip(mlp.layers, _kernels(mlp, z, X), strict=True)):
+    for ell, (layer, (*_, kernel)) in enumerate(zip(mlp.layers, _kernels(mlp, params, z, X), strict=True)):
         above = mlp.layers[ell + 1] if ell + 1 < mlp.depth else None
-        s, d = (
-            (above.seen(z[ell]), above.slope(z[ell]))
-            if isinstance(above, Dense)
-            else (z[ell], jnp.ones_like(z[ell]))
-        )
         on_pairs = kernel[a, b]
         H = on_pairs[:, None, None] * jnp.eye(mlp.widths[ell + 1], dtype=X.dtype)
-        if ell == 0:
-            inner = PairDiagonals(on_pairs[:, None] * d[a] * d[b])
+        if ell > 0:
+            H += layer.carried_ntk_of_pairs(rates.of_layer(ell), params[ell], below[-1])
+        if isinstance(above, Block) and above.read_out is not None:
+            s, inner_ntk = above.read(rates.of_layer(ell + 1), params[ell + 1], z[ell], H)
+            inner = PairMatrices(inner_ntk)
         else:
-            H += layer.carried_ntk_of_pairs(params[ell], below[-1])
-            inner = PairMatrices(d[a][:, :, None] * H * d[b][:, None, :])
-        below.append(SampledLayer(z[ell].T, PairMatrices(H), s.T, inner))
+            s, d = (
+                (above.seen(z[ell]), above.slope(z[ell]))
+                if isinstance(above, Dense)
+                else (z[ell], jnp.ones_like(z[ell]))
+            )
+            inner = (
+                PairDiagonals(on_pairs[:, None] * d[a] * d[b])
+                if ell == 0
+                else PairMatrices(d[a][:, :, None] * H * d[b][:, None, :])
+            )
+        below.append(SampledLayer(z[ell].T, PairMatrices(H), s.T, inner, near[ell, len(a) :]))
     return below
 
 
-def _kernels(mlp: MLP, z, X: jax.Array) -> list[jax.Array]:
-    """λ_b + λ_W (1/n_{ℓ-1}) Σ_k σ_k;1 σ_k;2 of each layer, (k, k)."""
-    return [bias + weight for bias, weight in layer_kernels(mlp, tensorial(mlp), z, z, X, X)]
+def _kernels(mlp: MLP, params: Parameters, z, X: jax.Array) -> list[list[jax.Array]]:
+    """λ_b + λ_W (1/n_{ℓ-1}) Σ_k σ_k;1 σ_k;2 of each layer, (k, k): lists as of `layer_kernels`."""
+    of_layers = layer_kernels(mlp, tensorial(mlp), params, z, z, X, X)
+    return [[bias + weight for bias, weight in of_layer] for of_layer in of_layers]
 
 
 def _vech(table: jax.Array) -> jax.Array:

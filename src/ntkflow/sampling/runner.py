@@ -26,6 +26,7 @@ from ..errors import ComponentError, DataError, FileError, NonFiniteError, Unfin
 from ..finite.parameters import whole_number
 from ..network import as_network
 from ..network.mlp import MLP
+from ..network.network import has_blocks
 from ..version import __version__
 from . import networks
 from .block import Batch, batch_for, block_sums, sums_shapes
@@ -85,11 +86,11 @@ def ensemble(
     Of `training` it is 20 N³ evaluations of each network more, and 4 N² of its gradients.
 
     Args:
-        network: as of `flow`: networks are drawn with its C_b and C_W, Gaussian.
+        network: as of `flow`: networks are drawn with its C_b and C_W, Gaussian. Of a network of blocks K, L and M are measured too.
         X: (N, n_0) finite inputs.
         draws: networks, at least 2, of which the errors of V, D and A are infinite; with `until`, at most.
         components: as of `flow`.
-        estimators: "low-noise" integrates the last layer's weights out by hand, PDLT (8.69), (8.83); "direct" takes the
+        estimators: "low-noise" integrates the last layer's weights out by hand, PDLT (8.69), (8.83), where no skip passes them; "direct" takes the
             definitions, PDLT (8.67), (8.82), over the layer's own neurons, of which the tensors need two. Both are unbiased
             for n_{ℓ-1} times the statistic at this width, which is the tensor up to O(1/n).
         until: stop when the relative standard error of each of `tensors`, at every layer, is at most this.
@@ -111,7 +112,7 @@ def ensemble(
         FileError: the store exists and `resume` is not set, is of another job, damaged, in use or can't be written.
         UnfinishedError, WorkerError: as of `flow`.
     """
-    mlp = as_network(network)
+    mlp = as_network(network, blocks=True)
     X = checked_inputs(mlp, X)
     job = _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block, training)
     run = _Run(mlp, X, job, batch)
@@ -141,7 +142,7 @@ def ready(path: Path, activation, batch: int | None) -> _Run:
         spec = dict(job.mlp)
     except (KeyError, TypeError, ValueError) as error:
         raise FileError(f"{path} is damaged: its attributes don't fit ({error})") from error
-    declared = _measured(job.components, job.training)
+    declared = _measured(job.components, job.training, "blocks" in spec)
     if job.measured != declared:
         raise FileError(
             f"{path} measures {', '.join(job.measured)}, but the tensors declared here are {', '.join(declared)}"
@@ -153,8 +154,8 @@ def ready(path: Path, activation, batch: int | None) -> _Run:
     return run
 
 
-def _measured(components: str | Sequence[Sequence[int]], training: bool) -> list[str]:
-    return list(KERNELS if components == "mean" else (*KERNELS, *measured_tensors(training)))
+def _measured(components: str | Sequence[Sequence[int]], training: bool, streams: bool) -> list[str]:
+    return list(KERNELS if components == "mean" else (*KERNELS, *measured_tensors(training, streams)))
 
 
 def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block, training) -> Job:
@@ -171,11 +172,13 @@ def _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, blo
         raise DataError(f'dtype must be "float64" or "float32", not {dtype!r}')
     if until is not None and not 0 < until < 1:
         raise DataError(f"until must be a relative error between 0 and 1, not {until!r}")
-    measured = _measured(components, training)
+    measured = _measured(components, training, has_blocks(mlp))
     for name in tensors:
         if name not in measured:
             raise ComponentError(f"tensors: {name!r} is not measured; measured are {', '.join(measured)}")
-    until_tensors = list(tensors) or list(KERNELS if components == "mean" else measured_tensors(training))
+    until_tensors = list(tensors) or list(
+        KERNELS if components == "mean" else measured_tensors(training, has_blocks(mlp))
+    )
     if block is None:
         block = int(np.clip(-(-draws // 128), 64, 8192))
     return Job(
@@ -334,7 +337,8 @@ class _Run:
     def _checked(self, sums: list[Sums]) -> list[Sums]:
         for layer, layer_sums in enumerate(sums, start=1 + self.mlp.depth - len(sums)):
             # "direct" estimators compare neurons of the layer: with one neuron its tensors are NaN by definition.
-            alone = self.job.estimators == "direct" and self.mlp.widths[layer] == 1
+            direct = self.job.estimators == "direct" or self.mlp.layers[layer - 1].read_out is None
+            alone = direct and self.mlp.widths[layer] == 1
             arrays = (layer_sums.y, layer_sums.y_squared) if alone else jax.tree.leaves(layer_sums)
             if not all(np.all(np.isfinite(array)) for array in arrays):
                 raise NonFiniteError(
