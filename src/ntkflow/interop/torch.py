@@ -15,32 +15,42 @@ from ..finite.parameters import Parameters, checked
 from ..network.dense import Dense
 from ..network.mlp import MLP
 from .initialisation import Initialisation, LayerWeights
-from .lifted import Lifted, check_bias, check_fits
+from .lifted import Lifted, Norm, check_bias, check_fits, refuse_blocks
 
 with needs("torch", "ntkflow.interop.torch"):
     import torch
     from torch import nn
 
-    from .torch_graph import Linear, chain_of, is_lazy, plain_parameters
+    from .torch_graph import chain_of, is_lazy, plain_parameters
+    from .torch_layers import Chain, Linear
+    from .torch_layers import Norm as NormModule
     from .torch_rates import rates
 
 
 def lifted(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Lifted:
-    """A model's layers as NumPy arrays, those of half precision as float32, its activations, and λ's.
+    """A model's layers as NumPy arrays, those of half precision as float32, its activations, norms and skips, and λ's.
 
-    λ's are plain gradient descent's, λ_W = n_{ℓ-1} and λ_b = 1: what `torch.optim.SGD(model.parameters(), η)` does. A frozen parameter has
-    λ = 0, and so has the bias of a layer without one.
+    λ's are plain gradient descent's, λ_W = n_{ℓ-1} and λ_b = λ_g = λ_β = 1: what `torch.optim.SGD(model.parameters(), η)` does. A frozen
+    parameter has λ = 0, and so has the bias of a layer without one.
 
     Args:
         optimizer: a `torch.optim.SGD` without momentum and weight decay: each λ is then multiplied by the lr of its group over the
             largest lr of all groups, which is the theory's η.
 
     Raises:
-        InteropError: the model is not a chain of Linear layers with elementwise activations between them, is on the meta device, or
-            the optimizer is not plain SGD; the message names the module.
+        InteropError: the model is not a chain of Linear layers with norms and elementwise activations between them and skips beside them,
+            is on the meta device, a norm's gain is not 1 or its bias not 0, or the optimizer is not plain SGD; the message names the module.
     """
     chain = chain_of(model)
-    lambda_b, lambda_W = rates(chain.linears, optimizer)
+    norms = [norm for norm in chain.norms if norm is not None]
+    parameters = [
+        *(linear.weight for linear in chain.linears), *(linear.bias for linear in chain.linears),
+        *(norm.gain for norm in norms), *(norm.bias for norm in norms),
+    ]  # fmt: skip
+    found = iter(rates(parameters, optimizer))
+    lambda_W = tuple(next(found) * linear.weight.shape[1] for linear in chain.linears)
+    lambda_b = tuple(next(found) for _ in chain.linears)
+    lambda_g, lambda_beta = ({norm.path: next(found) for norm in norms} for _ in range(2))
     layers = []
     for linear in chain.linears:
         if linear.weight.is_meta:
@@ -51,14 +61,48 @@ def lifted(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> 
         bias = None if linear.bias is None else _array(linear.bias)
         epsilon = torch.finfo(linear.weight.dtype).eps
         layers.append(LayerWeights(linear.path, _array(linear.weight), bias, epsilon))
-    remarks = (
-        [
-            f"the slopes of {', '.join(chain.slopes)} are trained too: their part of the NTK, about 1/n of it, is left out"
-        ]
-        if chain.slopes
-        else []
+    return Lifted(
+        tuple(layers),
+        chain.activations,
+        tuple(_remarks(chain)),
+        lambda_b,
+        lambda_W,
+        tuple(
+            norm and Norm(norm.path, norm.kind, norm.eps, lambda_g[norm.path], lambda_beta[norm.path])
+            for norm in chain.norms
+        ),
+        chain.skips,
+        chain.scales,
     )
-    return Lifted(tuple(layers), chain.activations, tuple(remarks), lambda_b, lambda_W)
+
+
+def _remarks(chain: Chain) -> list[str]:
+    remarks = []
+    if chain.slopes:
+        remarks.append(
+            f"the slopes of {', '.join(chain.slopes)} are trained too: their part of the NTK, about 1/n of it, is left out"
+        )
+    trained = [norm.path for norm in chain.norms if norm is not None and not _is_initial(norm)]
+    if trained:
+        remarks.append(
+            f"the gains and biases of {', '.join(trained)} differ from neuron to neuron, and are 1 and 0 at initialisation, which the theory is"
+            " about: pass the model before training"
+        )
+    return remarks
+
+
+def _is_initial(norm: NormModule) -> bool:
+    """Whether gain and bias are 1 and 0; InteropError if they are other numbers, the same for all neurons."""
+    initial = True
+    for name, parameter, value in (("gain", norm.gain, 1.0), ("bias", norm.bias, 0.0)):
+        values = np.full(1, value) if parameter is None else _array(parameter)
+        if np.all(values == values[0]) and values[0] != value:
+            raise InteropError(
+                f"{norm.path}: the {name} of its norm is {values[0]:g}, in the theory {value:g} at initialisation: set it to {value:g}, and"
+                " put other scales into the weights of the layer behind it"
+            )
+        initial &= bool(np.all(values == value))
+    return initial
 
 
 def read_initialisation(model: nn.Module) -> Initialisation:
@@ -158,6 +202,7 @@ def draw_(model: nn.Module, mlp: MLP, generator: torch.Generator | None = None) 
 def _layers_of(model: nn.Module, mlp: MLP) -> list[tuple[Linear, Dense]]:
     """The model's Linear layers in the order in which it calls them, each with the MLP's; InteropError if they don't fit."""
     chain = chain_of(model)
+    refuse_blocks(chain.norms, chain.skips)
     widths = (chain.linears[0].weight.shape[1], *(linear.weight.shape[0] for linear in chain.linears))
     check_fits(mlp, widths, chain.activations)
     return list(zip(chain.linears, mlp.layers, strict=True))

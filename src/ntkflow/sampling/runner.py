@@ -24,7 +24,7 @@ from .._theory.components import sample_sets
 from .._theory.scales import KERNELS
 from ..errors import ComponentError, DataError, FileError, NonFiniteError, UnfinishedError
 from ..finite.parameters import whole_number
-from ..network import as_network
+from ..network.lift import without_blocks
 from ..network.mlp import MLP
 from ..version import __version__
 from . import networks
@@ -111,7 +111,7 @@ def ensemble(
         FileError: the store exists and `resume` is not set, is of another job, damaged, in use or can't be written.
         UnfinishedError, WorkerError: as of `flow`.
     """
-    mlp = as_network(network)
+    mlp = without_blocks(network)
     X = checked_inputs(mlp, X)
     job = _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block, training)
     run = _Run(mlp, X, job, batch)
