@@ -79,7 +79,8 @@ class Lifted:
         tables = [
             {name: values[k] * scale**2 for name, values in rates.items()} for k, scale in enumerate(scales)
         ]
-        widths, layers, k = list(self.widths[:2]), [Dense(**tables[0])], 1
+        layers: list[Dense | Block] = [Dense(**tables[0])]
+        widths, k = list(self.widths[:2]), 1
         skips = {first: (last, gamma) for first, last, gamma in self.skips}
         while k < len(self.layers):
             last, gamma = skips.get(k, (k + 1, 0.0))
@@ -89,13 +90,14 @@ class Lifted:
             k = last
         return Network(widths, layers)
 
-    def _stage(self, k: int, table: dict[str, float], inner: bool) -> Stage:
-        norm = self.norms[k - 1]
+    def _stage(self, k: int, table: dict[str, Any], inner: bool) -> Stage:
+        norm = self.norms[k - 1] if self.norms else None
         width = self.widths[k + 1] if inner else None
         if norm is None:
             return Stage(self.activations[k - 1], width=width, **table)
-        of_norm = {"eps": norm.eps, "lambda_g": norm.lambda_g, "lambda_beta": norm.lambda_beta}
-        return Stage(self.activations[k - 1], norm.kind, width, **table, **of_norm)
+        return Stage(
+            self.activations[k - 1], norm.kind, width, eps=norm.eps, lambda_g=norm.lambda_g, lambda_beta=norm.lambda_beta, **table
+        )  # fmt: skip
 
     def _hyperparameters(self, given: dict) -> dict:
         """C_b, C_W and λ's of each layer; warns as `mlp`."""

@@ -50,7 +50,12 @@ def lifted(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> 
     found = iter(rates(parameters, optimizer))
     lambda_W = tuple(next(found) * linear.weight.shape[1] for linear in chain.linears)
     lambda_b = tuple(next(found) for _ in chain.linears)
-    lambda_g, lambda_beta = ({norm.path: next(found) for norm in norms} for _ in range(2))
+    lambda_g = [next(found) for _ in norms]
+    lambda_beta = [next(found) for _ in norms]
+    lifted_norms = iter(
+        Norm(norm.path, norm.kind, norm.eps, g, beta)
+        for norm, g, beta in zip(norms, lambda_g, lambda_beta, strict=True)
+    )
     layers = []
     for linear in chain.linears:
         if linear.weight.is_meta:
@@ -67,10 +72,7 @@ def lifted(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> 
         tuple(_remarks(chain)),
         lambda_b,
         lambda_W,
-        tuple(
-            norm and Norm(norm.path, norm.kind, norm.eps, lambda_g[norm.path], lambda_beta[norm.path])
-            for norm in chain.norms
-        ),
+        tuple(norm and next(lifted_norms) for norm in chain.norms),
         chain.skips,
         chain.scales,
     )

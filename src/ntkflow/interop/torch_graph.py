@@ -165,9 +165,10 @@ class _Reader:
     readers: dict[Point, str] = field(default_factory=dict)
     """The Linear layer that reads a point."""
     slopes: list[str] = field(default_factory=list)
+    values: dict[fx.Node, Any] = field(default_factory=dict)
 
     def read(self) -> Chain:
-        values: dict[fx.Node, Any] = {}
+        values = self.values
         inputs = 0
         for node in self.graph.nodes:
             place = self.place(node)
@@ -196,7 +197,7 @@ class _Reader:
         return f"{within}, {_name(node)}" if node.op.startswith("call") else within
 
     def value(self, node: fx.Node, place: str, args: tuple, kwargs: dict) -> Any:
-        if self.changes_its_input(node) and len(node.all_input_nodes[0].users) > 1:
+        if self.changes_its_input(node) and self.is_read_elsewhere(node.all_input_nodes[0]):
             raise InteropError("it works in place on what is read elsewhere too; use its result alone")
         if node.op == "get_attr":
             return self.attribute(str(node.target))
@@ -209,11 +210,15 @@ class _Reader:
     def changes_its_input(self, node: fx.Node) -> bool:
         if node.op == "call_module":
             return getattr(self.model.get_submodule(str(node.target)), "inplace", False)
-        return node.kwargs.get("inplace") is True or (
-            node.op == "call_method"
-            and str(node.target).endswith("_")
-            and not str(node.target).endswith("__")
-        )
+        name = node.target if isinstance(node.target, str) else node.target.__name__
+        return node.kwargs.get("inplace") is True or (name.endswith("_") and not name.endswith("__"))
+
+    def is_read_elsewhere(self, node: fx.Node) -> bool:
+        """Whether a tensor has more readers than one, also as the result of what passes it on, such as Identity."""
+        if len(node.users) > 1 or not node.all_input_nodes:
+            return len(node.users) > 1
+        before = node.all_input_nodes[0]
+        return self.values[node] is self.values[before] and self.is_read_elsewhere(before)
 
     def attribute(self, path: str) -> Any:
         owner, _, name = path.rpartition(".")
@@ -250,12 +255,12 @@ class _Reader:
         signals = [a for a in (*args, *kwargs.values()) if isinstance(a, Signal)]
         if name in _SHAPES and (name != "getitem" or isinstance(args[0], _Shape)):
             return _Shape()
-        if not signals and all(isinstance(a, _Shape | int) for a in args):
+        if any(isinstance(a, _Shape) for a in args) and all(isinstance(a, _Shape | int) for a in args):
             return _Shape()  # arithmetic of sizes
         if name == "linear":
             return self.linear_function(*args, **kwargs)
         if name in _SAME and len(signals) == 1:
-            return signals[0]
+            return dataclasses.replace(signals[0]) if name == "clone" else signals[0]
         if name in _RESHAPES or name == "squeeze":
             return self.reshaped(name, args[0], (*args[1:], *kwargs.values()), place)
         if name in _NORMS:
@@ -267,6 +272,8 @@ class _Reader:
         for value in args:
             if isinstance(value, _Tensor) and name != "prelu":
                 raise InteropError(_refusal_of_tensor(value))
+            if isinstance(value, _Shape):
+                raise InteropError("it computes with part of a shape; write the number in its place")
         if len({(id(signal.point), id(signal.norm)) for signal in signals}) > 1:
             if name not in ("add", "sub"):
                 raise InteropError(
@@ -286,10 +293,13 @@ class _Reader:
         tensors = [p for p in (weight, bias) if p is not None]
         if not isinstance(input, Signal) or not all(isinstance(p, _Tensor) for p in tensors):
             raise InteropError("gain and bias of a norm must be parameters of their own")
-        path = tensors[0].path.rpartition(".")[0] if tensors else place
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
+        if not isinstance(shape, list | tuple) or not all(isinstance(n, int) for n in shape):
+            raise InteropError("normalized_shape must be a number, the width of the layer")
+        path = (tensors[0].path.rpartition(".")[0] or tensors[0].path) if tensors else place
         eps = 1e-5 if eps is None and kind == "layer" else eps
         gain, bias = (None if p is None else p.value for p in (weight, bias))
-        return self.normed(input, norm_of(path, kind, normalized_shape, gain, bias, eps, input), place)
+        return self.normed(input, norm_of(path, kind, shape, gain, bias, eps, input), place)
 
     def normed(self, signal: Signal, norm: Norm, place: str) -> Signal:
         for other in self.norms:

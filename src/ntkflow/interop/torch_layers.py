@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ class Norm:
 
     path: str
     kind: str
-    shape: tuple[Any, ...]
+    shape: tuple[int, ...]
     eps: float
     gain: torch.Tensor | None
     bias: torch.Tensor | None
@@ -118,7 +118,7 @@ def normed(signal: Signal, norm: Norm, place: str) -> Signal:
     n = width(signal.point)
     if norm.shape != (n,):
         raise InteropError(
-            f"it normalises over {', '.join(map(str, norm.shape))}; only a norm over the {n} neurons of a layer is covered by the theory"
+            f"it normalises over axes of {' × '.join(map(str, norm.shape))}; in the theory a norm is over the {n} neurons of a layer"
         )
     if signal.norm is not None:
         raise InteropError(
@@ -298,19 +298,18 @@ def norm_of_module(path: str, module: nn.Module, signal: Signal) -> Norm | None:
             f"its gain is computed from {', '.join(sorted(names))}; remove the parametrisation"
         )
     kind = "layer" if isinstance(module, nn.LayerNorm) else "rms"
-    bias = getattr(module, "bias", None)
-    return norm_of(path, kind, module.normalized_shape, module.weight, bias, module.eps, signal)
+    shape: Any = module.normalized_shape
+    return norm_of(path, kind, shape, module.weight, getattr(module, "bias", None), module.eps, signal)
 
 
 def norm_of(
-    path: str, kind: str, shape: Any, gain: Any, bias: Any, eps: float | None, signal: Signal
+    path: str, kind: str, shape: Sequence[int], gain: Any, bias: Any, eps: float | None, signal: Signal
 ) -> Norm:
     """A norm of a signal; RMSNorm's ε is by default that of the signal's precision."""
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
     if eps is None:
         last = signal.point.u if isinstance(signal.point, Sum) else signal.point
         eps = 0.0 if isinstance(last, Inputs) else torch.finfo(last.linear.weight.dtype).eps
-    return Norm(path, kind, shape, float(eps), gain, bias)
+    return Norm(path, kind, tuple(shape), float(eps), gain, bias)
 
 
 def _factor(formula: Any) -> float | None:
