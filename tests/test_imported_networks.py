@@ -1,5 +1,7 @@
 """`package.module:name` in the place of a specification, on the command line."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from command_line import process, within
@@ -83,7 +85,7 @@ def test_flow_takes_skips_and_norms(folder):
     arguments = ("--data", "X.npy", "-o", "flow.nc", "--components", "mean")
     status, printed, said = within(folder, "flow", spec, *arguments)
     assert status == 0, said
-    network = ntkflow.Flow.load(folder / "flow.nc").mlp
+    network: Any = ntkflow.Flow.load(folder / "flow.nc").mlp
     assert network.blocks[0].gamma == 1 and network.blocks[0].stages[0].norm == "layer"
     status, printed, said = within(folder, "diagnose", spec, "--data", "X.npy")
     assert status == 2 and not printed and "the model has skips and norms" in said

@@ -24,13 +24,39 @@ from .initialisation import Initialisation, LayerWeights, read
 
 @dataclass(frozen=True)
 class Norm:
-    """A norm before an activation, as `Stage` takes it, and where it is in the model."""
+    """A norm before an activation, "rms" or "layer" as `Stage` takes it; its gain and bias, (n,), or None, and their λ's."""
 
     name: str
     kind: str
     eps: float
-    lambda_g: float
-    lambda_beta: float
+    gain: np.ndarray | None
+    bias: np.ndarray | None
+    lambda_g: float = 1.0
+    lambda_beta: float = 1.0
+
+    @property
+    def hyperparameters(self) -> dict[str, float]:
+        """ε and λ's, 0 of what is not there."""
+        lambda_g, lambda_beta = (
+            0.0 if values is None else rate
+            for values, rate in ((self.gain, self.lambda_g), (self.bias, self.lambda_beta))
+        )
+        return {"eps": self.eps, "lambda_g": lambda_g, "lambda_beta": lambda_beta}
+
+    @property
+    def is_initial(self) -> bool:
+        """Whether gain and bias are 1 and 0; InteropError if they are other numbers, the same for all neurons."""
+        initial = True
+        for name, values, start in (("gain", self.gain, 1.0), ("bias", self.bias, 0.0)):
+            if values is None or np.all(values == start):
+                continue
+            if np.all(values == values[0]):
+                raise InteropError(
+                    f"{self.name}: the {name} of its norm is {values[0]:g}, in the theory {start:g} at initialisation: set it to {start:g},"
+                    " and put other scales into the weights of the layer behind it"
+                )
+            initial = False
+        return initial
 
 
 @dataclass(frozen=True)
@@ -96,7 +122,7 @@ class Lifted:
         if norm is None:
             return Stage(self.activations[k - 1], width=width, **table)
         return Stage(
-            self.activations[k - 1], norm.kind, width, eps=norm.eps, lambda_g=norm.lambda_g, lambda_beta=norm.lambda_beta, **table
+            self.activations[k - 1], norm.kind, width, **table, **norm.hyperparameters
         )  # fmt: skip
 
     def _hyperparameters(self, given: dict) -> dict:
@@ -106,6 +132,12 @@ class Lifted:
             "lambda_W": self.lambda_W or tuple(float(n) for n in self.widths[:-1]),
         }
         remarks = list(self.remarks)
+        trained = [norm.name for norm in self.norms if norm is not None and not norm.is_initial]
+        if trained:
+            remarks.append(
+                f"the gains and biases of {', '.join(trained)} differ from neuron to neuron, and are 1 and 0 at initialisation, which the theory"
+                " is about: pass the model before training"
+            )
         if not {"C_b", "C_W"} <= given.keys():
             initialisation = self.initialisation
             remarks += initialisation.warnings()
@@ -133,6 +165,7 @@ class Lifted:
             InteropError: the MLP has other widths or activations, or a layer has no bias whose C_b is not 0.
             ParameterError: as of `finite.init`.
         """
+        refuse_blocks(self.norms, self.skips)
         check_fits(mlp, self.widths, self.activations)
         for layer, C_b in zip(self.layers, mlp.C_b, strict=True):
             check_bias(layer.name, layer.b is not None, C_b)

@@ -22,7 +22,7 @@ with needs("torch", "ntkflow.interop.torch"):
     from torch import nn
 
     from .torch_graph import chain_of, is_lazy, plain_parameters
-    from .torch_layers import Chain, Linear
+    from .torch_layers import Linear
     from .torch_layers import Norm as NormModule
     from .torch_rates import rates
 
@@ -51,11 +51,7 @@ def lifted(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> 
     lambda_W = tuple(next(found) * linear.weight.shape[1] for linear in chain.linears)
     lambda_b = tuple(next(found) for _ in chain.linears)
     lambda_g = [next(found) for _ in norms]
-    lambda_beta = [next(found) for _ in norms]
-    lifted_norms = iter(
-        Norm(norm.path, norm.kind, norm.eps, g, beta)
-        for norm, g, beta in zip(norms, lambda_g, lambda_beta, strict=True)
-    )
+    of_norms = iter(zip(norms, lambda_g, found, strict=True))
     layers = []
     for linear in chain.linears:
         if linear.weight.is_meta:
@@ -66,45 +62,22 @@ def lifted(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> 
         bias = None if linear.bias is None else _array(linear.bias)
         epsilon = torch.finfo(linear.weight.dtype).eps
         layers.append(LayerWeights(linear.path, _array(linear.weight), bias, epsilon))
+    remarks = (
+        [
+            f"the slopes of {', '.join(chain.slopes)} are trained too: their part of the NTK, about 1/n of it, is left out"
+        ]
+        if chain.slopes
+        else []
+    )
+    read = tuple(norm and _read(*next(of_norms)) for norm in chain.norms)
     return Lifted(
-        tuple(layers),
-        chain.activations,
-        tuple(_remarks(chain)),
-        lambda_b,
-        lambda_W,
-        tuple(norm and next(lifted_norms) for norm in chain.norms),
-        chain.skips,
-        chain.scales,
+        tuple(layers), chain.activations, tuple(remarks), lambda_b, lambda_W, read, chain.skips, chain.scales
     )
 
 
-def _remarks(chain: Chain) -> list[str]:
-    remarks = []
-    if chain.slopes:
-        remarks.append(
-            f"the slopes of {', '.join(chain.slopes)} are trained too: their part of the NTK, about 1/n of it, is left out"
-        )
-    trained = [norm.path for norm in chain.norms if norm is not None and not _is_initial(norm)]
-    if trained:
-        remarks.append(
-            f"the gains and biases of {', '.join(trained)} differ from neuron to neuron, and are 1 and 0 at initialisation, which the theory is"
-            " about: pass the model before training"
-        )
-    return remarks
-
-
-def _is_initial(norm: NormModule) -> bool:
-    """Whether gain and bias are 1 and 0; InteropError if they are other numbers, the same for all neurons."""
-    initial = True
-    for name, parameter, value in (("gain", norm.gain, 1.0), ("bias", norm.bias, 0.0)):
-        values = np.full(1, value) if parameter is None else _array(parameter)
-        if np.all(values == values[0]) and values[0] != value:
-            raise InteropError(
-                f"{norm.path}: the {name} of its norm is {values[0]:g}, in the theory {value:g} at initialisation: set it to {value:g}, and"
-                " put other scales into the weights of the layer behind it"
-            )
-        initial &= bool(np.all(values == value))
-    return initial
+def _read(norm: NormModule, lambda_g: float, lambda_beta: float) -> Norm:
+    gain, bias = (None if parameter is None else _array(parameter) for parameter in (norm.gain, norm.bias))
+    return Norm(norm.path, norm.kind, norm.eps, gain, bias, lambda_g, lambda_beta)
 
 
 def read_initialisation(model: nn.Module) -> Initialisation:

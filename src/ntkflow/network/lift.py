@@ -14,7 +14,7 @@ from .network import Network, refuse_blocks
 if TYPE_CHECKING:
     from ..interop.lifted import Lifted
 
-_ACCEPTED = "an ntkflow.MLP, a torch.nn.Module, an equinox.nn.MLP, a flax.nnx.Sequential or (linen.Sequential, variables)"
+_ACCEPTED = "an ntkflow.MLP, a torch.nn.Module, an equinox.nn.MLP or Sequential, a flax.nnx.Sequential or (linen.Sequential, variables)"
 
 
 def as_mlp(network: Any, optimizer: Any = None) -> MLP:
@@ -26,8 +26,9 @@ def as_mlp(network: Any, optimizer: Any = None) -> MLP:
     if the weights are not Gaussian, or if the model does not look like at initialisation.
 
     Args:
-        network: an MLP; a `torch.nn.Module`, an `equinox.nn.MLP`, a `flax.nnx.Sequential` or a pair (`linen.Sequential`, its variables) of
-            dense layers with elementwise activations between them. Models with skips and norms are for `as_network`.
+        network: an MLP; a `torch.nn.Module`, an `equinox.nn.MLP` or `equinox.nn.Sequential`, a `flax.nnx.Sequential` or a pair
+            (`linen.Sequential`, its variables) of dense layers with elementwise activations between them. Models with skips and norms are
+            for `as_network`.
         optimizer: of a torch model, a `torch.optim.SGD` without momentum and weight decay: each λ is then multiplied by the lr of its
             group over the largest lr of all groups, which is the theory's η.
 
@@ -54,20 +55,20 @@ def is_network(network: Any) -> bool:
     if _is(network, "torch.nn", "Module"):
         linear = sys.modules["torch.nn"].Linear
         return any(isinstance(module, linear) for module in network.modules())
-    models = (("equinox.nn", "MLP"), ("flax.nnx", "Sequential"))
+    models = (("equinox.nn", "MLP"), ("equinox.nn", "Sequential"), ("flax.nnx", "Sequential"))
     return isinstance(network, MLP | tuple) or any(_is(network, *model) for model in models)
 
 
 def as_network(network: Any, optimizer: Any = None) -> MLP | Network:
-    """The network that a model is: an MLP, or of a torch model with skips and norms the `Network` of its blocks.
+    """The network that a model is: an MLP, or of a model with skips and norms the `Network` of its blocks.
 
-    Read are residual layers x + f(x), c x + a f(x) and c (x + f(x)) with numbers c and a, f a chain of stages [norm] [activation] Linear; and
-    `torch.nn.LayerNorm` and `torch.nn.RMSNorm`, with or without gains and biases, before any activation and before the read-out. C_W, C_b and
+    Of torch are read residual layers x + f(x), c x + a f(x) and c (x + f(x)) with numbers c and a, f a chain of stages [norm] [activation]
+    Linear; of all libraries LayerNorm and RMSNorm, with or without gains and biases, before any activation and before the read-out. C_W, C_b and
     λ's are read as `as_mlp` reads them, λ_g = λ_β = 1 of gains and biases that are trained; a factor a of a branch multiplies C_W, C_b, λ_W
     and λ_b of its last stage by a². The first Linear layer is the embedding.
 
     Args:
-        network: an MLP or a `Network`, which are returned as they are; or a model as of `as_mlp`, of torch with skips and norms.
+        network: an MLP or a `Network`, which are returned as they are; or a model as of `as_mlp`, with norms, and of torch with skips.
         optimizer: as of `as_mlp`.
 
     Raises:
