@@ -121,9 +121,7 @@ class Lifted:
         width = self.widths[k + 1] if inner else None
         if norm is None:
             return Stage(self.activations[k - 1], width=width, **table)
-        return Stage(
-            self.activations[k - 1], norm.kind, width, **table, **norm.hyperparameters
-        )  # fmt: skip
+        return Stage(self.activations[k - 1], norm.kind, width, **table, **norm.hyperparameters)
 
     def _hyperparameters(self, given: dict) -> dict:
         """C_b, C_W and λ's of each layer; warns as `mlp`."""

@@ -110,8 +110,10 @@ def without_blocks(network: Any) -> MLP:
 def read_initialisation(network: Any):
     """What a model's weights say of how they were drawn, layer by layer: an `ntkflow.interop.initialisation.Initialisation`.
 
+    Of a model with skips C_W and C_b are those before the factors of its branches.
+
     Raises:
-        InteropError, SpecError: as of `as_mlp`; or the network is an MLP, which has no weights.
+        InteropError, SpecError: as of `as_network`; or the network is an MLP, which has no weights.
     """
     if isinstance(network, MLP):
         raise SpecError("an MLP has no weights to read C_W and C_b from: it says them itself")
