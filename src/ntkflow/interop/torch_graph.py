@@ -198,7 +198,9 @@ class _Reader:
 
     def value(self, node: fx.Node, place: str, args: tuple, kwargs: dict) -> Any:
         if self.changes_its_input(node) and self.is_read_elsewhere(node.all_input_nodes[0]):
-            raise InteropError("it works in place on what is read elsewhere too, which changes it there: take inplace=False, or use its result alone")
+            raise InteropError(
+                "it works in place on what is read elsewhere too, which changes it there: take inplace=False, or use its result alone"
+            )
         if node.op == "get_attr":
             return self.attribute(str(node.target))
         if node.op == "call_module":
