@@ -55,7 +55,7 @@ def forward(network, values, X):
         for stage, (W, b, g, beta) in zip(block.stages, parameters, strict=True):
             y = g * normed(u, stage) + beta if stage.norm != "none" else u
             u = stage.activation.function(y) @ W.T + b
-        z = block.gamma * z + u
+        z = block.gamma * z + u if block.gamma else u
     return z
 
 

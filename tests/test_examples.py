@@ -60,10 +60,11 @@ def test_from_pytorch_of_few_models(monkeypatch, capsys):
 
 
 @pytest.mark.filterwarnings("ignore:the weights of")
-@pytest.mark.parametrize("page", ["README.md", "docs/from_pytorch.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/from_pytorch.md", "docs/architectures.md"])
 def test_first_code_about_pytorch_prints_what_the_page_says(page, capsys):
     pytest.importorskip("torch")
     text = (Path(__file__).parents[1] / page).read_text(encoding="utf-8")
+    text = text.partition("## From torch\n")[2] or text
     code, printed = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", text, re.DOTALL)[0]
     assert "torch" in code
     exec(code, {})  # noqa: S102

@@ -1,5 +1,7 @@
 """`package.module:name` in the place of a specification, on the command line."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from command_line import process, within
@@ -35,6 +37,16 @@ def too_short():
 
 table = {"widths": [4, 8, 2]}
 number = 3
+
+class Residual:
+    def __new__(cls):
+        from torch import nn
+
+        class Skip(nn.Sequential):
+            def forward(self, x):
+                return x + super().forward(x)
+
+        return nn.Sequential(nn.Linear(4, 8), Skip(nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 8)), nn.Linear(8, 2))
 """
 
 
@@ -64,6 +76,19 @@ def test_flow_and_diagnose_take_it(folder, name):
     assert {"mlp": "relu", "make": "wave", "Torch": "relu"}[name] in printed
     status, printed, said = within(folder, "diagnose", spec, "--data", "X.npy")
     assert status == 0 and "4-8-2" in printed, said
+
+
+def test_flow_takes_skips_and_norms(folder):
+    """Of another library's model; diagnose says in one sentence that it does not."""
+    pytest.importorskip("torch")
+    spec = "nets_of_mine.shallow:Residual"
+    arguments = ("--data", "X.npy", "-o", "flow.nc", "--components", "mean")
+    status, printed, said = within(folder, "flow", spec, *arguments)
+    assert status == 0, said
+    network: Any = ntkflow.Flow.load(folder / "flow.nc").mlp
+    assert network.blocks[0].gamma == 1 and network.blocks[0].stages[0].norm == "layer"
+    status, printed, said = within(folder, "diagnose", spec, "--data", "X.npy")
+    assert status == 2 and not printed and "the model has skips and norms" in said
 
 
 def test_the_working_folder_of_a_process_is_looked_at(folder):

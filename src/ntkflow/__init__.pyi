@@ -19,7 +19,7 @@ from ._theory.statistics import LayerStatistics
 from ._theory.traced import TracedFlow, TracedLayer, traced_flow
 from .activations import Activation, kinked
 from .finite import cross_entropy, mse
-from .network import Block, Dense, Network, Stage, as_mlp, read_initialisation
+from .network import Block, Dense, Network, Stage, as_mlp, as_network, read_initialisation
 from .network.mlp import MLP
 from .observables import FirstStep, JointDistribution, joint, predict_first_step
 from .sampling import Ensemble, LayerEstimates, OutputNTK, ensemble, output_ntk
@@ -62,6 +62,7 @@ __all__ = [
     "Verification",
     "__version__",
     "as_mlp",
+    "as_network",
     "compare",
     "critical",
     "cross_entropy",

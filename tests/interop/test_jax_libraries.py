@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import ntkflow
-from ntkflow import finite
+from ntkflow import Block, Network, Stage, finite
 
 eqx = pytest.importorskip("equinox")
 linen = pytest.importorskip("flax.linen")
@@ -105,13 +106,77 @@ def test_equinox_models_are_networks():
     assert mlp.C_W == (1 / 3,) * 3 and np.allclose(mlp.C_b, (1 / 90, 1 / 300, 1 / 300), rtol=1e-14)
 
 
+def with_norms():
+    """The same network in each library: LayerNorm and ReLU, RMSNorm without a gain, RMSNorm."""
+    module = linen.Sequential([
+        linen.Dense(200), linen.LayerNorm(epsilon=1e-5), linen.relu, linen.Dense(200), linen.RMSNorm(epsilon=0.1, use_scale=False), linen.Dense(200),
+        linen.RMSNorm(epsilon=1e-6), linen.Dense(2),
+    ])  # fmt: skip
+    yield module, module.init(jax.random.key(0), jnp.ones((1, 30)))
+    rngs = nnx.Rngs(0)
+    linears = [nnx.Linear(30, 200, rngs=rngs), *(nnx.Linear(200, n, rngs=rngs) for n in (200, 200, 2))]
+    norms = [
+        nnx.LayerNorm(200, epsilon=1e-5, rngs=rngs), nnx.RMSNorm(200, epsilon=0.1, use_scale=False, rngs=rngs), nnx.RMSNorm(200, rngs=rngs),
+    ]  # fmt: skip
+    yield nnx.Sequential(
+        linears[0], norms[0], nnx.relu, linears[1], norms[1], linears[2], norms[2], linears[3]
+    )
+    keys = jax.random.split(jax.random.key(0), 4)
+    linears = [eqx.nn.Linear(*shape, key=key) for shape, key in zip(((30, 200), (200, 200), (200, 200), (200, 2)), keys, strict=True)]  # fmt: skip
+    first = eqx.nn.Sequential([linears[0], eqx.nn.LayerNorm(200), eqx.nn.Lambda(jax.nn.relu), linears[1]])
+    norms = eqx.nn.RMSNorm(200, 0.1, False, False), eqx.nn.RMSNorm(200, 1e-6, use_bias=False)
+    yield eqx.nn.Sequential([first, eqx.nn.Identity(), norms[0], linears[2], norms[1], linears[3]])
+
+
+@pytest.mark.parametrize("library", [0, 1, 2], ids=["linen", "nnx", "equinox"])
+@pytest.mark.filterwarnings("ignore:the weights of")
+def test_models_with_norms_are_networks_of_blocks(library):
+    network = ntkflow.as_network(list(with_norms())[library])
+    assert isinstance(network, Network) and network.widths == (30, 200, 200, 200, 2)
+    C_W, C_b = (1 / 3, 1 / 3) if library == 2 else (1.0, 0.0)
+    rates: Any = {"C_b": C_b / 200, "C_W": C_W, "lambda_W": 200.0}
+    assert network.layers[0] == ntkflow.Dense(C_b / 30, C_W, 1.0, 30.0)
+    assert network.blocks == (
+        Block(Stage("relu", "layer", **rates, eps=1e-5, lambda_g=1.0, lambda_beta=1.0)),
+        Block(Stage("linear", "rms", **rates, eps=0.1)),
+        Block(Stage("linear", "rms", **rates, eps=1e-6, lambda_g=1.0)),
+    )
+
+
+def test_gains_that_are_not_one_are_said():
+    model: Any = list(with_norms())[1]
+    model.layers[1].scale[...] *= 0.5
+    with pytest.raises(ntkflow.errors.InteropError, match=r"layers\[1\]: the gain of its norm is 0.5"):
+        ntkflow.as_network(model)
+
+
+def test_equinox_sequential_is_drawn():
+    keys = jax.random.split(jax.random.key(0), 2)
+    inner = eqx.nn.Sequential([eqx.nn.Linear(4, 6, key=keys[0]), eqx.nn.Lambda(jnp.tanh)])
+    model = eqx.nn.Sequential([inner, eqx.nn.Linear(6, 2, use_bias=False, key=keys[1])])
+    mlp = ntkflow.MLP((4, 6, 2), "tanh", C_W=1.5)
+    found: Any = equinox_interop.drawn(model, mlp, jax.random.key(1))
+    expected = finite.forward(mlp, finite.init(mlp, jax.random.key(1)), X)[-1]
+    assert np.allclose(jax.vmap(found)(jnp.asarray(X, jnp.float32)), expected, atol=1e-5)
+
+
+LINEAR = eqx.nn.Linear(3, 3, key=jax.random.key(0))
+
+
+def sequential(*modules):
+    return eqx.nn.Sequential(modules)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (lambda: linen.Dense(3), r"pass \(module, variables\)"),
         (lambda: (Dense(), {}), "of linen modules a linen.Sequential is read.*from_variables"),
         (lambda: (linen.Sequential([linen.Dense(3)]), {}), "layers_0 .Dense.*no kernel"),
-        (lambda: (linen.Sequential([linen.LayerNorm()]), {}), "layers_0 .LayerNorm.*supported are"),
+        (
+            lambda: (linen.Sequential([linen.BatchNorm()]), {}),
+            "layers_0 .BatchNorm.*supported are.*write a network with skips",
+        ),
         (lambda: (linen.Sequential([linen.Dropout(0.5)]), {}), "layers_0 .Dropout.*deterministic=True"),
         (lambda: (linen.Sequential([jnp.tanh]), {}), "layers_0: it comes before the first layer"),
         (
@@ -124,8 +189,32 @@ def test_equinox_models_are_networks():
             r"layers\[1\]: .*softmax",
         ),
         (lambda: nnx.Linear(3, 3, rngs=nnx.Rngs(0)), "an nnx.Sequential is read"),
-        (lambda: eqx.nn.Linear(3, 3, key=jax.random.key(0)), "expected an equinox.nn.MLP, not Linear"),
+        (lambda: eqx.nn.Linear(3, 3, key=jax.random.key(0)), "expected an equinox.nn.MLP or .*, not Linear"),
         (lambda: eqx.nn.MLP("scalar", 1, 3, 1, key=jax.random.key(0)), "use 1"),
+        (lambda: sequential(eqx.nn.Linear("scalar", 3, key=jax.random.key(0))), "use 1"),
+        (
+            lambda: sequential(eqx.nn.GRUCell(3, 3, key=jax.random.key(0))),
+            r"layers\[0\] .GRUCell.*with skips",
+        ),
+        (
+            lambda: sequential(LINEAR, eqx.nn.Sequential([eqx.nn.Dropout()])),
+            r"layers\[1\].layers\[0\] .Dropout.*inference_mode",
+        ),
+        (lambda: sequential(LINEAR, eqx.nn.LayerNorm((3, 3))), "normalises over 2 axes"),
+        (lambda: sequential(LINEAR, eqx.nn.LayerNorm(3), LINEAR), "the model has norms, and this takes"),
+        (lambda: sequential(LINEAR, eqx.nn.LayerNorm(3)), "the model ends with a norm"),
+        (lambda: sequential(LINEAR, eqx.nn.LayerNorm(3), eqx.nn.RMSNorm(3), LINEAR), "two norms"),
+        (
+            lambda: sequential(LINEAR, eqx.nn.Lambda(jnp.tanh), eqx.nn.RMSNorm(3), LINEAR),
+            "a norm comes before",
+        ),
+        (lambda: sequential(eqx.nn.LayerNorm(3), LINEAR), r"layers\[0\]: it comes before the first layer"),
+        (
+            lambda: nnx.Sequential(
+                nnx.Linear(3, 3, rngs=nnx.Rngs(0)), nnx.LayerNorm(3, reduction_axes=(0, 1), rngs=nnx.Rngs(0))
+            ),
+            "other axes than the last",
+        ),
     ],
 )
 def test_refusals_of_models(make, words):

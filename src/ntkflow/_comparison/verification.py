@@ -180,7 +180,7 @@ def verify(
         DataError: widths are too few, or don't keep the ratios; or there are too few draws.
         Others as of `flow` and `ensemble`.
     """
-    mlp = as_network(network, blocks=True)
+    mlp = as_network(network)
     networks, X = scaled(mlp, widths), checked_inputs(mlp, X)
     draws = whole_number(draws, "draws", LEAST_FOR_ERRORS, 2**53, DataError)
     report = progress or silent
@@ -195,7 +195,7 @@ def verify(
     return extrapolate(predict(networks[-1], X, training=training), ensembles)
 
 
-def scaled(mlp: MLP, widths: Sequence[int]) -> list[MLP]:
+def scaled(mlp: MLP | Network, widths: Sequence[int]) -> list[MLP | Network]:
     """`mlp` with its hidden widths scaled so that the first is each of `widths`; DataError if that makes no whole ones."""
     if mlp.depth < 2:
         raise DataError("a network without hidden layers has no width to scale")
@@ -203,7 +203,7 @@ def scaled(mlp: MLP, widths: Sequence[int]) -> list[MLP]:
     if len(set(widths)) < max(2, len(widths)):
         raise DataError(f"widths must be at least two different ones, not {list(widths)}")
     first = mlp.widths[1]
-    networks = []
+    networks: list[MLP | Network] = []
     for n in widths:
 
         def to_scale(m: int, n: int = n) -> int:

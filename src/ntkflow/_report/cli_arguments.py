@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -141,9 +141,9 @@ def check_file(path: Path, suffixes: tuple[str, ...], force: bool) -> None:
 
 def network(spec: Path, blocks: bool = False) -> ntkflow.MLP:
     """The network of a TOML file, or that `module:name` makes or is; `blocks`: whether a network of blocks may be."""
-    from ..network.lift import as_network  # JAX is imported when it is needed
+    from ..network.lift import as_network, without_blocks  # JAX is imported when it is needed
 
-    return as_network(model(spec), blocks)
+    return cast("ntkflow.MLP", as_network(model(spec)) if blocks else without_blocks(model(spec)))
 
 
 def model(spec: Path) -> Any:

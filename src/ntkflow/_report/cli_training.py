@@ -61,12 +61,11 @@ def trained_command(
 
     From a store of kernels, of whose samples the first are those of the targets, it is the mean alone.
     """
-    from .._disk.kinds import kind_at
-    from .._theory.mean_kernels.store import KernelStore
+    from .._theory.mean_kernels.files import KernelStore
 
     with one_sentence_errors():
         y = load_inputs(targets, "targets")
-        if kind_at(spec) == KernelStore.KEY:
+        if KernelStore.is_at(spec):
             if data is not None or data2 is not None or order:
                 raise DataError(
                     f"{spec} holds kernels of its own inputs, at infinite width: it takes no --data, --data2 or --order"

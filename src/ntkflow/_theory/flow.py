@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -47,7 +47,7 @@ def flow(
     """The RG flow of the statistics of preactivations and NTK, PDLT chapter 8.
 
     Args:
-        network: an MLP, or a torch, Equinox or Flax model, as `as_mlp` takes it; or an `ntkflow.Network`, without a store.
+        network: an MLP; without a store also an `ntkflow.Network`; or a torch, Equinox or Flax model, as `as_network` takes it.
         X: (N, n_0) finite inputs, in any of the forms that people have them in: see `ntkflow._checks.inputs.checked_inputs`.
         components: "all" (every component; time and memory grow as N⁴), "pairs" (those on at most two distinct
             samples, N²), "mean" (G and H alone) or a list of sample sets, each a few sample indices.
@@ -74,12 +74,12 @@ def flow(
         round-off; for "mean" a bound that is carried from layer to layer.
 
     Raises:
-        DataError, ComponentError, MemoryRequestError, NonFiniteError: see their descriptions; and as of `as_mlp`.
+        DataError, ComponentError, MemoryRequestError, NonFiniteError: see their descriptions; and as of `as_network`.
         FileError: the store exists and `resume` is not set, is of another job, damaged, in use or can't be written.
         UnfinishedError: this part is done, and others are not.
         WorkerError: workers died or can't work; what they have done is kept, and `resume` goes on.
     """
-    mlp = _untraced(as_network(network, blocks=True))
+    mlp = _untraced(cast(MLP, as_network(network)))
     X = checked_inputs(mlp, X)
     if isinstance(rtol, bool) or not isinstance(rtol, int | float) or not 0 < rtol < 1:
         raise DataError(f"rtol must be a number between 0 and 1, not {rtol!r}")

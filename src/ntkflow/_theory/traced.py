@@ -13,9 +13,9 @@ import numpy as np
 from .._gaussian.traced import traced_expectations
 from .._recursions import Tensors, TensorSets, first_layer
 from ..errors import ComponentError, DataError
-from ..network import as_network
 from ..network.dense import OfInputs
 from ..network.layer import Layer, packed_tensors, through_layers
+from ..network.lift import without_blocks
 from ..network.mlp import MLP
 from .components import Layout, sample_sets, tensors_of
 from .layers import Layers
@@ -68,7 +68,7 @@ def traced_flow(
         raise DataError(
             'traced_flow needs float64: call jax.config.update("jax_enable_x64", True) first, or use `with jax.enable_x64(True):`'
         )
-    mlp = as_network(network)
+    mlp = without_blocks(network)
     X = jnp.asarray(X, jnp.float64)
     if X.ndim != 2 or X.shape[1] != mlp.widths[0]:
         raise DataError(f"X must have shape (N, {mlp.widths[0]}), not {X.shape}")

@@ -1,6 +1,9 @@
-"""Equinox: `equinox.nn.MLP` in and out."""
+"""Equinox: `equinox.nn.MLP` in and out; `equinox.nn.Sequential` with what it says of its initialisation."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,9 +12,10 @@ from .._checks.extras import needs
 from ..errors import InteropError
 from ..finite.parameters import LayerParameters, Parameters, checked
 from ..network.mlp import MLP
-from .jax_sequence import known, layer
+from .initialisation import LayerWeights
+from .jax_sequence import SKIPS, SUPPORTED, known, layer, norm
 from .jax_sequence import lifted as sequence
-from .lifted import Lifted, like
+from .lifted import Lifted, Norm, like
 
 with needs("equinox", "ntkflow.interop.equinox"):
     import equinox as eqx
@@ -39,7 +43,13 @@ def from_mlp(model: eqx.nn.MLP, C_b=0.0, C_W=1.0, lambda_b=1.0, lambda_W=1.0) ->
 
 
 def lifted(model: eqx.Module) -> Lifted:
-    """The layers of an `equinox.nn.MLP` as `ntkflow.as_mlp` takes them. InteropError as of `from_mlp`."""
+    """The layers of an `equinox.nn.MLP`, or of an `equinox.nn.Sequential` of Linear layers, norms and functions.
+
+    Raises:
+        InteropError: as of `from_mlp`; or the Sequential holds something else, which the message names.
+    """
+    if isinstance(model, eqx.nn.Sequential):
+        return sequence(_items(model, "layers"))
     model = _checked(model)
     items: list = []
     for k, module in enumerate(model.layers):
@@ -49,20 +59,57 @@ def lifted(model: eqx.Module) -> Lifted:
     return sequence(items)
 
 
-def drawn(model: eqx.Module, mlp: MLP, key) -> eqx.nn.MLP:
+def _items(model: eqx.nn.Sequential, path: str) -> Iterator[tuple[str, LayerWeights | Norm | Callable]]:
+    for k, module in enumerate(model.layers):
+        item: Any = module
+        name = f"{path}[{k}]"
+        if isinstance(item, eqx.nn.Sequential):
+            yield from _items(item, f"{name}.layers")
+        elif isinstance(item, eqx.nn.Linear):
+            if "scalar" in (item.in_features, item.out_features):
+                raise InteropError(f'{name} (Linear): "scalar" sizes are not supported; use 1')
+            yield name, layer(name, item.weight, item.bias)
+        elif isinstance(item, eqx.nn.LayerNorm | eqx.nn.RMSNorm):
+            kind = "layer" if isinstance(item, eqx.nn.LayerNorm) else "rms"
+            if len(item.shape) != 1:
+                raise InteropError(
+                    f"{name}: it normalises over {len(item.shape)} axes; in the theory a norm is over the neurons of a layer"
+                )
+            yield name, norm(name, kind, item.eps, item.weight, item.bias)
+        elif isinstance(item, eqx.nn.Lambda):
+            yield name, item.fn
+        elif isinstance(item, eqx.nn.Dropout):
+            if item.p and not item.inference:
+                raise InteropError(f"{name} (Dropout): it is on; take equinox.nn.inference_mode(model)")
+        elif not isinstance(item, eqx.nn.Identity):
+            raise InteropError(
+                f"{name} ({type(item).__name__}): it is not covered by the theory; {SUPPORTED}; {SKIPS}"
+            )
+
+
+def drawn(model: eqx.Module, mlp: MLP, key) -> eqx.Module:
     """The model with weights and biases of `finite.init(mlp, key)`, in its own precision.
 
     Raises:
         InteropError, ParameterError: as of `lifted` and `Lifted.drawn`.
     """
-    model = _checked(model)
-    layers = zip(model.layers, lifted(model).drawn(mlp, key), strict=True)
+    layers = zip(_linears(model), lifted(model).drawn(mlp, key), strict=True)
     pairs = [pair for layer, (W, b) in layers for pair in ((layer.weight, W), (layer.bias, b))]
     return eqx.tree_at(_parameters, model, [like(leaf, values) for leaf, values in pairs if leaf is not None])
 
 
-def _parameters(model: eqx.nn.MLP) -> list:
-    leaves = (leaf for layer in model.layers for leaf in (layer.weight, layer.bias))
+def _linears(model: Any) -> list[eqx.nn.Linear]:
+    linears = []
+    for module in model.layers:
+        if isinstance(module, eqx.nn.Sequential):
+            linears += _linears(module)
+        elif isinstance(module, eqx.nn.Linear):
+            linears.append(module)
+    return linears
+
+
+def _parameters(model: Any) -> list:
+    leaves = (leaf for layer in _linears(model) for leaf in (layer.weight, layer.bias))
     return [leaf for leaf in leaves if leaf is not None]
 
 
@@ -83,7 +130,9 @@ def to_mlp(mlp: MLP, params: Parameters) -> eqx.nn.MLP:
 
 def _checked(model: object) -> eqx.nn.MLP:
     if not isinstance(model, eqx.nn.MLP):
-        raise InteropError(f"expected an equinox.nn.MLP, not {type(model).__name__}")
+        raise InteropError(
+            f"expected an equinox.nn.MLP or an equinox.nn.Sequential, not {type(model).__name__}; {SKIPS}"
+        )
     default = eqx.nn.MLP(1, 1, 1, 0, key=jax.random.key(0)).final_activation
     if model.final_activation not in (default, jax.nn.identity):
         raise InteropError(

@@ -12,7 +12,7 @@ from flax import linen, nnx
 from ..errors import InteropError
 from ..finite.parameters import LayerParameters, Parameters, checked
 from ..network.mlp import MLP
-from .jax_sequence import SUPPORTED, layer
+from .jax_sequence import SKIPS, SUPPORTED, layer, norm
 from .jax_sequence import lifted as sequence
 from .lifted import Lifted, like
 
@@ -55,15 +55,15 @@ def from_variables(
 
 
 def lifted_linen(module: linen.Module, variables: Mapping) -> Lifted:
-    """The layers of a `linen.Sequential` of Dense layers and functions, with the variables that its `init` returned.
+    """The layers of a `linen.Sequential` of Dense layers, norms and functions, with the variables that its `init` returned.
 
     Raises:
         InteropError: the module is no Sequential, or holds something else; the message names it.
     """
     if type(module) is not linen.Sequential:
         raise InteropError(
-            f"{type(module).__name__}: of linen modules a linen.Sequential is read; of another one take"
-            " ntkflow.interop.flax.from_variables(variables, activation)"
+            f"{type(module).__name__}: of linen modules a linen.Sequential is read; of another one of Dense layers alone take"
+            f" ntkflow.interop.flax.from_variables(variables, activation); {SKIPS}"
         )
     if not isinstance(variables, Mapping):
         raise InteropError(f"expected flax variables, a dictionary, not {type(variables).__name__}")
@@ -76,6 +76,10 @@ def lifted_linen(module: linen.Module, variables: Mapping) -> Lifted:
             if "kernel" not in entry:
                 raise InteropError(f"{name} (Dense): the variables hold no kernel of it")
             items.append((name, layer(name, np.asarray(entry["kernel"]).T, entry.get("bias"))))
+        elif isinstance(item, linen.LayerNorm | linen.RMSNorm):
+            kind = _kind(name, item, isinstance(item, linen.LayerNorm))
+            entry = params.get(name, {})
+            items.append((name, norm(name, kind, item.epsilon, entry.get("scale"), entry.get("bias"))))
         elif isinstance(item, linen.Dropout):
             _check_dropout(name, item.rate, item.deterministic)
         else:
@@ -84,10 +88,10 @@ def lifted_linen(module: linen.Module, variables: Mapping) -> Lifted:
 
 
 def lifted_nnx(module: nnx.Module) -> Lifted:
-    """The layers of an `nnx.Sequential` of Linear layers and functions. InteropError as of `lifted_linen`."""
+    """The layers of an `nnx.Sequential` of Linear layers, norms and functions. InteropError as of `lifted_linen`."""
     if type(module) is not nnx.Sequential:
         raise InteropError(
-            f"{type(module).__name__}: of nnx modules an nnx.Sequential is read; write the model as one"
+            f"{type(module).__name__}: of nnx modules an nnx.Sequential is read; write the model as one; {SKIPS}"
         )
     items = []
     for k, item in enumerate(module.layers):
@@ -95,6 +99,10 @@ def lifted_nnx(module: nnx.Module) -> Lifted:
         if isinstance(item, nnx.Linear):
             bias = None if item.bias is None else np.asarray(item.bias[...])
             items.append((name, layer(name, np.asarray(item.kernel[...]).T, bias)))
+        elif isinstance(item, nnx.LayerNorm | nnx.RMSNorm):
+            kind = _kind(name, item, isinstance(item, nnx.LayerNorm))
+            gain, bias = (None if p is None else p[...] for p in (item.scale, getattr(item, "bias", None)))
+            items.append((name, norm(name, kind, item.epsilon, gain, bias)))
         elif isinstance(item, nnx.Dropout):
             _check_dropout(name, item.rate, item.deterministic)
         else:
@@ -142,6 +150,19 @@ def drawn_nnx(module: nnx.Module, mlp: MLP, key) -> nnx.Module:
     return copy
 
 
+def _kind(name: str, item: Any, is_layer_norm: bool) -> str:
+    """ "layer" or "rms"; InteropError if it is not over the neurons alone."""
+    if (
+        item.reduction_axes not in (-1, (-1,))
+        or item.feature_axes not in (-1, (-1,))
+        or item.axis_name is not None
+    ):
+        raise InteropError(
+            f"{name}: it normalises over other axes than the last; in the theory a norm is over the neurons of a layer"
+        )
+    return "layer" if is_layer_norm else "rms"
+
+
 def _check_dropout(name: str, rate: float, deterministic: bool | None) -> None:
     if rate and not deterministic:
         raise InteropError(f"{name} (Dropout): it is on; set deterministic=True")
@@ -149,7 +170,9 @@ def _check_dropout(name: str, rate: float, deterministic: bool | None) -> None:
 
 def _function(name: str, item, module: type) -> Callable:
     if isinstance(item, module) or not callable(item):
-        raise InteropError(f"{name} ({type(item).__name__}): it is not covered by the theory; {SUPPORTED}")
+        raise InteropError(
+            f"{name} ({type(item).__name__}): it is not covered by the theory; {SUPPORTED}; {SKIPS}"
+        )
     return item
 
 

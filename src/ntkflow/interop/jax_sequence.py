@@ -13,9 +13,10 @@ import numpy as np
 from ..activations import Activation, activation
 from ..errors import ActivationError, InteropError
 from .initialisation import LayerWeights
-from .lifted import Lifted
+from .lifted import Lifted, Norm
 
-SUPPORTED = "supported are dense layers, elementwise functions between them, and dropout that is switched off"
+SUPPORTED = "supported are dense layers, elementwise functions between them, LayerNorm and RMSNorm before these, and dropout that is switched off"
+SKIPS = "skips can't be followed here: write a network with skips as an ntkflow.Network of Blocks"
 _NAMES: dict[Any, str] = {
     jax.nn.identity: "linear", jax.nn.relu: "relu", jax.nn.relu6: "relu6", jnp.tanh: "tanh", jax.nn.sigmoid: "sigmoid",
     jax.nn.silu: "silu", jax.nn.softplus: "softplus", jax.nn.leaky_relu: "leaky_relu", jax.nn.elu: "elu", jax.nn.celu: "celu",
@@ -42,23 +43,46 @@ def layer(name: str, W, b) -> LayerWeights:
     return LayerWeights(name, W, None if b is None else np.asarray(b), epsilon)
 
 
-def lifted(items: Iterable[tuple[str, LayerWeights | Callable]]) -> Lifted:
-    """The layers, and the functions between them; `items` are named as the model names them.
+def norm(name: str, kind: str, eps: float, gain, bias) -> Norm:
+    """A norm of this gain and bias, (n,) or None. InteropError if it is over more than the neurons."""
+    gain, bias = (None if values is None else np.asarray(values, np.float64) for values in (gain, bias))
+    for values in (gain, bias):
+        if values is not None and values.ndim != 1:
+            raise InteropError(
+                f"{name}: it normalises over {values.ndim} axes; in the theory a norm is over the neurons of a layer"
+            )
+    return Norm(name, kind, float(eps), gain, bias)
+
+
+def lifted(items: Iterable[tuple[str, LayerWeights | Norm | Callable]]) -> Lifted:
+    """The layers, and the norms and functions between them; `items` are named as the model names them.
 
     Raises:
-        InteropError: a function is not elementwise, two follow each other, or one comes before the first or after the last layer.
+        InteropError: a function is not elementwise, two follow each other, or one comes before the first or after the last layer; or a norm
+            follows a function or another norm.
     """
     layers: list[LayerWeights] = []
     activations: list[Activation] = []
+    norms: list[Norm | None] = []
     for name, item in items:
         if isinstance(item, LayerWeights):
             if layers and len(activations) < len(layers):
                 activations.append(activation("linear"))
+            if layers and len(norms) < len(layers):
+                norms.append(None)
             layers.append(item)
         elif not layers:
             raise InteropError(
                 f"{name}: it comes before the first layer; apply it to the inputs that you pass"
             )
+        elif isinstance(item, Norm):
+            if len(activations) == len(layers):
+                raise InteropError(
+                    f"{name}: it normalises what a function has made; in the theory a norm comes before the activation"
+                )
+            if len(norms) == len(layers):
+                raise InteropError(f"{name}: two norms follow each other; leave one out")
+            norms.append(item)
         elif len(activations) == len(layers):
             raise InteropError(f"{name}: two functions follow each other; write them as one")
         else:
@@ -68,8 +92,9 @@ def lifted(items: Iterable[tuple[str, LayerWeights | Callable]]) -> Lifted:
                 raise InteropError(f"{name}: {error}; {SUPPORTED}") from error
     if not layers:
         raise InteropError(f"the model has no dense layer; {SUPPORTED}")
-    if len(activations) == len(layers):
+    if len(layers) in (len(activations), len(norms)):
+        what = "function" if len(activations) == len(layers) else "norm"
         raise InteropError(
-            "the model ends with a function; the output layer must be dense: leave it out, as the theory is about the logits"
+            f"the model ends with a {what}; the output layer must be dense: leave it out, as the theory is about the logits"
         )
-    return Lifted(tuple(layers), tuple(activations))
+    return Lifted(tuple(layers), tuple(activations), norms=tuple(norms))

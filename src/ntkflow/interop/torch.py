@@ -15,32 +15,43 @@ from ..finite.parameters import Parameters, checked
 from ..network.dense import Dense
 from ..network.mlp import MLP
 from .initialisation import Initialisation, LayerWeights
-from .lifted import Lifted, check_bias, check_fits
+from .lifted import Lifted, Norm, check_bias, check_fits, refuse_blocks
 
 with needs("torch", "ntkflow.interop.torch"):
     import torch
     from torch import nn
 
-    from .torch_graph import Linear, chain_of, is_lazy, plain_parameters
+    from .torch_graph import chain_of, is_lazy, plain_parameters
+    from .torch_layers import Linear
+    from .torch_layers import Norm as NormModule
     from .torch_rates import rates
 
 
 def lifted(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Lifted:
-    """A model's layers as NumPy arrays, those of half precision as float32, its activations, and λ's.
+    """A model's layers as NumPy arrays, those of half precision as float32, its activations, norms and skips, and λ's.
 
-    λ's are plain gradient descent's, λ_W = n_{ℓ-1} and λ_b = 1: what `torch.optim.SGD(model.parameters(), η)` does. A frozen parameter has
-    λ = 0, and so has the bias of a layer without one.
+    λ's are plain gradient descent's, λ_W = n_{ℓ-1} and λ_b = λ_g = λ_β = 1: what `torch.optim.SGD(model.parameters(), η)` does. A frozen
+    parameter has λ = 0, and so has the bias of a layer without one.
 
     Args:
         optimizer: a `torch.optim.SGD` without momentum and weight decay: each λ is then multiplied by the lr of its group over the
             largest lr of all groups, which is the theory's η.
 
     Raises:
-        InteropError: the model is not a chain of Linear layers with elementwise activations between them, is on the meta device, or
-            the optimizer is not plain SGD; the message names the module.
+        InteropError: the model is not a chain of Linear layers with norms and elementwise activations between them and skips beside them,
+            is on the meta device, a norm's gain is not 1 or its bias not 0, or the optimizer is not plain SGD; the message names the module.
     """
     chain = chain_of(model)
-    lambda_b, lambda_W = rates(chain.linears, optimizer)
+    norms = [norm for norm in chain.norms if norm is not None]
+    parameters = [
+        *(linear.weight for linear in chain.linears), *(linear.bias for linear in chain.linears),
+        *(norm.gain for norm in norms), *(norm.bias for norm in norms),
+    ]  # fmt: skip
+    found = iter(rates(parameters, optimizer))
+    lambda_W = tuple(next(found) * linear.weight.shape[1] for linear in chain.linears)
+    lambda_b = tuple(next(found) for _ in chain.linears)
+    lambda_g = [next(found) for _ in norms]
+    of_norms = iter(zip(norms, lambda_g, found, strict=True))
     layers = []
     for linear in chain.linears:
         if linear.weight.is_meta:
@@ -58,7 +69,15 @@ def lifted(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> 
         if chain.slopes
         else []
     )
-    return Lifted(tuple(layers), chain.activations, tuple(remarks), lambda_b, lambda_W)
+    read = tuple(norm and _read(*next(of_norms)) for norm in chain.norms)
+    return Lifted(
+        tuple(layers), chain.activations, tuple(remarks), lambda_b, lambda_W, read, chain.skips, chain.scales
+    )
+
+
+def _read(norm: NormModule, lambda_g: float, lambda_beta: float) -> Norm:
+    gain, bias = (None if parameter is None else _array(parameter) for parameter in (norm.gain, norm.bias))
+    return Norm(norm.path, norm.kind, norm.eps, gain, bias, lambda_g, lambda_beta)
 
 
 def read_initialisation(model: nn.Module) -> Initialisation:
@@ -158,6 +177,7 @@ def draw_(model: nn.Module, mlp: MLP, generator: torch.Generator | None = None) 
 def _layers_of(model: nn.Module, mlp: MLP) -> list[tuple[Linear, Dense]]:
     """The model's Linear layers in the order in which it calls them, each with the MLP's; InteropError if they don't fit."""
     chain = chain_of(model)
+    refuse_blocks(chain.norms, chain.skips)
     widths = (chain.linears[0].weight.shape[1], *(linear.weight.shape[0] for linear in chain.linears))
     check_fits(mlp, widths, chain.activations)
     return list(zip(chain.linears, mlp.layers, strict=True))

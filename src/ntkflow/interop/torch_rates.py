@@ -1,4 +1,4 @@
-"""λ_b and λ_W of `torch.optim.SGD`: what each parameter's learning rate is to the theory."""
+"""Learning rates of `torch.optim.SGD`, parameter by parameter, of which the theory's λ's are made."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from collections.abc import Sequence
 import torch
 
 from ..errors import InteropError
-from .torch_graph import Linear
 
 _WITHOUT = "Leave the optimizer out to be told what does not depend on it: G, G1 and V, with the λ's of plain gradient descent beside them"
 _MUST_VANISH = ("momentum", "weight_decay", "dampening", "nesterov", "maximize")
 
 
-def rates(
-    linears: Sequence[Linear], optimizer: torch.optim.Optimizer | None
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """λ_b and λ_W of each layer: 1 and n_{ℓ-1}, times lr by the largest lr of all groups; 0 for what is not trained.
+def rates(parameters: Sequence[torch.Tensor | None], optimizer: torch.optim.Optimizer | None) -> list[float]:
+    """The learning rate of each parameter: 1, or lr by the largest lr of all groups; 0 for what is not trained, or None.
 
     Raises:
         InteropError: the optimizer is not `torch.optim.SGD` without momentum and weight decay, or trains nothing.
@@ -28,12 +25,12 @@ def rates(
             return 0.0
         return 1.0 if relative is None else relative.get(id(parameter), 0.0)
 
-    layer_rates = [(rate(layer.bias), rate(layer.weight) * layer.weight.shape[1]) for layer in linears]
-    if relative is not None and not any(map(any, layer_rates)):
+    found = [rate(parameter) for parameter in parameters]
+    if relative is not None and not any(found):
         raise InteropError(
             "the optimizer trains none of the model's parameters; make it from model.parameters()"
         )
-    return tuple(b for b, _ in layer_rates), tuple(rate_W for _, rate_W in layer_rates)
+    return found
 
 
 def kind(optimizer: torch.optim.Optimizer) -> str:

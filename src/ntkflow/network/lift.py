@@ -1,4 +1,4 @@
-"""Any library's model as an MLP: what every entry point makes of its first argument."""
+"""Any library's model as an MLP or a network of blocks: what every entry point makes of its first argument."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .network import Network, refuse_blocks
 if TYPE_CHECKING:
     from ..interop.lifted import Lifted
 
-_ACCEPTED = "an ntkflow.MLP, a torch.nn.Module, an equinox.nn.MLP, a flax.nnx.Sequential or (linen.Sequential, variables)"
+_ACCEPTED = "an ntkflow.MLP, a torch.nn.Module, an equinox.nn.MLP or Sequential, a flax.nnx.Sequential or (linen.Sequential, variables)"
 
 
 def as_mlp(network: Any, optimizer: Any = None) -> MLP:
@@ -26,13 +26,14 @@ def as_mlp(network: Any, optimizer: Any = None) -> MLP:
     if the weights are not Gaussian, or if the model does not look like at initialisation.
 
     Args:
-        network: an MLP; a `torch.nn.Module`, an `equinox.nn.MLP`, a `flax.nnx.Sequential` or a pair (`linen.Sequential`, its variables) of
-            dense layers with elementwise activations between them.
+        network: an MLP; a `torch.nn.Module`, an `equinox.nn.MLP` or `equinox.nn.Sequential`, a `flax.nnx.Sequential` or a pair
+            (`linen.Sequential`, its variables) of dense layers with elementwise activations between them. Models with skips and norms are
+            for `as_network`.
         optimizer: of a torch model, a `torch.optim.SGD` without momentum and weight decay: each λ is then multiplied by the lr of its
             group over the largest lr of all groups, which is the theory's η.
 
     Raises:
-        InteropError: the model holds something else, which the message names, or the optimizer is another one.
+        InteropError: the model holds something else, which the message names, has skips or norms, or the optimizer is another one.
         SpecError: the network is none of these.
 
     Example:
@@ -54,29 +55,65 @@ def is_network(network: Any) -> bool:
     if _is(network, "torch.nn", "Module"):
         linear = sys.modules["torch.nn"].Linear
         return any(isinstance(module, linear) for module in network.modules())
-    models = (("equinox.nn", "MLP"), ("flax.nnx", "Sequential"))
+    models = (("equinox.nn", "MLP"), ("equinox.nn", "Sequential"), ("flax.nnx", "Sequential"))
     return isinstance(network, MLP | tuple) or any(_is(network, *model) for model in models)
 
 
-def as_network(network: Any, blocks: bool = False) -> MLP:
-    """`as_mlp`, but for a `Network`, which is returned as it is: what takes any layers.
+def as_network(network: Any, optimizer: Any = None) -> MLP | Network:
+    """The network that a model is: an MLP, or of a model with skips and norms the `Network` of its blocks.
+
+    Of torch are read residual layers x + f(x), c x + a f(x) and c (x + f(x)) with numbers c and a, f a chain of stages [norm] [activation]
+    Linear; of all libraries LayerNorm and RMSNorm, with or without gains and biases, before any activation and before the read-out. C_W, C_b and
+    λ's are read as `as_mlp` reads them, λ_g = λ_β = 1 of gains and biases that are trained; a factor a of a branch multiplies C_W, C_b, λ_W
+    and λ_b of its last stage by a². The first Linear layer is the embedding.
 
     Args:
-        blocks: whether layers may be blocks too.
+        network: an MLP or a `Network`, which are returned as they are; or a model as of `as_mlp`, with norms, and of torch with skips.
+        optimizer: as of `as_mlp`.
 
     Raises:
-        InteropError, SpecError: as of `as_mlp`; or there are blocks, and they may not be.
+        InteropError: the model holds something else, such as a norm of the stream itself (post-norm), of activations or of the batch, nested
+            skips, learnt scales, attention; the message names it. A gain is not 1 or a bias of a norm not 0. Or the optimizer is another one.
+        SpecError: the network is none of these.
+
+    Example:
+        >>> class Residual(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.f = nn.Sequential(nn.LayerNorm(64), nn.ReLU(), nn.Linear(64, 64))
+        ...     def forward(self, x):
+        ...         return x + self.f(x)
+        >>> network = ntkflow.as_network(nn.Sequential(nn.Linear(10, 64), Residual(), nn.ReLU(), nn.Linear(64, 1)))
+        >>> network.blocks[0].gamma, network.blocks[0].stages[0].norm
+        (1.0, 'layer')
     """
-    if not blocks:
-        refuse_blocks(network)
+    refuse_forks()
+    if isinstance(network, MLP | Network):
+        if optimizer is not None:
+            raise SpecError(
+                "optimizer goes with a torch model; an MLP or a Network has lambda_b and lambda_W of its own"
+            )
+        return network
+    return _lifted(network, optimizer).network()
+
+
+def without_blocks(network: Any) -> MLP:
+    """`as_mlp`, but for a `Network`, which is returned as it is: what takes any layers but blocks.
+
+    Raises:
+        InteropError, SpecError: as of `as_mlp`; or there are blocks.
+    """
+    refuse_blocks(network)
     return cast(MLP, network) if isinstance(network, Network) else as_mlp(network)
 
 
 def read_initialisation(network: Any):
     """What a model's weights say of how they were drawn, layer by layer: an `ntkflow.interop.initialisation.Initialisation`.
 
+    Of a model with skips C_W and C_b are those before the factors of its branches.
+
     Raises:
-        InteropError, SpecError: as of `as_mlp`; or the network is an MLP, which has no weights.
+        InteropError, SpecError: as of `as_network`; or the network is an MLP, which has no weights.
     """
     if isinstance(network, MLP):
         raise SpecError("an MLP has no weights to read C_W and C_b from: it says them itself")

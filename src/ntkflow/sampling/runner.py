@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -112,7 +112,7 @@ def ensemble(
         FileError: the store exists and `resume` is not set, is of another job, damaged, in use or can't be written.
         UnfinishedError, WorkerError: as of `flow`.
     """
-    mlp = as_network(network, blocks=True)
+    mlp = cast(MLP, as_network(network))
     X = checked_inputs(mlp, X)
     job = _job(mlp, X, draws, seed, components, estimators, until, tensors, dtype, block, training)
     run = _Run(mlp, X, job, batch)

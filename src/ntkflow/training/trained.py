@@ -23,7 +23,7 @@ from .._report.progress import Report, shows_progress, silent
 from .._theory.flow import flow
 from .._theory.result import Flow
 from ..errors import DataError, MemoryRequestError, SpecError
-from ..network import as_network
+from ..network.lift import without_blocks
 from ..network.mlp import MLP
 from .clock import Clock
 from .modes import InitialCovariance, Modes
@@ -98,7 +98,7 @@ def trained(
         >>> at_the_end = predict(t=np.inf)
         >>> at_the_end.test.mean, at_the_end.test.std
     """
-    mlp = as_network(network)
+    mlp = without_blocks(network)
     X = checked_inputs(mlp, X)
     inputs = X if X_test is None else np.concatenate([X, checked_inputs(mlp, X_test, "X_test")])
     if loss not in LOSSES:

@@ -80,7 +80,7 @@ class Recipe(Page):
     def drawn(self, model: Any, key: Any) -> Any:
         """A JAX model with weights and biases drawn anew from Gaussians of the recipe's variances: those of `finite.init(recipe.mlp, key)`.
 
-        The model is an `equinox.nn.MLP`, an `nnx.Sequential` or a pair (`linen.Sequential`, variables). It stays as it is: a new one is
+        The model is an `equinox.nn.MLP` or `Sequential`, an `nnx.Sequential` or a pair (`linen.Sequential`, variables). It stays as it is: a new one is
         returned, of a pair the new variables. Each parameter keeps its precision.
 
         Args:
