@@ -72,6 +72,15 @@ def test_first_code_about_pytorch_prints_what_the_page_says(page, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the weights of")
+def test_all_code_about_blocks_runs(capsys):
+    pytest.importorskip("torch")
+    text = (Path(__file__).parents[1] / "docs/architectures.md").read_text(encoding="utf-8")
+    exec("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), {})  # noqa: S102
+    assert "They agree within noise" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_first_code_about_tuning_prints_what_the_page_says(capsys):
     """The page of the recipe to the letter; the test error of the network that it trains, which differs between machines, below 0.15."""
     pytest.importorskip("torch")

@@ -193,7 +193,7 @@ def refuse_blocks(network: Any) -> None:
     """SpecError if a network has blocks: for what is known, or written, for dense layers alone."""
     if has_blocks(network):
         raise SpecError(
-            "this takes networks of dense layers; of networks of blocks, with their skips and norms, ntkflow.flow computes the statistics"
+            "this takes networks of dense layers; networks of blocks, with their skips and norms, are for flow, ensemble, compare, verify and ntkflow.finite"
         )
 
 
