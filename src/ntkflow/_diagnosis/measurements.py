@@ -15,8 +15,10 @@ from .._theory.statistics import LayerStatistics
 from .._theory.truncation import widths_at_spread
 from ..errors import ActivationError, DataError, NonFiniteError
 from ..network.mlp import MLP
+from ..network.network import Network, has_blocks
 from ..tuning import single_input
 from ..tuning.spread import relative_mean, subset
+from .blocks import chi_of_blocks
 
 MOST_SAMPLES = 200  # for means, of which the kernel's N³ eigenvalues are found
 _TENSOR_SAMPLES = 12  # for fluctuations: every pair of them takes a hundred integrals a layer
@@ -39,11 +41,12 @@ class Measurements:
         contrast: mean of the N - 1 eigenvalues of the weights' part of the output's NTK, centred over samples, relative to λ_max / N
             of the whole. One number.
         ntk_std, ntk_std_leading, ntk_std_truncation: sd of Ĥ_{ii;αα} over seeds, resummed and to leading order, and the resummed
-            one's truncation error, relative to H_αα, means over the samples `fluctuating`.
+            one's truncation error, relative to H_αα, means over the samples `fluctuating`. Of networks of blocks all is leading order, and the
+            truncation error NaN.
         widths_at_half: the factor on the hidden widths at which that sd is 50 % at the output; NaN where no width has it.
         extreme_eigenvalues: λ_min and λ_max of the mean NTK of the samples `fluctuating`, at infinite width, (2,).
         eigenvalue_shift: H1/n's part in them, relative, (2,).
-        eigenvalue_std: their sd over seeds, relative, (2,).
+        eigenvalue_std: their sd over seeds, relative, (2,); NaN of networks of blocks, as the shift.
         input_square: mean square of X's entries. One number.
         overflow: the layer beyond float64, if any; layers from there on are left out.
         samples: which rows of X; fluctuating: which of these the last ones are of.
@@ -74,7 +77,7 @@ class Measurements:
     fluctuating: np.ndarray
 
 
-def measure(mlp: MLP, X: np.ndarray, seed: int) -> Measurements:
+def measure(mlp: MLP | Network, X: np.ndarray, seed: int) -> Measurements:
     """The measurements on at most 200 of the inputs X (N, n_0), and their fluctuations on at most 12."""
     rng = np.random.default_rng(seed)
     samples = subset(len(X), MOST_SAMPLES, rng)
@@ -83,7 +86,9 @@ def measure(mlp: MLP, X: np.ndarray, seed: int) -> Measurements:
     fluctuating = subset(len(X), _TENSOR_SAMPLES, rng)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tensors = flow(mlp, X[fluctuating], "pairs", rtol=_RTOL).layers if overflow is None else None
+        # Of streams every pair would take as many integrals as there are pairs of layers.
+        components = [[i] for i in range(len(fluctuating))] if has_blocks(mlp) else "pairs"
+        tensors = flow(mlp, X[fluctuating], components, rtol=_RTOL).layers if overflow is None else None
     return Measurements(
         **_signal(mlp, means),
         **_gradient(means[-1]),
@@ -95,7 +100,7 @@ def measure(mlp: MLP, X: np.ndarray, seed: int) -> Measurements:
     )
 
 
-def _means(mlp: MLP, X: np.ndarray) -> tuple[MLP, list[LayerStatistics], int | None]:
+def _means(mlp: MLP | Network, X: np.ndarray) -> tuple[MLP | Network, list[LayerStatistics], int | None]:
     """The mean flow of as many layers as float64 holds, the network of these, and the first layer that it does not hold."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -113,21 +118,26 @@ def _means(mlp: MLP, X: np.ndarray) -> tuple[MLP, list[LayerStatistics], int | N
         return shallow, flow(shallow, X, "mean").layers, high
 
 
-def _first_layers(mlp: MLP, depth: int) -> MLP:
+def _first_layers(mlp: MLP | Network, depth: int) -> MLP | Network:
+    if isinstance(mlp, Network):
+        return Network(mlp.widths[: depth + 1], mlp.layers[:depth])
     cut = {name: getattr(mlp, name)[:depth] for name in ("C_b", "C_W", "lambda_b", "lambda_W")}
     return dataclasses.replace(
         mlp, widths=mlp.widths[: depth + 1], activation=mlp.activation[: depth - 1], **cut
     )
 
 
-def _signal(mlp: MLP, layers: list[LayerStatistics]) -> dict:
+def _signal(mlp: MLP | Network, layers: list[LayerStatistics]) -> dict:
     metrics = np.array([np.diag(layer.G) for layer in layers])
     apart = [_apart(layer.G) for layer in layers]
-    chi = np.full((2, len(layers)), np.nan)
-    for ell, (K, sigma) in enumerate(zip(metrics.mean(axis=1), mlp.activation, strict=False)):
-        with contextlib.suppress(ActivationError, DataError):
-            averages = single_input(sigma, K)
-            chi[:, ell] = mlp.C_W[ell + 1] * averages.g_prime, mlp.C_W[ell + 1] * averages.slope_squared
+    if isinstance(mlp, Network):
+        chi = chi_of_blocks(mlp, metrics.mean(axis=1))
+    else:
+        chi = np.full((2, len(layers)), np.nan)
+        for ell, (K, sigma) in enumerate(zip(metrics.mean(axis=1), mlp.activation, strict=False)):
+            with contextlib.suppress(ActivationError, DataError):
+                averages = single_input(sigma, K)
+                chi[:, ell] = mlp.C_W[ell + 1] * averages.g_prime, mlp.C_W[ell + 1] * averages.slope_squared
     mean, least = (np.array([of(row) if len(row) else np.nan for row in apart]) for of in (np.mean, np.min))
     return {
         "metric": metrics.mean(axis=1),
@@ -175,11 +185,23 @@ def _seeds(means: list[LayerStatistics], tensors: list[LayerStatistics] | None, 
         return missing | dict.fromkeys(
             ("extreme_eigenvalues", "eigenvalue_shift", "eigenvalue_std"), np.full(2, np.nan)
         )
+    last = tensors[-1]
+    if has_blocks(last.mlp):
+        leading = np.array([relative_mean(s, s.ntk_std()) for s in tensors])
+        nothing = np.full(2, np.nan)
+        return {
+            "ntk_std": leading,
+            "ntk_std_leading": leading,
+            "ntk_std_truncation": np.full(len(leading), np.nan),
+            "widths_at_half": (leading[-1] / LARGE_SPREAD) ** 2 or np.nan,
+            "extreme_eigenvalues": np.linalg.eigvalsh(last.H)[[0, -1]],
+            "eigenvalue_shift": nothing,
+            "eigenvalue_std": nothing,
+        }
     rows = [
         tuple(relative_mean(s, x) for x in (s.ntk_std(), s.ntk_std(order=1), s.truncation("ntk_std")))
         for s in tensors
     ]
-    last = tensors[-1]
     eigenvalues, vectors = np.linalg.eigh(last.H)
     extreme, vectors = eigenvalues[[0, -1]], vectors[:, [0, -1]]
     shifts = np.einsum("ak,ab,bk->k", vectors, last.H1 / last.fan_in, vectors)

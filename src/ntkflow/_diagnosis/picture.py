@@ -94,14 +94,15 @@ def _draw_spread(axes: Axes, m: Measurements) -> None:
         )
         axes.set_yticks([])
         return
-    axes.fill_between(
-        _layers(m),
-        np.maximum(percent - error, 0),
-        percent + error,
-        alpha=0.25,
-        lw=0,
-        label="error of cutting at 1/n",
-    )
+    if np.isfinite(error).any():
+        axes.fill_between(
+            _layers(m),
+            np.maximum(percent - error, 0),
+            percent + error,
+            alpha=0.25,
+            lw=0,
+            label="error of cutting at 1/n",
+        )
     axes.plot(_layers(m), percent, _marked(m, "o-"), label="sd over seeds")
     if percent.max() > 1000:
         axes.set_yscale("symlog", linthresh=10)

@@ -44,7 +44,9 @@ def _table(diagnosis: Diagnosis) -> list[str]:
                 number(m.chi_perpendicular[ell], ".4g"),
                 number(100 * m.weight_share[ell], ".2g"),
                 number(100 * m.bias_share[ell], ".2g"),
-                uncertain(100 * m.ntk_std[ell], 100 * m.ntk_std_truncation[ell]),
+                uncertain(100 * m.ntk_std[ell], 100 * m.ntk_std_truncation[ell])
+                if np.isfinite(m.ntk_std_truncation[ell])
+                else number(100 * m.ntk_std[ell], ".3g"),
             )
         )
     return aligned(rows)
@@ -80,4 +82,5 @@ def _scientific(least: float, largest: float) -> str:
 def _sample_line(diagnosis: Diagnosis) -> str:
     m = diagnosis.measurements
     of = inputs(diagnosis.inputs, len(m.samples))
-    return f"From {of}; G, rho: means over them; sd: of one neuron's NTK of one input, on {len(m.fluctuating)}; 28(2) is 28 +- 2."
+    errors = "28(2) is 28 +- 2" if np.isfinite(m.ntk_std_truncation).any() else "to leading order in 1/width"
+    return f"From {of}; G, rho: means over them; sd: of one neuron's NTK of one input, on {len(m.fluctuating)}; {errors}."

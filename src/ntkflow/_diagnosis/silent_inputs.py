@@ -6,9 +6,10 @@ import numpy as np
 
 from .._report.describe import listed
 from ..network.mlp import MLP
+from ..network.network import Network
 
 
-def about_silent(mlp: MLP, X: np.ndarray) -> list[str]:
+def about_silent(mlp: MLP | Network, X: np.ndarray) -> list[str]:
     """A note on the rows of X (N, n_0) that are all zeros; none if there are none."""
     rows = np.flatnonzero(~X.any(axis=1))
     if len(rows) == 0:
@@ -24,10 +25,24 @@ def about_silent(mlp: MLP, X: np.ndarray) -> list[str]:
     return [f"{which}; with C_b = 0 its G is 0 in {where}{left_out if len(rows) < len(X) else ''}"]
 
 
-def _layers_without_signal(mlp: MLP) -> int:
+def _layers_without_signal(mlp: MLP | Network) -> int:
     """In how many layers, from the first on, an input of zeros has G = 0: no bias, and nothing but σ(0) = 0 from below."""
+    if isinstance(mlp, Network):
+        return _of_blocks(mlp)
     for layer, C_b in enumerate(mlp.C_b):
         fed = layer > 0 and mlp.C_W[layer] > 0 and float(mlp.activation[layer - 1](np.zeros(()))) != 0
         if C_b > 0 or fed:
             return layer
     return mlp.depth
+
+
+def _of_blocks(network: Network) -> int:
+    """The same of a network of blocks."""
+    signal = network.layers[0].C_b > 0
+    for layer, block in enumerate(network.blocks, start=1):
+        if signal:
+            return layer - 1
+        for stage in block.stages:
+            fed = signal or float(stage.activation(np.zeros(()))) != 0
+            signal = stage.C_b > 0 or (stage.C_W > 0 and fed)
+    return network.depth - 1 if signal else network.depth

@@ -10,7 +10,9 @@ import numpy as np
 from .._report.describe import span
 from ..errors import NtkflowError
 from ..network.mlp import MLP
+from ..network.network import Network
 from ..tuning import Criticality, critical
+from .blocks import CRITICAL, initialised
 from .measurements import LARGE_SPREAD, Measurements
 
 # Of 53 networks of three depths and four activations, trained on digits at the best of eight learning rates.
@@ -41,7 +43,7 @@ class Verdict(NamedTuple):
     distance: str
 
 
-def judge(mlp: MLP, m: Measurements) -> Verdict:
+def judge(mlp: MLP | Network, m: Measurements) -> Verdict:
     """The verdict on a network from its measurements."""
     points = _critical_points(mlp)
     cause = _cause(m)
@@ -144,7 +146,9 @@ def _alive(m: Measurements) -> str:
     return f"The network is trainable: the signal reaches the output{contrast}."
 
 
-def _remarks(mlp: MLP, m: Measurements, cause: str, points: dict[str, Criticality | None]) -> list[str]:
+def _remarks(
+    mlp: MLP | Network, m: Measurements, cause: str, points: dict[str, Criticality | None]
+) -> list[str]:
     remarks = []
     if cause == "alive":
         if m.contrast < _FAINT_CONTRAST:
@@ -155,7 +159,7 @@ def _remarks(mlp: MLP, m: Measurements, cause: str, points: dict[str, Criticalit
             remarks.append(
                 f"Outputs are large at initialisation, some {m.metric[-1] ** 0.5:.2g}: training needs tiny learning rates, and is poor."
             )
-        if m.contrast > _CHAOTIC and _typical(m.chi_perpendicular) > 1:
+        if m.contrast > _CHAOTIC and _drives_apart(mlp, m):
             remarks.append(
                 "It is chaotic: neighbouring inputs are driven apart, so that little carries over from one to another. "
                 + _initialise(mlp, m, points)
@@ -177,6 +181,13 @@ def _remarks(mlp: MLP, m: Measurements, cause: str, points: dict[str, Criticalit
     return remarks
 
 
+def _drives_apart(mlp: MLP | Network, m: Measurements) -> bool:
+    """Whether neighbouring inputs end further apart than they begin. In a stream that grows χ_⊥ is above 1 though they don't."""
+    if isinstance(mlp, Network):
+        return len(m.apart) > 2 and bool(m.apart_least[-2] > m.apart_least[0])
+    return _typical(m.chi_perpendicular) > 1
+
+
 def _starved(m: Measurements) -> str | None:
     """Layers whose weights have next to no share in the NTK, or one that has nearly all."""
     share = m.weight_share + m.bias_share
@@ -194,7 +205,7 @@ def _ranges(layers: np.ndarray) -> str:
     return str(layers[0]) if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"
 
 
-def _of_seeds(mlp: MLP, m: Measurements) -> list[str]:
+def _of_seeds(mlp: MLP | Network, m: Measurements) -> list[str]:
     """How much seeds matter, and at which width or depth they would matter much."""
     spread = m.ntk_std[-1]
     if not spread > 0:
@@ -211,10 +222,12 @@ def _of_seeds(mlp: MLP, m: Measurements) -> list[str]:
     ]
 
 
-def _widen(mlp: MLP, m: Measurements) -> str:
+def _widen(mlp: MLP | Network, m: Measurements) -> str:
     hidden = max(mlp.widths[1:-1], default=1)
     narrow = np.flatnonzero(m.ntk_std <= LARGE_SPREAD)
     depth = f", or {narrow[-1] + 1} layers at this width" if len(narrow) and narrow[-1] >= 1 else ""
+    if isinstance(mlp, Network):
+        depth = ""  # deeper or shallower streams may have other skips
     return (
         f"For an sd of {LARGE_SPREAD:.0%} take hidden widths {m.widths_at_half:.2g} times as large (about "
         f"{_round(hidden * m.widths_at_half)}){depth}."
@@ -227,7 +240,9 @@ def _round(width: float) -> int:
     return int(np.ceil(width / unit) * unit)
 
 
-def _initialise(mlp: MLP, m: Measurements, points: dict[str, Criticality | None]) -> str:
+def _initialise(mlp: MLP | Network, m: Measurements, points: dict[str, Criticality | None]) -> str:
+    if isinstance(mlp, Network):
+        return initialised(mlp, points)
     sentences = []
     for name, point in points.items():
         if point is None or point.C_W is None or point.C_b is None:
@@ -252,8 +267,10 @@ def _initialise(mlp: MLP, m: Measurements, points: dict[str, Criticality | None]
     return " ".join(sentences)
 
 
-def _distance(mlp: MLP, points: dict[str, Criticality | None]) -> str:
+def _distance(mlp: MLP | Network, points: dict[str, Criticality | None]) -> str:
     """Critical C_W and C_b beside the network's own; empty without activations."""
+    if isinstance(mlp, Network):
+        return CRITICAL
     parts = []
     for name, point in points.items():
         if point is None or point.C_W is None or point.C_b is None:
@@ -266,7 +283,7 @@ def _distance(mlp: MLP, points: dict[str, Criticality | None]) -> str:
     return text[0].upper() + text[1:] if parts else ""
 
 
-def _critical_points(mlp: MLP) -> dict[str, Criticality | None]:
+def _critical_points(mlp: MLP | Network) -> dict[str, Criticality | None]:
     points: dict[str, Criticality | None] = {}
     for sigma in dict.fromkeys(mlp.activation):
         try:

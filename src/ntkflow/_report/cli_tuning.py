@@ -41,7 +41,7 @@ def diagnose_command(
     with one_sentence_errors():
         if plot is not None:
             check_picture(plot, force)
-        diagnosis = ntkflow.diagnose(network(spec), load_inputs(data), seed)
+        diagnosis = ntkflow.diagnose(network(spec, blocks=True), load_inputs(data), seed)
         typer.echo(diagnosis.report())
         if plot is not None:
             diagnosis.plot(plot)
