@@ -6,19 +6,18 @@ and likewise of others.
 
 from __future__ import annotations
 
-import functools
 import itertools
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
-from ..errors import ActivationError
 from .expectations import Integrals, integrals
+from .layer_pairs import layer_moments
+from .layer_series import LayerSeries
+from .letters import LETTERS, Functions, letters_of
 from .piecewise_linear import PiecewiseLinear
 from .quadruples import moments_on_samples
 from .requests import Placement, Placements
@@ -27,61 +26,12 @@ from .rules import Rule
 Words = tuple[str, str]
 """The functions of z_1 and z_2, and of y_3 and y_4."""
 
+Members = tuple[tuple[Activation, str], ...]
+"""Functions by activation and letter."""
 
-@functools.lru_cache(maxsize=64)
-def logarithmic(activation: Activation) -> Activation:
-    """z σ'(z) as an activation; ActivationError where it jumps."""
-    if activation.slopes:
-        return activation
-    if any(activation.kinks):
-        raise ActivationError(
-            f"activation {activation.name} has a kink away from 0: behind a norm with trained gains (lambda_g > 0) it is not computed"
-        )
-
-    def function(z):
-        return z * jax.jvp(activation.function, (z,), (jnp.ones_like(z),))[1]
-
-    return Activation(f"z {activation.name}'(z)", function, kinks=activation.kinks, registered=False)
-
-
-@dataclass(frozen=True)
-class Functions:
-    """Several functions in the place of a σ and its derivatives: the order of a placement counts them."""
-
-    members: tuple[tuple[Activation, str], ...]
-
-    @property
-    def kinks(self) -> tuple[float, ...]:
-        return tuple(sorted({kink for activation, _ in self.members for kink in activation.kinks}))
-
-    def derivatives(self, z, order: int) -> list:
-        """The first `order` + 1 functions of z."""
-        return [_member(activation, letter, z) for activation, letter in self.members[: order + 1]]
-
-
-LETTERS = "sdefxuvwt"
-"""σ and its first three derivatives; x = z σ' and its first two; and z σ'', z x': the derivatives by log z of σ' and of x."""
-_RAISED = {"s": "sde", "d": "def", "x": "xuv"}
-
+_REMAINING = 0.1  # of what may be left out: what the last degrees of a series may add
 _OF_SLOPES = {"s": 0, "d": 1, "e": 2, "x": 0}
 """The orders of letters where σ is two straight lines through 0, of which z σ' is σ."""
-
-
-def letters_of(word: str) -> str:
-    """The two letters of a word: "es" for "ss20"."""
-    if len(word) == 2:
-        return word
-    return "".join(_RAISED[letter][int(order)] for letter, order in zip(word[:2], word[2:], strict=True))
-
-
-def _member(activation: Activation, letter: str, z):
-    if letter in "xuv":
-        return logarithmic(activation).derivatives(z, "xuv".index(letter))[-1]
-    if letter == "w":
-        return z * activation.derivatives(z, 2)[2]
-    if letter == "t":
-        return z * logarithmic(activation).derivatives(z, 1)[1]
-    return activation.derivatives(z, "sdef".index(letter))[-1]
 
 
 class ProductIndex(NamedTuple):
@@ -158,11 +108,7 @@ def product_moments(
         G: the metric of all variables, those of z last, (layers N + N, layers N + N); if y is z itself, (N, N).
         ratio: likewise, c where one variable is c times the other one, NaN elsewhere.
     """
-    words, N = list(words), index.samples
-    layers = 1 if index.same else len(G) // N - 1
-    # The variables of y stand in their layer's place, those of z in the last one.
-    shift = np.arange(layers)[:, None, None] * N, (0 if index.same else layers - 1) * N
-    quadruples = (index.quadruples + np.where(index.quadruples < N, *shift)).reshape(-1, 4)
+    words, quadruples = list(words), _quadruples(index, len(G))
     if z.slopes and z == y:
         of_words = {(w, v): (tuple(_OF_SLOPES[c] for c in w[:2] + v), w[2:]) for w, v in words}
         columns, values = _of_slopes(integrals(z, G, ratio, rule), quadruples, of_words)
@@ -170,12 +116,64 @@ def product_moments(
         members, of_words = _functions(z, y, words)
         asked = _permuted(functions for functions, _ in of_words.values())
         columns = [(placement, "") for placement in asked]
-        if z == y and all(letter in "sdef" for _, letter in members):
-            # The integrals of one σ and its derivatives have ways of their own.
-            values = _moments(integrals(z, G, ratio, rule), quadruples, asked)
-        else:
-            values = moments_on_samples(Functions(members), G, quadruples, asked, rule)  # type: ignore[arg-type]
-    return [ProductMoments(part, of_words, columns) for part in values.reshape(layers, -1, len(columns))]
+        values = _of_functions(members, asked, quadruples, G, ratio, rule)
+    values = values.reshape(-1, len(index.quadruples), len(columns))
+    return [ProductMoments(part, of_words, columns) for part in values]
+
+
+def smooth_product_moments(
+    upper: LayerSeries, lower: list[LayerSeries], words: Iterable[Words], index: ProductIndex, G: np.ndarray, ratio: np.ndarray, rule: Rule
+) -> list[ProductMoments]:  # fmt: skip
+    """`product_moments` of smooth activations and several layers, by series; elsewhere where these don't converge."""
+    words, N, layers = list(words), index.samples, len(lower)
+    members, of_words = _functions(upper.activation, lower[0].activation, words)
+    placed = {
+        (f[slot3], f[5 - slot3], f[slot1], f[1 - slot1])
+        for f, _ in of_words.values()
+        for slot1 in (0, 1)
+        for slot3 in (2, 3)
+    }
+    columns = [(placement, "") for placement in sorted(placed)]
+    of_z, of_y = (both_ways(words[side] for words in of_words) for side in (0, 1))
+    found = layer_moments(
+        upper, lower, G[:-N, -N:].reshape(layers, N, N), np.mod(index.quadruples, N), of_z, of_y
+    )
+    letters = ["".join(members[f][1] for f in placement) for placement in sorted(placed)]
+    values = found.values[:, :, [of_y.index(x[:2]) for x in letters], [of_z.index(x[2:]) for x in letters]]
+    layer, row = np.nonzero(
+        (found.remaining > _REMAINING * rule.converged) | (found.halved > math.sqrt(rule.converged))
+    )
+    if len(row):
+        asked = _permuted(sorted(placed))
+        quadruples = _quadruples(index, len(G)).reshape(layers, -1, 4)[layer, row]
+        moments = _of_functions(members, asked, quadruples, G, ratio, rule)
+        values[layer, row] = moments[:, [asked.index(placement) for placement, _ in columns]]
+    return [ProductMoments(part, of_words, columns) for part in values]
+
+
+def both_ways(words: Iterable[str]) -> tuple[str, ...]:
+    """The letters of words, and those of the exchanged samples."""
+    letters = {letters_of(word) for word in words}
+    return tuple(sorted(letters | {x[::-1] for x in letters}))
+
+
+def _quadruples(index: ProductIndex, variables: int) -> np.ndarray:
+    """The quadruples for each layer of y, (layers × M, 4), the variables of y in their layer's place, and those of z in the last one."""
+    N = index.samples
+    layers = 1 if index.same else variables // N - 1
+    shift = np.arange(layers)[:, None, None] * N, (0 if index.same else layers - 1) * N
+    return (index.quadruples + np.where(index.quadruples < N, *shift)).reshape(-1, 4)
+
+
+def _of_functions(
+    members: Members, asked: Placements, quadruples: np.ndarray, G: np.ndarray, ratio: np.ndarray, rule: Rule
+) -> np.ndarray:
+    """The moments (M, placements) of functions of which the first is that of z."""
+    z = members[0][0]
+    if all(activation == z and letter in "sdef" for activation, letter in members):
+        # The integrals of one σ and its derivatives have ways of their own.
+        return _moments(integrals(z, G, ratio, rule), quadruples, asked)
+    return moments_on_samples(Functions(members), G, quadruples, asked, rule)  # type: ignore[arg-type]
 
 
 def _permuted(factors: Iterable[Placement]) -> Placements:
@@ -213,7 +211,9 @@ def _moments(of: Integrals, quadruples: np.ndarray, asked: Placements) -> np.nda
     return out
 
 
-def _functions(z: Activation, y: Activation, words: list[Words]):
+def _functions(
+    z: Activation, y: Activation, words: list[Words]
+) -> tuple[Members, dict[Words, tuple[Placement, str]]]:
     """The functions that the words name, σ(z) and its derivatives first, and for each word which of them stand in its slots."""
     sides = [letters_of(w) for w, _ in words], [letters_of(v) for _, v in words]
     highest = max("sdef".find(c) for word in sides[0] + (sides[1] if y == z else []) for c in word)

@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._gaussian import Rule
-from .._gaussian.layer_products import ProductIndex, ProductMoments, product_index, product_moments
+from .._gaussian.layer_products import (
+    ProductIndex,
+    ProductMoments,
+    both_ways,
+    product_index,
+    product_moments,
+    smooth_product_moments,
+)
+from .._gaussian.layer_series import LayerSeries
 from ..activations import Activation
 from ..network.blocks import Block, Stage
 from ..network.network import Network
@@ -86,21 +94,22 @@ def network_integrals(
     Raises:
         OverflowError: G or a variance overflows.
     """
-    past: list[tuple[StageIntegrals, float]] = []
+    past: list[Source] = []
     shares = None
     for number, (block, width) in enumerate(zip(network.blocks, network.widths[1:], strict=False), start=1):
         inner_widths = block.inner_widths(network.widths[number + 1])
         stages, G_u, shares_u, parallel_u = _through_stages(
             block, G, H, parallel, indices, means, rule, nudge
         )
-        lower = [] if indices is None else _with_lower(stages[0], past, indices.other, means, rule)
+        source = Source(stages[0], 1.0, LayerSeries(stages[0].stage.activation, stages[0].metric, rule))
+        lower = [] if indices is None else _with_lower(source, past, indices.other, means, rule)
         yield LayerIntegrals(number, G, H, shares, width, parallel, block, stages, inner_widths, lower)
         γ = block.gamma
         bias, weight, carried = shares_u
         shares = bias, weight, γ**2 + carried
         G, H = γ**2 * G + G_u, bias + weight + shares[2] * H
         parallel = parallel.with_skip(parallel_u) if γ != 0 else parallel_u
-        past = [(source, γ * Γ) for source, Γ in [*past, (stages[0], 1.0)]] if γ != 0 else []
+        past = [x._replace(gamma=γ * x.gamma) for x in [*past, source]] if γ != 0 else []
     yield LayerIntegrals(
         network.depth, G, H, shares, network.widths[-1], parallel, None, [], (), [None] * len(past)
     )
@@ -145,38 +154,55 @@ def _own_moments(stage: Stage, metric, ratio, index: ProductIndex, rule: Rule) -
     return product_moments(φ, φ, sorted(words), index, metric, ratio, rule)[0]
 
 
+class Source(NamedTuple):
+    """A layer's first stage; what it has to do with the layer above, Γ; and the coefficients of its functions."""
+
+    of: StageIntegrals
+    gamma: float
+    series: LayerSeries
+
+    @property
+    def by_series(self) -> bool:
+        φ = self.of.stage.activation
+        return not (φ.kinks or φ.slopes or φ.exponentials)
+
+
 def _with_lower(
-    upper: StageIntegrals,
-    lower: list[tuple[StageIntegrals, float]],
-    index: ProductIndex,
-    means: bool,
-    rule: Rule,
+    upper: Source, lower: list[Source], index: ProductIndex, means: bool, rule: Rule
 ) -> list[ProductMoments | None]:
-    """The moments of a layer's products with those of each of the layers below, whose Γ are given."""
+    """The moments of a layer's products with those of each of the layers below."""
     out: list[ProductMoments | None] = [None] * len(lower)
-    φ = upper.stage.activation
+    stage = upper.of.stage
+    φ = stage.activation
     groups: dict[Activation, list[int]] = {}
-    for number, (of, _) in enumerate(lower):
-        if not is_straight(φ) and not is_straight(of.stage.activation):
-            groups.setdefault(of.stage.activation, []).append(number)
+    for number, source in enumerate(lower):
+        other = source.of.stage.activation
+        if not is_straight(φ) and not is_straight(other):
+            groups.setdefault(other, []).append(number)
     for other, numbers in groups.items():
         chosen = [lower[number] for number in numbers]
-        of_upper = words_of(upper.stage)
+        of_upper = words_of(stage)
         with_f = ["sd"]
         if means:
-            normed = upper.stage.norm != "none"
+            normed = stage.norm != "none"
             # Of two straight lines through 0 the derivatives by logarithms are the products themselves, or nothing.
             of_upper = (*of_upper, *correcting_words(of_upper, normed and φ.slopes is None))
             with_f += ["ed", "de", *(["xd", "dx", "dd"] if normed else [])]
-        words = {(w, v) for w in of_upper for of, _ in chosen for v in words_of(of.stage)}
+        words = {(w, v) for w in of_upper for source in chosen for v in words_of(source.of.stage)}
         words |= {(w, "sd") for w in with_f}
-        moments = product_moments(φ, other, sorted(words), index, *_joint(upper, chosen), rule)
+        metric = _joint(upper.of, chosen)
+        if upper.by_series and chosen[0].by_series:
+            series = [source.series for source in chosen]
+            moments = smooth_product_moments(upper.series, series, sorted(words), index, *metric, rule)
+        else:
+            moments = product_moments(φ, other, sorted(words), index, *metric, rule)
         for number, of_layer in zip(numbers, moments, strict=True):
             out[number] = of_layer
+    upper.series.keep(both_ways([*words_of(stage), "sd"]))
     return out
 
 
-def _joint(upper: StageIntegrals, lower: list[tuple[StageIntegrals, float]]) -> tuple[np.ndarray, np.ndarray]:
+def _joint(upper: StageIntegrals, lower: list[Source]) -> tuple[np.ndarray, np.ndarray]:
     """The metric of the y's of all these layers, the upper one last, and their ratios: (n N + N, n N + N).
 
     Nothing asks for two lower layers together: they are independent here.
@@ -184,7 +210,7 @@ def _joint(upper: StageIntegrals, lower: list[tuple[StageIntegrals, float]]) -> 
     n, N = len(lower), len(upper.metric)
     metric, ratio = np.zeros((n + 1, N, n + 1, N)), np.full((n + 1, N, n + 1, N), np.nan)
     metric[n, :, n], ratio[n, :, n] = upper.metric, upper.ratio
-    for i, (of, gamma) in enumerate(lower):
+    for i, (of, gamma, _) in enumerate(lower):
         metric[i, :, i], ratio[i, :, i] = of.metric, of.ratio
         between = gamma * of.G * np.multiply.outer(of.nu, upper.nu)
         metric[i, :, n], metric[n, :, i] = between, between.T

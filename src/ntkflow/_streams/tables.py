@@ -9,7 +9,7 @@ import numpy as np
 
 from .._gaussian import Rule, integrals
 from .._gaussian.expectations import Integrals
-from .._gaussian.layer_products import logarithmic
+from .._gaussian.letters import logarithmic
 from .._gaussian.series_integrals import SeriesIntegrals
 from ..activations import Activation
 

@@ -1,0 +1,182 @@
+"""Hermite coefficients of products f(y_a) g(y_b) of functions of one layer, each computed once for all layers above it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..activations import Activation
+from .letters import Functions
+from .rotations import waves
+from .rules import Rule, evaluate, folded, trapezoid_basis
+
+LAST = 8  # degrees at the end of a series, by which it is judged: even and odd ones differ
+_TAIL = 3e-9  # of a function's norm in these, which together with another function's is below round-off
+_HALVED = 1e-7  # relative change of mean squares with half the nodes, of which the error is the square
+_KEPT = 2**25  # bytes of a layer's planes
+_ROUNDED = 4e-16  # relatively, of a variance
+
+
+class Plane(NamedTuple):
+    """Of one pair of samples, y = root @ x, for each of the products.
+
+    Attributes:
+        inverse: pseudo-inverse of the root, (2, 2).
+        coefficients: (degrees, products, 2, degrees // 2 + 1), as of `rotations`: the real parts, and the imaginary ones.
+        shares: (products, degrees), the norm of each degree over that of all of them.
+        halved: relative change of mean squares with half the nodes.
+    """
+
+    inverse: np.ndarray
+    coefficients: np.ndarray
+    shares: np.ndarray
+    halved: float
+
+    def of(self, rows: np.ndarray) -> Plane:
+        """That of some of the products."""
+        return self._replace(coefficients=self.coefficients[:, rows], shares=self.shares[rows])
+
+
+class Lines(NamedTuple):
+    """Of each sample, for each of the products on it alone: (N, products, degrees) both, and (N,), as of `Plane`."""
+
+    coefficients: np.ndarray
+    shares: np.ndarray
+    halved: np.ndarray
+
+    def of(self, rows: np.ndarray) -> Lines:
+        """Those of some of the products."""
+        return self._replace(coefficients=self.coefficients[:, rows], shares=self.shares[:, rows])
+
+
+class LayerSeries:
+    """The coefficients of products of one layer, by their letters.
+
+    Args:
+        activation: of the layer, smooth. G: (N, N).
+    """
+
+    def __init__(self, activation: Activation, G: np.ndarray, rule: Rule):
+        self.activation, self.G, self._rule = activation, G, rule
+        self.s = np.sqrt(np.diag(G))
+        self._level, self._products = -1, ()
+        self._lines: Lines | None = None
+        self._planes: dict[tuple[int, int], Plane] = {}
+
+    @property
+    def degrees(self) -> int:
+        return self._rule.layer_series[self._level][1]
+
+    def prepare(self, products: tuple[str, ...], level: int) -> int:
+        """Make ready for these products and at least this of the rule's levels. Returns the level: the first one where series on lines converge."""
+        if level > self._level or not set(products) <= set(self._products):
+            self._products, self._planes = tuple(sorted({*products, *self._products})), {}
+            for self._level in range(max(level, self._level, 0), len(self._rule.layer_series)):
+                self._lines = lines = self._all_lines()
+                if lines.shares[..., -LAST:].max() <= _TAIL and lines.halved.max() <= _HALVED:
+                    break
+        return self._level
+
+    def keep(self, products: tuple[str, ...]) -> None:
+        """Let go of the coefficients of other products, if there are any."""
+        if self._lines is None:
+            return
+        rows = self._rows(products)
+        self._planes = {pair: plane.of(rows) for pair, plane in self._planes.items()}
+        self._lines = self.lines(products)
+        self._products = products
+
+    def lines(self, products: tuple[str, ...]) -> Lines:
+        assert self._lines is not None
+        return self._lines.of(self._rows(products))
+
+    def plane(self, a: int, b: int, products: tuple[str, ...]) -> Plane:
+        """Of two samples."""
+        plane = self._planes.get((a, b))
+        if plane is None:
+            plane = self._plane(a, b)
+            if (len(self._planes) + 1) * plane.coefficients.nbytes <= _KEPT:
+                self._planes[a, b] = plane
+        return plane.of(self._rows(products))
+
+    def _rows(self, products: tuple[str, ...]) -> np.ndarray:
+        return np.array([self._products.index(product) for product in products])
+
+    def _values(self, z: np.ndarray) -> dict[str, np.ndarray]:
+        letters = sorted({letter for product in self._products for letter in product})
+        functions = Functions(tuple((self.activation, letter) for letter in letters))
+        return dict(zip(letters, evaluate(functions, z, len(letters) - 1), strict=True))  # type: ignore[arg-type]
+
+    def _basis(self) -> tuple[np.ndarray, np.ndarray]:
+        return trapezoid_basis(self._rule.reach, *self._rule.layer_series[self._level])
+
+    def _all_lines(self) -> Lines:
+        u, psi = self._basis()
+        values = self._values(self.s[:, None] * u)
+        on_nodes = np.stack([values[f] * values[g] for f, g in self._products], axis=1)
+        coefficients = on_nodes @ psi
+        squares = on_nodes**2
+        halved = _change(squares @ psi[:, 0], 2 * squares[..., ::2] @ psi[::2, 0])
+        return Lines(coefficients, _shares(np.abs(coefficients)), halved.max(axis=1))
+
+    def _plane(self, a: int, b: int) -> Plane:
+        s, covariance = self.s[a], self.G[a, b]
+        along = covariance / s if s > 0 else 0.0
+        conditional = self.G[b, b] - along**2
+        # What rounding leaves of a parallel pair is not a second direction.
+        across = np.sqrt(conditional) if conditional > _ROUNDED * self.G[b, b] else 0.0
+        u, psi = self._basis()
+        half = folded(u, psi)
+        first = self._values(s * u)
+        second = self._values(along * u[:, None] + across * u)
+        weights = psi[:, 0]
+        on_second = {letter: _project(values, half) for letter, values in second.items()}
+        squares = {
+            letter: (values**2 @ weights, values[::2, ::2] ** 2 @ (2 * weights[::2]))
+            for letter, values in second.items()
+        }
+        C = np.stack([_project((first[f][:, None] * on_second[g]).T, half) for f, g in self._products])
+        whole = np.array([(first[f] ** 2 * squares[g][0]) @ weights for f, g in self._products])
+        halves = np.array(
+            [(first[f][::2] ** 2 * squares[g][1]) @ (2 * weights[::2]) for f, g in self._products]
+        )
+        inverse1, inverse2 = (1 / x if x > 0 else 0.0 for x in (s, across))
+        coefficients = _by_degree(C)
+        return Plane(
+            np.array([[inverse1, 0.0], [-along * inverse1 * inverse2, inverse2]]),
+            coefficients,
+            _shares(np.sqrt(np.einsum("npim,npim->pn", coefficients, coefficients))),
+            _change(whole, halves).max(),
+        )
+
+
+def _change(whole: np.ndarray, halves: np.ndarray) -> np.ndarray:
+    return np.abs(halves - whole) / np.where(whole > 0, whole, 1.0)
+
+
+def _shares(norms: np.ndarray) -> np.ndarray:
+    whole = np.linalg.norm(norms, axis=-1, keepdims=True)
+    return norms / np.where(whole > 0, whole, 1.0)
+
+
+def _project(values: np.ndarray, half: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    """Hermite coefficients along the last axis, of values on symmetric nodes, with `half` as of `folded`."""
+    _, even, odd = half
+    middle = values.shape[-1] // 2
+    above, below = values[..., middle:], values[..., middle::-1]
+    out = np.empty((*values.shape[:-1], even.shape[1] + odd.shape[1]))
+    out[..., ::2], out[..., 1::2] = (above + below) @ even, (above - below) @ odd
+    return out
+
+
+def _by_degree(C: np.ndarray) -> np.ndarray:
+    """The coefficients of `Plane` from those in the coordinates x2, x1: (products, degrees, degrees)."""
+    P, degrees = C.shape[:2]
+    out = np.zeros((degrees, P, 2, degrees // 2 + 1))
+    for n in range(degrees):
+        of_degree = C[:, np.arange(n, -1, -1), np.arange(n + 1)]
+        to = waves(n)
+        out[n, :, 0, : n // 2 + 1] = of_degree[:, ::2] @ to.real.T
+        out[n, :, 1, : n // 2 + 1] = of_degree[:, 1::2] @ to.imag.T
+    return out
