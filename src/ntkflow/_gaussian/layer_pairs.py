@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._machine.products import multiplied_in_blocks
 from .layer_series import LAST, LayerSeries, Plane
 from .rotations import along_first, frequencies, rotations_between, turned, waves
 
@@ -168,9 +169,14 @@ def _between_planes(upper: Plane, lower: list[Plane], M: np.ndarray) -> tuple[np
         of_degree = coefficients[row, n, word, :, :half]
         real, imag = turned(of_degree[:, 0], of_degree[:, 1], *(x[row[:, None], mu] for x in turn))
         scale = powers[row, 0, : n + 1] * powers[row, 1, n::-1]
-        even, odd = (real @ to.real) * scale[:, ::2], (imag @ to.imag) * scale[:, 1::2]
+        even, odd = (
+            multiplied_in_blocks(part, matrix) * scale[:, parity::2]
+            for parity, (part, matrix) in enumerate(zip((real, imag), to, strict=True))
+        )
         cos, sin = (x[row[:, None], mu] for x in back)
-        real, imag = turned(even @ to.real.T, odd @ to.imag.T, cos, -sin)
+        real, imag = turned(
+            multiplied_in_blocks(even, to.real.T), multiplied_in_blocks(odd, to.imag.T), cos, -sin
+        )
         of_z = upper.coefficients[n, :, :, :half]
         out[row, word] += real @ of_z[:, 0].T + imag @ of_z[:, 1].T
     return out, _remaining(shares, upper.shares[None], powers[:, 0])

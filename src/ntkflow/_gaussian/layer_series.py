@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._machine.products import multiplied_in_blocks
 from ..activations import Activation
 from .letters import Functions
 from .rotations import waves
@@ -15,6 +16,7 @@ LAST = 8  # degrees at the end of a series, by which it is judged: even and odd 
 _TAIL = 3e-9  # of a function's norm in these, which together with another function's is below round-off
 _HALVED = 1e-7  # relative change of mean squares with half the nodes, of which the error is the square
 _KEPT = 2**25  # bytes of a layer's planes
+_DEGREES = 16  # of x2, at a time
 _ROUNDED = 4e-16  # relatively, of a variance
 
 
@@ -115,7 +117,7 @@ class LayerSeries:
         u, psi = self._basis()
         values = self._values(self.s[:, None] * u)
         on_nodes = np.stack([values[f] * values[g] for f, g in self._products], axis=1)
-        coefficients = on_nodes @ psi
+        coefficients = multiplied_in_blocks(on_nodes.reshape(-1, len(u)), psi).reshape(*on_nodes.shape[:2], -1)
         squares = on_nodes**2
         halved = _change(squares @ psi[:, 0], 2 * squares[..., ::2] @ psi[::2, 0])
         return Lines(coefficients, _shares(np.abs(coefficients)), halved.max(axis=1))
@@ -131,18 +133,19 @@ class LayerSeries:
         first = self._values(s * u)
         second = self._values(along * u[:, None] + across * u)
         weights = psi[:, 0]
-        on_second = {letter: _project(values, half) for letter, values in second.items()}
+        on_second = {letter: _project(values, half).T for letter, values in second.items()}
         squares = {
             letter: (values**2 @ weights, values[::2, ::2] ** 2 @ (2 * weights[::2]))
             for letter, values in second.items()
         }
-        C = np.stack([_project((first[f][:, None] * on_second[g]).T, half) for f, g in self._products])
+        coefficients = _by_degree(
+            _project_first([first[f] * on_second[g] for f, g in self._products], half, len(psi.T))
+        )
         whole = np.array([(first[f] ** 2 * squares[g][0]) @ weights for f, g in self._products])
         halves = np.array(
             [(first[f][::2] ** 2 * squares[g][1]) @ (2 * weights[::2]) for f, g in self._products]
         )
         inverse1, inverse2 = (1 / x if x > 0 else 0.0 for x in (s, across))
-        coefficients = _by_degree(C)
         return Plane(
             np.array([[inverse1, 0.0], [-along * inverse1 * inverse2, inverse2]]),
             coefficients,
@@ -160,23 +163,45 @@ def _shares(norms: np.ndarray) -> np.ndarray:
     return norms / np.where(whole > 0, whole, 1.0)
 
 
-def _project(values: np.ndarray, half: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
-    """Hermite coefficients along the last axis, of values on symmetric nodes, with `half` as of `folded`."""
-    _, even, odd = half
+def _folded(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """f(u) + f(-u) and f(u) - f(-u), u ≥ 0 on the last axis."""
     middle = values.shape[-1] // 2
     above, below = values[..., middle:], values[..., middle::-1]
-    out = np.empty((*values.shape[:-1], even.shape[1] + odd.shape[1]))
-    out[..., ::2], out[..., 1::2] = (above + below) @ even, (above - below) @ odd
+    return above + below, above - below
+
+
+def _project(values: np.ndarray, half: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    """Hermite coefficients along the second axis, of values on symmetric nodes, with `half` as of `folded`."""
+    out = np.empty((len(values), half[1].shape[1] * 2))
+    for parity, folded_values in enumerate(_folded(values)):
+        out[:, parity::2] = multiplied_in_blocks(folded_values, half[1 + parity])
+    return out
+
+
+def _project_first(
+    values: list[np.ndarray], half: tuple[np.ndarray, np.ndarray, np.ndarray], degrees: int
+) -> np.ndarray:
+    """The same of several arrays (degrees of x2, nodes): (arrays, degrees, degrees), those whose degrees add up to less than `degrees`."""
+    out = np.empty((len(values), degrees, degrees))
+    for parity, folded_values in enumerate(zip(*map(_folded, values), strict=True)):
+        by_degree = np.stack(folded_values, axis=1)  # (degrees, arrays, nodes)
+        for start in range(0, degrees, _DEGREES):
+            some = by_degree[start : start + _DEGREES]
+            columns = half[1 + parity][:, : (degrees - start + 1) // 2]
+            moments = multiplied_in_blocks(some.reshape(-1, some.shape[-1]), columns)
+            out[:, start : start + _DEGREES, parity : 2 * columns.shape[1] : 2] = np.moveaxis(
+                moments.reshape(*some.shape[:2], -1), 1, 0
+            )
     return out
 
 
 def _by_degree(C: np.ndarray) -> np.ndarray:
-    """The coefficients of `Plane` from those in the coordinates x2, x1: (products, degrees, degrees)."""
+    """The coefficients of `Plane` from those of he_l(x2) he_k(x1): (products, l, k)."""
     P, degrees = C.shape[:2]
     out = np.zeros((degrees, P, 2, degrees // 2 + 1))
     for n in range(degrees):
         of_degree = C[:, np.arange(n, -1, -1), np.arange(n + 1)]
         to = waves(n)
-        out[n, :, 0, : n // 2 + 1] = of_degree[:, ::2] @ to.real.T
-        out[n, :, 1, : n // 2 + 1] = of_degree[:, 1::2] @ to.imag.T
+        out[n, :, 0, : n // 2 + 1] = multiplied_in_blocks(of_degree[:, ::2], to.real.T)
+        out[n, :, 1, : n // 2 + 1] = multiplied_in_blocks(of_degree[:, 1::2], to.imag.T)
     return out
