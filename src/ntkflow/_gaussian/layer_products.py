@@ -56,6 +56,11 @@ class ProductIndex(NamedTuple):
         """That of some of the sets alone, for the same integrals."""
         return self._replace(rows=self.rows[..., columns], permutation=self.permutation[..., columns])
 
+    def within(self, whole: ProductIndex) -> ProductIndex:
+        """That of the same sets among the integrals of larger ones."""
+        mine, theirs = (_keys(index.quadruples.T, self.samples) for index in (self, whole))
+        return self._replace(quadruples=whole.quadruples, rows=np.searchsorted(theirs, mine)[self.rows])
+
 
 def product_index(sets: np.ndarray, samples: int, same: bool) -> ProductIndex:
     """The index of sets (k, S) out of so many samples."""
@@ -66,13 +71,17 @@ def product_index(sets: np.ndarray, samples: int, same: bool) -> ProductIndex:
     ).reshape(4, -1)  # fmt: skip
     order = np.argsort(slots, axis=0, kind="stable")
     ascending = np.take_along_axis(slots, order, axis=0)
-    key = (2 * samples) ** np.arange(3, -1, -1, dtype=np.int64) @ ascending
-    _, first, rows = np.unique(key, return_index=True, return_inverse=True)
+    _, first, rows = np.unique(_keys(ascending, samples), return_index=True, return_inverse=True)
     orders, permutation = np.unique(order, axis=1, return_inverse=True)
     shape = (k,) * 4 + (S,)
     return ProductIndex(
         samples, same, ascending[:, first].T, rows.reshape(shape), orders, permutation.reshape(shape)
     )
+
+
+def _keys(quadruples: np.ndarray, samples: int) -> np.ndarray:
+    """A number for each of the quadruples (4, …)."""
+    return (2 * samples) ** np.arange(3, -1, -1, dtype=np.int64) @ quadruples
 
 
 class ProductMoments(NamedTuple):

@@ -15,7 +15,7 @@ from .rules import Rule, evaluate, folded, trapezoid_basis
 LAST = 8  # degrees at the end of a series, by which it is judged: even and odd ones differ
 _TAIL = 3e-9  # of a function's norm in these, which together with another function's is below round-off
 _HALVED = 1e-7  # relative change of mean squares with half the nodes, of which the error is the square
-_KEPT = 2**25  # bytes of a layer's planes
+_MEMORY, _KEPT = 2**28, 2**25  # bytes of planes: of the layer at work, and of each layer below
 _DEGREES = 16  # of x2, at a time
 _ROUNDED = 4e-16  # relatively, of a variance
 
@@ -35,8 +35,10 @@ class Plane(NamedTuple):
     shares: np.ndarray
     halved: float
 
-    def of(self, rows: np.ndarray) -> Plane:
+    def of(self, rows: list[int]) -> Plane:
         """That of some of the products."""
+        if rows == list(range(len(self.shares))):
+            return self
         return self._replace(coefficients=self.coefficients[:, rows], shares=self.shares[rows])
 
 
@@ -47,7 +49,7 @@ class Lines(NamedTuple):
     shares: np.ndarray
     halved: np.ndarray
 
-    def of(self, rows: np.ndarray) -> Lines:
+    def of(self, rows: list[int]) -> Lines:
         """Those of some of the products."""
         return self._replace(coefficients=self.coefficients[:, rows], shares=self.shares[:, rows])
 
@@ -62,32 +64,30 @@ class LayerSeries:
     def __init__(self, activation: Activation, G: np.ndarray, rule: Rule):
         self.activation, self.G, self._rule = activation, G, rule
         self.s = np.sqrt(np.diag(G))
-        self._level, self._products = -1, ()
+        self.level, self._products = -1, ()
         self._lines: Lines | None = None
         self._planes: dict[tuple[int, int], Plane] = {}
-
-    @property
-    def degrees(self) -> int:
-        return self._rule.layer_series[self._level][1]
+        self._most = _MEMORY
 
     def prepare(self, products: tuple[str, ...], level: int) -> int:
         """Make ready for these products and at least this of the rule's levels. Returns the level: the first one where series on lines converge."""
-        if level > self._level or not set(products) <= set(self._products):
+        if level > self.level or not set(products) <= set(self._products):
             self._products, self._planes = tuple(sorted({*products, *self._products})), {}
-            for self._level in range(max(level, self._level, 0), len(self._rule.layer_series)):
+            for self.level in range(max(level, self.level, 0), len(self._rule.layer_series)):
                 self._lines = lines = self._all_lines()
                 if lines.shares[..., -LAST:].max() <= _TAIL and lines.halved.max() <= _HALVED:
                     break
-        return self._level
+        return self.level
 
     def keep(self, products: tuple[str, ...]) -> None:
-        """Let go of the coefficients of other products, if there are any."""
+        """Let go of the coefficients of other products, and of what is too much to be kept."""
+        self._most = _KEPT
         if self._lines is None:
             return
-        rows = self._rows(products)
-        self._planes = {pair: plane.of(rows) for pair, plane in self._planes.items()}
-        self._lines = self.lines(products)
-        self._products = products
+        rows, planes = self._rows(products), self._planes
+        self._lines, self._products, self._planes = self.lines(products), products, {}
+        for pair, plane in planes.items():
+            self._put(pair, plane.of(rows))
 
     def lines(self, products: tuple[str, ...]) -> Lines:
         assert self._lines is not None
@@ -98,12 +98,15 @@ class LayerSeries:
         plane = self._planes.get((a, b))
         if plane is None:
             plane = self._plane(a, b)
-            if (len(self._planes) + 1) * plane.coefficients.nbytes <= _KEPT:
-                self._planes[a, b] = plane
+            self._put((a, b), plane)
         return plane.of(self._rows(products))
 
-    def _rows(self, products: tuple[str, ...]) -> np.ndarray:
-        return np.array([self._products.index(product) for product in products])
+    def _put(self, pair: tuple[int, int], plane: Plane) -> None:
+        if (len(self._planes) + 1) * plane.coefficients.nbytes <= self._most:
+            self._planes[pair] = plane
+
+    def _rows(self, products: tuple[str, ...]) -> list[int]:
+        return [self._products.index(product) for product in products]
 
     def _values(self, z: np.ndarray) -> dict[str, np.ndarray]:
         letters = sorted({letter for product in self._products for letter in product})
@@ -111,7 +114,7 @@ class LayerSeries:
         return dict(zip(letters, evaluate(functions, z, len(letters) - 1), strict=True))  # type: ignore[arg-type]
 
     def _basis(self) -> tuple[np.ndarray, np.ndarray]:
-        return trapezoid_basis(self._rule.reach, *self._rule.layer_series[self._level])
+        return trapezoid_basis(self._rule.reach, *self._rule.layer_series[self.level])
 
     def _all_lines(self) -> Lines:
         u, psi = self._basis()

@@ -10,7 +10,7 @@ def multiplied_in_blocks(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     rows, inner, columns = *a.shape, b.shape[1]
     block = max(_SMALL // max(inner * columns, 1), 1)
     whole = rows // block * block
-    if not whole:
+    if block >= rows or not whole:
         return a @ b
     out = np.empty((rows, columns))
     np.matmul(a[:whole].reshape(-1, block, inner), b, out=out[:whole].reshape(-1, block, columns))

@@ -36,6 +36,10 @@ class Indices(NamedTuple):
         """Those of some of the sets alone."""
         return Indices(*(index.of_sets(columns) for index in self))
 
+    def within(self, whole: Indices) -> Indices:
+        """Those of the same sets among the integrals of larger ones."""
+        return Indices(*(mine.within(theirs) for mine, theirs in zip(self, whole, strict=True)))
+
 
 def indices_of(sets: np.ndarray, samples: int) -> Indices:
     """Of sets (k, S) out of so many samples."""
