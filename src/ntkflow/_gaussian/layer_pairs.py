@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._machine.products import multiplied_in_blocks
-from .layer_series import LAST, LayerSeries, Plane
+from .layer_series import LayerSeries, Plane, tail_of
 from .rotations import along_first, frequencies, rotations_between, turned, waves
 
 _NEGLIGIBLE = 1e-18  # of two functions' norms
@@ -45,7 +45,7 @@ def layer_moments(
         quadruples: c ≤ d of y and a ≤ b of z, (M, 4).
     """
     level = 0
-    while any(x.prepare(y, level) > level for x, y in [(upper, of_upper), *((x, of_lower) for x in lower)]):
+    while any(series.prepare(level) > level for series in (upper, *lower)):
         level = max(upper.level, *(series.level for series in lower))
     shape = len(lower), len(quadruples)
     out = LayerMoments(np.empty((*shape, len(of_lower), len(of_upper))), np.empty(shape), np.empty(shape))
@@ -75,9 +75,7 @@ class _Work(NamedTuple):
             of_y = series.lines(self.of_lower)
             for part in _parts(rows):
                 c, a = self.quadruples[part][:, [0, 2]].T
-                kappa = np.clip(
-                    _scaled(self.between[layer, c, a], series.s[c] * self.upper.s[a]), -1.0, 1.0
-                )
+                kappa = np.clip(_scaled(self.between[layer, c, a], series.s[c] * self.upper.s[a]), -1.0, 1.0)
                 y, z = of_y.coefficients[c], of_z.coefficients[a]
                 self.out.values[layer, part] = (y * _powers(kappa, y.shape[-1])[:, None]) @ z.swapaxes(1, 2)
                 self.out.remaining[layer, part] = _remaining(of_y.shares[c], of_z.shares[a], kappa)
@@ -185,8 +183,7 @@ def _powers(kappa: np.ndarray, degrees: int) -> np.ndarray:
 
 def _remaining(first: np.ndarray, second: np.ndarray, kappa: np.ndarray) -> np.ndarray:
     """What the last degrees may add, (B,), from shares (B, products, degrees) and the larger κ, (B,)."""
-    last = [np.linalg.norm(x[..., -LAST:], axis=-1).max(axis=-1) for x in (first, second)]
-    return last[0] * last[1] * np.abs(kappa) ** (first.shape[-1] - 1)
+    return tail_of(first) * tail_of(second) * np.abs(kappa) ** (first.shape[-1] - 1)
 
 
 def _waves(angles: np.ndarray, degrees: int) -> tuple[np.ndarray, np.ndarray]:
@@ -206,12 +203,11 @@ def _towards(plane: Plane, towards: np.ndarray, shares: np.ndarray):
     """
     kappa = np.minimum(np.hypot(*towards.T), 1.0)
     largest = _powers(kappa, shares.shape[-1]) * plane.shares.max(axis=0) * shares.max(axis=1)
-    degrees = 1 + max(np.flatnonzero(largest.max(axis=0) > _NEGLIGIBLE), default=0)
+    degrees = 1 + max(np.flatnonzero(largest.max(axis=0) > _NEGLIGIBLE).tolist(), default=0)
     mu, first = frequencies(degrees), along_first(len(plane.coefficients))
     half = mu.shape[1]
     cos, sin = (
-        x[:, mu] * first[:degrees, :half]
-        for x in _waves(np.arctan2(towards[:, 1], towards[:, 0]), degrees)
+        x[:, mu] * first[:degrees, :half] for x in _waves(np.arctan2(towards[:, 1], towards[:, 0]), degrees)
     )
     odd = (np.arange(degrees) % 2 == 1)[:, None]
     parts = np.concatenate([np.where(odd, -sin, cos), np.where(odd, cos, sin)], axis=2)

@@ -30,6 +30,8 @@ Members = tuple[tuple[Activation, str], ...]
 """Functions by activation and letter."""
 
 _REMAINING = 0.1  # of what may be left out: what the last degrees of a series may add
+_WITHIN_PAIRS = [(2, 3, 0, 1), (3, 2, 0, 1), (2, 3, 1, 0), (3, 2, 1, 0)]
+"""How slots ascend if y is of a lower layer."""
 _OF_SLOPES = {"s": 0, "d": 1, "e": 2, "x": 0}
 """The orders of letters where σ is two straight lines through 0, of which z σ' is σ."""
 
@@ -133,30 +135,23 @@ def product_moments(
 def smooth_product_moments(
     upper: LayerSeries, lower: list[LayerSeries], words: Iterable[Words], index: ProductIndex, G: np.ndarray, ratio: np.ndarray, rule: Rule
 ) -> list[ProductMoments]:  # fmt: skip
-    """`product_moments` of smooth activations and several layers, by series; elsewhere where these don't converge."""
-    words, N, layers = list(words), index.samples, len(lower)
-    members, of_words = _functions(upper.activation, lower[0].activation, words)
-    placed = {
-        (f[slot3], f[5 - slot3], f[slot1], f[1 - slot1])
-        for f, _ in of_words.values()
-        for slot1 in (0, 1)
-        for slot3 in (2, 3)
-    }
-    columns = [(placement, "") for placement in sorted(placed)]
-    of_z, of_y = (both_ways(words[side] for words in of_words) for side in (0, 1))
-    found = layer_moments(
-        upper, lower, G[:-N, -N:].reshape(layers, N, N), np.mod(index.quadruples, N), of_z, of_y
-    )
-    letters = ["".join(members[f][1] for f in placement) for placement in sorted(placed)]
+    """`product_moments` of smooth activations by series, where these converge; `lower` is `upper` alone if y is z itself."""
+    members, of_words = _functions(upper.activation, lower[0].activation, list(words))
+    orders = itertools.permutations(range(4)) if index.same else _WITHIN_PAIRS
+    placed = sorted({tuple(f[slot] for slot in order) for order in orders for f, _ in of_words.values()})
+    letters = ["".join(members[f][1] for f in placement) for placement in placed]
+    of_y, of_z = (tuple(sorted({x[side] for x in letters})) for side in (slice(2), slice(2, 4)))
+    N = index.samples
+    between = G[None] if index.same else G[:-N, -N:].reshape(-1, N, N)
+    found = layer_moments(upper, lower, between, np.mod(index.quadruples, N), of_z, of_y)
     values = found.values[:, :, [of_y.index(x[:2]) for x in letters], [of_z.index(x[2:]) for x in letters]]
-    layer, row = np.nonzero(
-        (found.remaining > _REMAINING * rule.converged) | (found.halved > math.sqrt(rule.converged))
-    )
-    if len(row):
-        asked = _permuted(sorted(placed))
-        quadruples = _quadruples(index, len(G)).reshape(layers, -1, 4)[layer, row]
+    left = (found.remaining > _REMAINING * rule.converged) | (found.halved > math.sqrt(rule.converged))
+    if np.any(left):
+        asked = _permuted(placed)
+        quadruples = _quadruples(index, len(G))[left.ravel()]
         moments = _of_functions(members, asked, quadruples, G, ratio, rule)
-        values[layer, row] = moments[:, [asked.index(placement) for placement, _ in columns]]
+        values[left] = moments[:, [asked.index(placement) for placement in placed]]
+    columns = [(placement, "") for placement in placed]
     return [ProductMoments(part, of_words, columns) for part in values]
 
 

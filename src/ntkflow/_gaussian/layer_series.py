@@ -12,12 +12,17 @@ from .letters import Functions
 from .rotations import waves
 from .rules import Rule, evaluate, folded, trapezoid_basis
 
-LAST = 8  # degrees at the end of a series, by which it is judged: even and odd ones differ
-_TAIL = 3e-9  # of a function's norm in these, which together with another function's is below round-off
-_HALVED = 1e-7  # relative change of mean squares with half the nodes, of which the error is the square
+_LAST = 8  # degrees at the end of a series, by which it is judged: even and odd ones differ
+_WANTED = 1e-2  # of what may be left out: what the last degrees of two functions together should add at most
+_HALVED = 1e-7  # relative change of mean squares with half the nodes, whose square the error is
 _MEMORY, _KEPT = 2**28, 2**25  # bytes of planes: of the layer at work, and of each layer below
 _DEGREES = 16  # of x2, at a time
 _ROUNDED = 4e-16  # relatively, of a variance
+
+
+def tail_of(shares: np.ndarray) -> np.ndarray:
+    """The largest share, among products, of the last degrees: (…,) of shares (…, products, degrees)."""
+    return np.linalg.norm(shares[..., -_LAST:], axis=-1).max(axis=-1)
 
 
 class Plane(NamedTuple):
@@ -55,27 +60,30 @@ class Lines(NamedTuple):
 
 
 class LayerSeries:
-    """The coefficients of products of one layer, by their letters.
+    """The coefficients of products of one layer.
 
     Args:
         activation: of the layer, smooth. G: (N, N).
+        products: by their two letters, those that may be asked for.
     """
 
-    def __init__(self, activation: Activation, G: np.ndarray, rule: Rule):
-        self.activation, self.G, self._rule = activation, G, rule
+    def __init__(self, activation: Activation, G: np.ndarray, rule: Rule, products: tuple[str, ...]):
+        self.activation, self.G, self._rule, self._products = activation, G, rule, products
         self.s = np.sqrt(np.diag(G))
-        self.level, self._products = -1, ()
+        self.level = -1
         self._lines: Lines | None = None
         self._planes: dict[tuple[int, int], Plane] = {}
         self._most = _MEMORY
 
-    def prepare(self, products: tuple[str, ...], level: int) -> int:
-        """Make ready for these products and at least this of the rule's levels. Returns the level: the first one where series on lines converge."""
-        if level > self.level or not set(products) <= set(self._products):
-            self._products, self._planes = tuple(sorted({*products, *self._products})), {}
-            for self.level in range(max(level, self.level, 0), len(self._rule.layer_series)):
+    def prepare(self, level: int) -> int:
+        """Make ready for at least this of the rule's levels. Returns the level: the first one where series on lines converge."""
+        if level > self.level:
+            self._planes = {}
+            for number in range(level, len(self._rule.layer_series)):
+                self.level = number
                 self._lines = lines = self._all_lines()
-                if lines.shares[..., -LAST:].max() <= _TAIL and lines.halved.max() <= _HALVED:
+                tail = tail_of(lines.shares).max()
+                if tail**2 <= _WANTED * self._rule.converged and lines.halved.max() <= _HALVED:
                     break
         return self.level
 
@@ -120,7 +128,9 @@ class LayerSeries:
         u, psi = self._basis()
         values = self._values(self.s[:, None] * u)
         on_nodes = np.stack([values[f] * values[g] for f, g in self._products], axis=1)
-        coefficients = multiplied_in_blocks(on_nodes.reshape(-1, len(u)), psi).reshape(*on_nodes.shape[:2], -1)
+        coefficients = multiplied_in_blocks(on_nodes.reshape(-1, len(u)), psi).reshape(
+            *on_nodes.shape[:2], -1
+        )
         squares = on_nodes**2
         halved = _change(squares @ psi[:, 0], 2 * squares[..., ::2] @ psi[::2, 0])
         return Lines(coefficients, _shares(np.abs(coefficients)), halved.max(axis=1))

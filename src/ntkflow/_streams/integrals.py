@@ -102,11 +102,12 @@ def network_integrals(
     shares = None
     for number, (block, width) in enumerate(zip(network.blocks, network.widths[1:], strict=False), start=1):
         inner_widths = block.inner_widths(network.widths[number + 1])
-        stages, G_u, shares_u, parallel_u = _through_stages(
-            block, G, H, parallel, indices, means, rule, nudge
+        words = _upper_words(block.stages[0], means)
+        stages, series, G_u, shares_u, parallel_u = _through_stages(
+            block, G, H, parallel, indices, sum(words, ()) if past else (), means, rule, nudge
         )
-        source = Source(stages[0], 1.0, LayerSeries(stages[0].stage.activation, stages[0].metric, rule))
-        lower = [] if indices is None else _with_lower(source, past, indices.other, means, rule)
+        source = Source(stages[0], 1.0, series)
+        lower = [] if indices is None else _with_lower(source, past, indices.other, words, rule)
         yield LayerIntegrals(number, G, H, shares, width, parallel, block, stages, inner_widths, lower)
         γ = block.gamma
         bias, weight, carried = shares_u
@@ -120,9 +121,11 @@ def network_integrals(
 
 
 def _through_stages(
-    block: Block, G, H, parallel: Parallel, indices: Indices | None, means: bool, rule: Rule, nudge
-):
-    """The integrals of a block's stages; and of its last u G, the shares of H, and `parallel`."""
+    block: Block, G, H, parallel: Parallel, indices: Indices | None, upper_words: tuple[str, ...], means: bool,
+    rule: Rule, nudge,
+):  # fmt: skip
+    """The integrals of a block's stages; the series of the first one, which are for `upper_words`, too; and of its last u G, the shares of H, and `parallel`."""
+    first: LayerSeries | None = None
     stages: list[StageIntegrals] = []
     bias, weight, carried = np.zeros_like(G), np.zeros_like(G), np.ones_like(G)
     for stage in block.stages:
@@ -131,7 +134,11 @@ def _through_stages(
         metric = changed * np.multiply.outer(nu, nu)
         parallel_y = parallel.scaled(nu, exactly_one=stage.norm != "none" and stage.eps == 0)
         tables = stage_tables(stage.activation, metric, parallel_y.ratio, stage.lambda_g > 0, means, rule)
-        own = None if indices is None else _own_moments(stage, metric, parallel_y.ratio, indices.same, rule)
+        letters = "".join(words_of(stage)) + "sd"
+        products = {f + g for f in letters for g in letters} | {*both_ways(() if stages else upper_words)}
+        series = LayerSeries(stage.activation, metric, rule, tuple(sorted(products)))
+        first = first or series
+        own = None if indices is None else _own_moments(stage, series, parallel_y.ratio, indices.same, rule)
         H_u = bias + weight + carried * H
         stages.append(StageIntegrals(stage, changed, H_u, nu, metric, parallel_y.ratio, tables, own))
         G = stage.C_b + stage.C_W * tables.ss.mean
@@ -141,7 +148,8 @@ def _through_stages(
         weight = stage.lambda_W * tables.ss.mean + gains + χ * weight
         carried = χ * carried
         parallel = parallel_y.through(stage.activation, stage.C_b > 0)
-    return stages, G, (bias, weight, carried), parallel
+    assert first is not None
+    return stages, first, G, (bias, weight, carried), parallel
 
 
 def words_of(stage: Stage) -> tuple[str, ...]:
@@ -149,13 +157,31 @@ def words_of(stage: Stage) -> tuple[str, ...]:
     return ("ss", "dd", "xx") if stage.lambda_g > 0 else ("ss", "dd")
 
 
-def _own_moments(stage: Stage, metric, ratio, index: ProductIndex, rule: Rule) -> ProductMoments | None:
+def _upper_words(stage: Stage, means: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The products whose moments with all those of a lower layer are wanted, and those with its f alone."""
+    products, with_f = words_of(stage), ("sd",)
+    if means:
+        normed = stage.norm != "none"
+        # Of two straight lines through 0 the derivatives by logarithms are the products themselves, or nothing.
+        logarithms = normed and stage.activation.slopes is None
+        products = (*products, *correcting_words(products, logarithms))
+        with_f = (*with_f, "ed", "de", *(("xd", "dx", "dd") if normed else ()))
+    return products, with_f
+
+
+def _by_series(φ: Activation) -> bool:
+    return not (φ.kinks or φ.slopes or φ.exponentials)
+
+
+def _own_moments(stage: Stage, series: LayerSeries, ratio, index: ProductIndex, rule: Rule) -> ProductMoments | None:  # fmt: skip
     φ = stage.activation
     if is_straight(φ):
         return None
     words = {(w, v) for w in words_of(stage) for v in words_of(stage)} | {("sd", "sd")}
     words |= {("sx", "sx")} if stage.lambda_g > 0 else set()
-    return product_moments(φ, φ, sorted(words), index, metric, ratio, rule)[0]
+    if _by_series(φ):
+        return smooth_product_moments(series, [series], sorted(words), index, series.G, ratio, rule)[0]
+    return product_moments(φ, φ, sorted(words), index, series.G, ratio, rule)[0]
 
 
 class Source(NamedTuple):
@@ -165,19 +191,13 @@ class Source(NamedTuple):
     gamma: float
     series: LayerSeries
 
-    @property
-    def by_series(self) -> bool:
-        φ = self.of.stage.activation
-        return not (φ.kinks or φ.slopes or φ.exponentials)
-
 
 def _with_lower(
-    upper: Source, lower: list[Source], index: ProductIndex, means: bool, rule: Rule
-) -> list[ProductMoments | None]:
-    """The moments of a layer's products with those of each of the layers below."""
+    upper: Source, lower: list[Source], index: ProductIndex, words: tuple[tuple[str, ...], tuple[str, ...]], rule: Rule
+) -> list[ProductMoments | None]:  # fmt: skip
+    """The moments of a layer's products, `words` as of `_upper_words`, with those of each of the layers below."""
     out: list[ProductMoments | None] = [None] * len(lower)
-    stage = upper.of.stage
-    φ = stage.activation
+    φ = upper.of.stage.activation
     groups: dict[Activation, list[int]] = {}
     for number, source in enumerate(lower):
         other = source.of.stage.activation
@@ -185,24 +205,17 @@ def _with_lower(
             groups.setdefault(other, []).append(number)
     for other, numbers in groups.items():
         chosen = [lower[number] for number in numbers]
-        of_upper = words_of(stage)
-        with_f = ["sd"]
-        if means:
-            normed = stage.norm != "none"
-            # Of two straight lines through 0 the derivatives by logarithms are the products themselves, or nothing.
-            of_upper = (*of_upper, *correcting_words(of_upper, normed and φ.slopes is None))
-            with_f += ["ed", "de", *(["xd", "dx", "dd"] if normed else [])]
-        words = {(w, v) for w in of_upper for source in chosen for v in words_of(source.of.stage)}
-        words |= {(w, "sd") for w in with_f}
+        asked = {(w, v) for w in words[0] for source in chosen for v in words_of(source.of.stage)}
+        asked |= {(w, "sd") for w in words[1]}
         metric = _joint(upper.of, chosen)
-        if upper.by_series and chosen[0].by_series:
+        if _by_series(φ) and _by_series(other):
             series = [source.series for source in chosen]
-            moments = smooth_product_moments(upper.series, series, sorted(words), index, *metric, rule)
+            moments = smooth_product_moments(upper.series, series, sorted(asked), index, *metric, rule)
         else:
-            moments = product_moments(φ, other, sorted(words), index, *metric, rule)
+            moments = product_moments(φ, other, sorted(asked), index, *metric, rule)
         for number, of_layer in zip(numbers, moments, strict=True):
             out[number] = of_layer
-    upper.series.keep(both_ways([*words_of(stage), "sd"]))
+    upper.series.keep(both_ways([*words_of(upper.of.stage), "sd"]))
     return out
 
 
