@@ -225,7 +225,7 @@ def _between_planes(upper: Plane, lower: Planes, y: np.ndarray, M: np.ndarray):
     powers = _powers(kappa, degrees)
     needed = powers[:, :1] * upper.shares.max(axis=0) * lower.shares[y] > _NEGLIGIBLE
     out = np.zeros((*needed.shape[:2], upper.coefficients.shape[1]))
-    for n in np.flatnonzero(needed.any(axis=(0, 1))):
+    for n in np.flatnonzero(needed.any(axis=(0, 1))).tolist():
         row, word = np.nonzero(needed[:, :, n])
         to, half = waves(n), n // 2 + 1
         mu = n % 2 + 2 * np.arange(half)

@@ -15,7 +15,6 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import eigh_tridiagonal
 
 
 class Waves(NamedTuple):
@@ -27,9 +26,18 @@ class Waves(NamedTuple):
 
 @functools.lru_cache(maxsize=512)
 def waves(n: int) -> Waves:
-    k = np.arange(1, n + 1)
-    _, v = eigh_tridiagonal(np.zeros(n + 1), np.sqrt(k * (n - k + 1.0))) if n else (0, np.ones((1, 1)))
-    v = v[:, (n + 1) // 2 :].T * np.where(np.arange(n - n // 2, n + 1) * 2 - n > 0, np.sqrt(2), 1.0)[:, None]
+    """From k = 0 up to the middle, where they no longer grow; the other half mirrors this one."""
+    j = np.arange(n // 2, -1, -1)  # μ = n - 2j
+    v = np.empty((len(j), n + 1))
+    v[:, 0] = 1.0
+    below, entry = np.zeros(len(j)), 0.0
+    for k in range(n // 2):
+        above = np.sqrt((k + 1.0) * (n - k))
+        v[:, k + 1] = ((n - 2 * j) * v[:, k] - entry * below) / above
+        below, entry = v[:, k], above
+    half = (n + 1) // 2
+    v[:, n + 1 - half :] = (v[:, :half] * (-1.0) ** j[:, None])[:, ::-1]
+    v *= (np.where(2 * j < n, np.sqrt(2), 1.0) / np.linalg.norm(v, axis=1))[:, None]
     sign = (-1.0) ** (np.arange(n + 1) // 2)
     return Waves(v[:, ::2] * sign[::2], -v[:, 1::2] * sign[1::2])
 
