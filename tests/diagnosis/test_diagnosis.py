@@ -65,7 +65,7 @@ def test_dead_network_of_torch_is_told_why_and_what_to_do():
         warnings.simplefilter("ignore")
         found = ntkflow.diagnose(model, X)
     assert not found.trainable and found.verdict.cause == "merging"
-    assert found.mlp.C_W == (1 / 3,) * 12
+    assert isinstance(found.mlp, ntkflow.MLP) and found.mlp.C_W == (1 / 3,) * 12
     assert "Inputs merge" in found.words and "C_W = 1.988" in found.words and "0.5551" in found.words
 
 

@@ -6,19 +6,18 @@ and likewise of others.
 
 from __future__ import annotations
 
-import functools
 import itertools
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..activations import Activation
-from ..errors import ActivationError
 from .expectations import Integrals, integrals
+from .layer_pairs import layer_moments
+from .layer_series import LayerSeries
+from .letters import LETTERS, Functions, letters_of
 from .piecewise_linear import PiecewiseLinear
 from .quadruples import moments_on_samples
 from .requests import Placement, Placements
@@ -27,61 +26,14 @@ from .rules import Rule
 Words = tuple[str, str]
 """The functions of z_1 and z_2, and of y_3 and y_4."""
 
+Members = tuple[tuple[Activation, str], ...]
+"""Functions by activation and letter."""
 
-@functools.lru_cache(maxsize=64)
-def logarithmic(activation: Activation) -> Activation:
-    """z σ'(z) as an activation; ActivationError where it jumps."""
-    if activation.slopes:
-        return activation
-    if any(activation.kinks):
-        raise ActivationError(
-            f"activation {activation.name} has a kink away from 0: behind a norm with trained gains (lambda_g > 0) it is not computed"
-        )
-
-    def function(z):
-        return z * jax.jvp(activation.function, (z,), (jnp.ones_like(z),))[1]
-
-    return Activation(f"z {activation.name}'(z)", function, kinks=activation.kinks, registered=False)
-
-
-@dataclass(frozen=True)
-class Functions:
-    """Several functions in the place of a σ and its derivatives: the order of a placement counts them."""
-
-    members: tuple[tuple[Activation, str], ...]
-
-    @property
-    def kinks(self) -> tuple[float, ...]:
-        return tuple(sorted({kink for activation, _ in self.members for kink in activation.kinks}))
-
-    def derivatives(self, z, order: int) -> list:
-        """The first `order` + 1 functions of z."""
-        return [_member(activation, letter, z) for activation, letter in self.members[: order + 1]]
-
-
-LETTERS = "sdefxuvwt"
-"""σ and its first three derivatives; x = z σ' and its first two; and z σ'', z x': the derivatives by log z of σ' and of x."""
-_RAISED = {"s": "sde", "d": "def", "x": "xuv"}
-
+_REMAINING = 0.1  # of what may be left out: what the last degrees of a series may add
+_WITHIN_PAIRS = [(2, 3, 0, 1), (3, 2, 0, 1), (2, 3, 1, 0), (3, 2, 1, 0)]
+"""How slots ascend if y is of a lower layer."""
 _OF_SLOPES = {"s": 0, "d": 1, "e": 2, "x": 0}
 """The orders of letters where σ is two straight lines through 0, of which z σ' is σ."""
-
-
-def letters_of(word: str) -> str:
-    """The two letters of a word: "es" for "ss20"."""
-    if len(word) == 2:
-        return word
-    return "".join(_RAISED[letter][int(order)] for letter, order in zip(word[:2], word[2:], strict=True))
-
-
-def _member(activation: Activation, letter: str, z):
-    if letter in "xuv":
-        return logarithmic(activation).derivatives(z, "xuv".index(letter))[-1]
-    if letter == "w":
-        return z * activation.derivatives(z, 2)[2]
-    if letter == "t":
-        return z * logarithmic(activation).derivatives(z, 1)[1]
-    return activation.derivatives(z, "sdef".index(letter))[-1]
 
 
 class ProductIndex(NamedTuple):
@@ -106,6 +58,11 @@ class ProductIndex(NamedTuple):
         """That of some of the sets alone, for the same integrals."""
         return self._replace(rows=self.rows[..., columns], permutation=self.permutation[..., columns])
 
+    def within(self, whole: ProductIndex) -> ProductIndex:
+        """That of the same sets among the integrals of larger ones."""
+        mine, theirs = (_keys(index.quadruples.T, self.samples) for index in (self, whole))
+        return self._replace(quadruples=whole.quadruples, rows=np.searchsorted(theirs, mine)[self.rows])
+
 
 def product_index(sets: np.ndarray, samples: int, same: bool) -> ProductIndex:
     """The index of sets (k, S) out of so many samples."""
@@ -116,13 +73,17 @@ def product_index(sets: np.ndarray, samples: int, same: bool) -> ProductIndex:
     ).reshape(4, -1)  # fmt: skip
     order = np.argsort(slots, axis=0, kind="stable")
     ascending = np.take_along_axis(slots, order, axis=0)
-    key = (2 * samples) ** np.arange(3, -1, -1, dtype=np.int64) @ ascending
-    _, first, rows = np.unique(key, return_index=True, return_inverse=True)
+    _, first, rows = np.unique(_keys(ascending, samples), return_index=True, return_inverse=True)
     orders, permutation = np.unique(order, axis=1, return_inverse=True)
     shape = (k,) * 4 + (S,)
     return ProductIndex(
         samples, same, ascending[:, first].T, rows.reshape(shape), orders, permutation.reshape(shape)
     )
+
+
+def _keys(quadruples: np.ndarray, samples: int) -> np.ndarray:
+    """A number for each of the quadruples (4, …)."""
+    return (2 * samples) ** np.arange(3, -1, -1, dtype=np.int64) @ quadruples
 
 
 class ProductMoments(NamedTuple):
@@ -158,11 +119,7 @@ def product_moments(
         G: the metric of all variables, those of z last, (layers N + N, layers N + N); if y is z itself, (N, N).
         ratio: likewise, c where one variable is c times the other one, NaN elsewhere.
     """
-    words, N = list(words), index.samples
-    layers = 1 if index.same else len(G) // N - 1
-    # The variables of y stand in their layer's place, those of z in the last one.
-    shift = np.arange(layers)[:, None, None] * N, (0 if index.same else layers - 1) * N
-    quadruples = (index.quadruples + np.where(index.quadruples < N, *shift)).reshape(-1, 4)
+    words, quadruples = list(words), _quadruples(index, len(G))
     if z.slopes and z == y:
         of_words = {(w, v): (tuple(_OF_SLOPES[c] for c in w[:2] + v), w[2:]) for w, v in words}
         columns, values = _of_slopes(integrals(z, G, ratio, rule), quadruples, of_words)
@@ -170,12 +127,57 @@ def product_moments(
         members, of_words = _functions(z, y, words)
         asked = _permuted(functions for functions, _ in of_words.values())
         columns = [(placement, "") for placement in asked]
-        if z == y and all(letter in "sdef" for _, letter in members):
-            # The integrals of one σ and its derivatives have ways of their own.
-            values = _moments(integrals(z, G, ratio, rule), quadruples, asked)
-        else:
-            values = moments_on_samples(Functions(members), G, quadruples, asked, rule)  # type: ignore[arg-type]
-    return [ProductMoments(part, of_words, columns) for part in values.reshape(layers, -1, len(columns))]
+        values = _of_functions(members, asked, quadruples, G, ratio, rule)
+    values = values.reshape(-1, len(index.quadruples), len(columns))
+    return [ProductMoments(part, of_words, columns) for part in values]
+
+
+def smooth_product_moments(
+    upper: LayerSeries, lower: list[LayerSeries], words: Iterable[Words], index: ProductIndex, G: np.ndarray, ratio: np.ndarray, rule: Rule
+) -> list[ProductMoments]:  # fmt: skip
+    """`product_moments` of smooth activations by series, where these converge; `lower` is `upper` alone if y is z itself."""
+    members, of_words = _functions(upper.activation, lower[0].activation, list(words))
+    orders = itertools.permutations(range(4)) if index.same else _WITHIN_PAIRS
+    placed = sorted({tuple(f[slot] for slot in order) for order in orders for f, _ in of_words.values()})
+    letters = ["".join(members[f][1] for f in placement) for placement in placed]
+    of_y, of_z = (tuple(sorted({x[side] for x in letters})) for side in (slice(2), slice(2, 4)))
+    N = index.samples
+    between = G[None] if index.same else G[:-N, -N:].reshape(-1, N, N)
+    found = layer_moments(upper, lower, between, np.mod(index.quadruples, N), of_z, of_y)
+    values = found.values[:, :, [of_y.index(x[:2]) for x in letters], [of_z.index(x[2:]) for x in letters]]
+    left = (found.remaining > _REMAINING * rule.converged) | (found.halved > math.sqrt(rule.converged))
+    if np.any(left):
+        asked = _permuted(placed)
+        quadruples = _quadruples(index, len(G))[left.ravel()]
+        moments = _of_functions(members, asked, quadruples, G, ratio, rule)
+        values[left] = moments[:, [asked.index(placement) for placement in placed]]
+    columns = [(placement, "") for placement in placed]
+    return [ProductMoments(part, of_words, columns) for part in values]
+
+
+def both_ways(words: Iterable[str]) -> tuple[str, ...]:
+    """The letters of words, and those of the exchanged samples."""
+    letters = {letters_of(word) for word in words}
+    return tuple(sorted(letters | {x[::-1] for x in letters}))
+
+
+def _quadruples(index: ProductIndex, variables: int) -> np.ndarray:
+    """The quadruples for each layer of y, (layers × M, 4), the variables of y in their layer's place, and those of z in the last one."""
+    N = index.samples
+    layers = 1 if index.same else variables // N - 1
+    shift = np.arange(layers)[:, None, None] * N, (0 if index.same else layers - 1) * N
+    return (index.quadruples + np.where(index.quadruples < N, *shift)).reshape(-1, 4)
+
+
+def _of_functions(
+    members: Members, asked: Placements, quadruples: np.ndarray, G: np.ndarray, ratio: np.ndarray, rule: Rule
+) -> np.ndarray:
+    """The moments (M, placements) of functions of which the first is that of z."""
+    z = members[0][0]
+    if all(activation == z and letter in "sdef" for activation, letter in members):
+        # The integrals of one σ and its derivatives have ways of their own.
+        return _moments(integrals(z, G, ratio, rule), quadruples, asked)
+    return moments_on_samples(Functions(members), G, quadruples, asked, rule)  # type: ignore[arg-type]
 
 
 def _permuted(factors: Iterable[Placement]) -> Placements:
@@ -213,7 +215,9 @@ def _moments(of: Integrals, quadruples: np.ndarray, asked: Placements) -> np.nda
     return out
 
 
-def _functions(z: Activation, y: Activation, words: list[Words]):
+def _functions(
+    z: Activation, y: Activation, words: list[Words]
+) -> tuple[Members, dict[Words, tuple[Placement, str]]]:
     """The functions that the words name, σ(z) and its derivatives first, and for each word which of them stand in its slots."""
     sides = [letters_of(w) for w, _ in words], [letters_of(v) for _, v in words]
     highest = max("sdef".find(c) for word in sides[0] + (sides[1] if y == z else []) for c in word)

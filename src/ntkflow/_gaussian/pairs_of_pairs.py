@@ -23,6 +23,7 @@ from .._machine.batches import batches
 from ..activations import Activation
 from .four_samples import PAIRINGS, Grid, in_sample_order, on_first, pair_coefficients, root_of_pair
 from .requests import Placements, halves
+from .rotations import rotations_between
 
 _PAIRS_AT_ONCE, _FEWEST = 4, 64
 _root_of_pair = jax.jit(root_of_pair)
@@ -56,7 +57,7 @@ class PairSeries:
         root, inverse = (np.asarray(x) for x in _root_of_pair(G[pairs[:, :, None], pairs[:, None, :]]))
         cross = G[pairs[rows[..., 0]][..., :, None], pairs[rows[..., 1]][..., None, :]]  # (pairings, M, 2, 2)
         cross = inverse[rows[..., 0]] @ cross @ np.swapaxes(inverse[rows[..., 1]], -1, -2)
-        phi, kappa, theta = _rotations(cross)
+        phi, kappa, theta = rotations_between(cross)
         pairing = np.argmin(kappa[..., 0], axis=0)
         rows, phi, kappa, theta = (x[pairing, np.arange(len(samples))] for x in (rows, phi, kappa, theta))
         used, rows = np.unique(rows, return_inverse=True)
@@ -86,14 +87,6 @@ def _pairs_of(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = samples.max() + 1
     key, rows = np.unique(both[..., 0] * size + both[..., 1], return_inverse=True)
     return np.stack([key // size, key % size], axis=1), rows.reshape(both.shape[:3])
-
-
-def _rotations(M: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """φ, (κ1, κ2) and θ of M = R(φ) diag(κ1, κ2) R(θ), (…, 2, 2)."""
-    a, b, c, d = M[..., 0, 0], M[..., 0, 1], M[..., 1, 0], M[..., 1, 1]
-    q, r = np.hypot(a + d, c - b) / 2, np.hypot(a - d, c + b) / 2
-    difference, total = np.arctan2(c + b, a - d), np.arctan2(c - b, a + d)
-    return (total + difference) / 2, np.stack([q + r, q - r], axis=-1), (total - difference) / 2
 
 
 class Bases(NamedTuple):

@@ -34,6 +34,7 @@ class Rule:
         wedge: (angles, radii) of the cubature in a plane, for smooth activations.
         kinked_plane: (outer, inner) nodes on each part of a line in a plane, for activations with kinks.
         pair_series: (nodes, degrees) of the series for four samples from coefficients of pairs; the degrees are even.
+        layer_series: (nodes, degrees) of the series between two layers of a stream, the first of these with which functions of one sample converge; even degrees.
         series: (nodes, terms) of that for each four samples, tried in this order until it has converged; terms are even.
         shared: (nodes, terms) where none of them has: on each half line, and along the second coordinate.
         kinked_series: `series` for activations with kinks, as (outer, inner nodes on each part of a line, terms). It may
@@ -56,6 +57,7 @@ class Rule:
     wedge: tuple[int, int]
     kinked_plane: tuple[int, int]
     pair_series: tuple[tuple[int, int], ...]
+    layer_series: tuple[tuple[int, int], ...]
     series: tuple[tuple[int, int], ...]
     shared: tuple[int, int]
     kinked_series: tuple[tuple[int, int, int], ...]
@@ -84,6 +86,7 @@ FINE = Rule(
     wedge=(64, 96),
     kinked_plane=(48, 40),
     pair_series=((104, 56), (140, 104)),
+    layer_series=((64, 48), (76, 80), (88, 112), (104, 160), (150, 224), (200, 336)),
     series=((64, 48), (96, 64), (130, 112), (210, 224)),
     shared=(170, 224),
     kinked_series=((44, 32, 24), (64, 44, 48), (144, 56, 144)),
@@ -99,6 +102,7 @@ COARSE = Rule(
     wedge=(60, 90),
     kinked_plane=(44, 36),
     pair_series=((96, 50), (130, 92)),
+    layer_series=((60, 44), (71, 74), (82, 104), (97, 150), (140, 212), (188, 320)),
     series=((60, 44), (90, 60), (122, 104), (200, 212)),
     shared=(158, 208),
     kinked_series=((40, 26, 14), (58, 32, 20), (88, 38, 26)),

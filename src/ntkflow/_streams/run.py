@@ -40,7 +40,7 @@ def tensors_on_sets(
     k, S = sets.shape
     t, past, corrected = State.of_embedding(k, S), [], Corrected(*np.zeros((2, k, k, S)))
     for of in layers:
-        layer = _read_layer(of.stages[0], sets) if of.stages else _last_layer(of, sets)
+        layer = _read_layer(of.stages[0], sets, means) if of.stages else _last_layer(of, sets)
         with_past = [
             (source, Correlation(layer, source.layer, source.gamma, layer.words, moments, indices.other))
             for source, moments in zip(past, of.lower, strict=True)
@@ -59,9 +59,9 @@ def tensors_on_sets(
             )
 
 
-def _read_layer(of: StageIntegrals, sets: np.ndarray) -> ReadLayer:
+def _read_layer(of: StageIntegrals, sets: np.ndarray, means: bool) -> ReadLayer:
     pairs = sets[:, None], sets[None]
-    tables, H, nu = of.tables.on_sets(sets), of.H[pairs], of.nu[sets]
+    tables, H, nu = of.tables.on_sets(sets, means), of.H[pairs], of.nu[sets]
     return ReadLayer(of.G[pairs], H, nu, tables, stage_functions(of.stage, tables, H, nu))
 
 
@@ -86,7 +86,7 @@ def _through_block(
     u, inside = through(layer.functions, t, X, f_m, own)
     chain = Chain.of_one_stage(*layer.nu.shape)
     for stage, width in zip(of.stages[1:], of.inner_widths, strict=False):
-        inner = _read_layer(stage, sets)
+        inner = _read_layer(stage, sets, of_u is not None)
         assert inner.functions is not None
         if of_u is not None:
             of_u = Corrections(inner, u, of_u, n / width, [], None, None, None).after_stage()

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._gaussian import Rule, integrals
 from .._gaussian.expectations import Integrals
-from .._gaussian.layer_products import logarithmic
+from .._gaussian.letters import logarithmic
 from .._gaussian.series_integrals import SeriesIntegrals
 from ..activations import Activation
 
@@ -84,7 +84,9 @@ class StageTables(NamedTuple):
     logarithms: dict[str, Product] | None
     twice: dict[str, np.ndarray] | None
 
-    def on_sets(self, sets: np.ndarray) -> StageTables:
+    def on_sets(self, sets: np.ndarray, means: bool) -> StageTables:
+        """On sets (k, S); without `means` not what these alone want."""
+        of = self if means else self._replace(logarithms=None, twice=None)
         pairs = sets[:, None], sets[None]
 
         def gathered(x: Any) -> Any:
@@ -94,7 +96,7 @@ class StageTables(NamedTuple):
                 return {word: gathered(product) for word, product in x.items()}
             return None if x is None else x[(..., *pairs)]
 
-        return StageTables(*map(gathered, self))
+        return StageTables(*map(gathered, of))
 
 
 def stage_tables(

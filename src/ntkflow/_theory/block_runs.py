@@ -77,16 +77,20 @@ def _with_tensors(
     if sets.k <= 2:
         layers = integrals(indices, bool(of_means))
         return layers, _packed(layers, n, sets.sets, sets.names, indices, bool(of_means))
-    layers = integrals(indices, False)
-    tensors = _packed(
-        layers, n, sets.sets, tuple(name for name in sets.names if name not in of_means), indices, False
-    )
+    kinked = any(stage.activation.kinks for block in network.blocks for stage in block.stages)
+    layers = integrals(indices, bool(of_means) and not kinked)
+    others = tuple(name for name in sets.names if name not in of_means)
+    tensors = _packed(layers, n, sets.sets, others, indices, False)
     if of_means:
         pairs = _pairs_within(sets.sets)
-        indices = indices_of(pairs, N)
-        for of_layer, corrected in zip(
-            tensors, _packed(integrals(indices, True), n, pairs, of_means, indices, True), strict=True
-        ):
+        of_pairs = indices_of(pairs, N)
+        if kinked:
+            # With kinks there are no means' integrals on more than two samples.
+            with_means = integrals(of_pairs, True)
+        else:
+            with_means, of_pairs = layers, of_pairs.within(indices)
+        corrections = _packed(with_means, n, pairs, of_means, of_pairs, True)
+        for of_layer, corrected in zip(tensors, corrections, strict=True):
             for name, packed in corrected.items():
                 of_layer[name] = _on_sets(TENSORS[name], packed, pairs, sets.sets, N)
     return layers, tensors
