@@ -260,7 +260,7 @@ def test_single_precision_stays_single():
         (lambda p: p[:1] + ((p[1][0]._replace(g=None), *p[1][1:]),) + p[2:], "layer 2, stage 1: parameters must be a tuple .W, b, g, beta."),
         (lambda p: p[:1] + ((p[1][0]._replace(beta=np.zeros(7)), *p[1][1:]),) + p[2:], r"layer 2, stage 1: beta must have shape \(6,\), not \(7,\)"),
         (lambda p: p[:1] + ((p[1][0]._replace(W=np.full((4, 6), np.nan)), *p[1][1:]),) + p[2:], "layer 2, stage 1: W is not finite"),
-        (lambda p: p[:1] + ((p[1][0]._replace(W=np.zeros((4, 6), np.float32)), *p[1][1:]),) + p[2:], "layer 2: parameters are float32, but the first layer is float64"),
+        (lambda p: p[:1] + ((p[1][0]._replace(W=np.zeros((4, 6), np.float32)), *p[1][1:]),) + p[2:], "layer 2, stage 1: W is float32, but the first layer is float64"),
         (lambda p: p[:-1], "a tuple of 4 layers"),
     ],
 )  # fmt: skip

@@ -369,4 +369,4 @@ def test_flow_takes_a_model(rng):
     assert {w.filename for w in caught} == {__file__}
     assert np.array_equal(flow[-1].A, ntkflow.flow(ntkflow.as_network(model), X)[-1].A)
     with pytest.raises(ntkflow.errors.InteropError, match="the model has skips, and this takes"):
-        ntkflow.ensemble(model, X, 4)
+        ntkflow.trained(model, X, np.ones((1, 1)))

@@ -208,7 +208,9 @@ def scaled(mlp: MLP | Network, widths: Sequence[int]) -> list[MLP | Network]:
 
         def to_scale(m: int, n: int = n) -> int:
             if m * n % first:
-                raise DataError(f"width {n}: a hidden width of {m} can't keep its ratio to {first}")
+                raise DataError(
+                    f"width {n}: the hidden widths can't keep their ratios: {m} would be {m * n / first:g}, {first} being {n}"
+                )
             return m * n // first
 
         spec = (mlp.widths[0], *map(to_scale, mlp.widths[1:-1]), mlp.widths[-1])

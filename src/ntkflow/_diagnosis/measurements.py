@@ -154,7 +154,8 @@ def _signal(mlp: MLP | Network, layers: list[LayerStatistics]) -> dict:
 def _apart(G: np.ndarray) -> np.ndarray:
     """1 - ρ for every pair of different samples with a signal."""
     a, b = np.triu_indices(len(G), 1)
-    scale = np.sqrt(np.diag(G)[a] * np.diag(G)[b])
+    sizes = np.sqrt(np.diag(G))
+    scale = sizes[a] * sizes[b]
     return np.maximum(1 - G[a, b][scale > 0] / scale[scale > 0], 0.0)
 
 

@@ -146,23 +146,21 @@ def checked(mlp: MLP | Network, params) -> Parameters:
         raise ParameterError(
             f"parameters must be a tuple of {mlp.depth} layers, one per layer of the network"
         )
-    layers = []
+    layers: list[Any] = []
     for ell, (layer, of_layer) in enumerate(zip(mlp.layers, params, strict=True), start=1):
         shapes = layer.shapes(mlp.widths[ell - 1], mlp.widths[ell])
+        first = layers[0].W.dtype if layers else None
         if isinstance(layer, Block):
-            layers.append(_checked_stages(layer, of_layer, shapes, f"layer {ell}"))
+            layers.append(_checked_stages(layer, of_layer, shapes, f"layer {ell}", first))
         else:
-            layers.append(LayerParameters(*_checked_arrays(of_layer, ("W", "b"), shapes, f"layer {ell}")))
-        first = layers[0].W.dtype
-        for array in jax.tree.leaves(layers[-1]):
-            if jax.dtypes.canonicalize_dtype(array.dtype) != jax.dtypes.canonicalize_dtype(first):
-                raise ParameterError(
-                    f"layer {ell}: parameters are {array.dtype}, but the first layer is {first}"
-                )
+            arrays = _checked_arrays(of_layer, ("W", "b"), shapes, f"layer {ell}", first)
+            layers.append(LayerParameters(*arrays))
     return tuple(layers)
 
 
-def _checked_stages(block: Block, stages: Any, shapes: tuple, where: str) -> tuple[StageParameters, ...]:
+def _checked_stages(
+    block: Block, stages: Any, shapes: tuple, where: str, first: Any
+) -> tuple[StageParameters, ...]:
     """The parameters of a block's stages."""
     if not isinstance(stages, tuple | list) or len(stages) != len(block.stages):
         raise ParameterError(
@@ -176,12 +174,13 @@ def _checked_stages(block: Block, stages: Any, shapes: tuple, where: str) -> tup
         )
         given = [x for x in arrays if x is not None] if isinstance(arrays, tuple | list) else arrays
         checked_stages.append(
-            StageParameters(*_checked_arrays(given, names, expected, f"{where}, stage {number}"))
+            StageParameters(*_checked_arrays(given, names, expected, f"{where}, stage {number}", first))
         )
     return tuple(checked_stages)
 
 
-def _checked_arrays(arrays: Any, names: tuple[str, ...], shapes: tuple, where: str) -> list[Any]:
+def _checked_arrays(arrays: Any, names: tuple[str, ...], shapes: tuple, where: str, first: Any) -> list[Any]:
+    """Arrays of these shapes, in the precision `first` of the first layer, None if they are of that."""
     try:
         # Not made JAX arrays here: outside of `in_their_precision` that could cut them to float32.
         arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in arrays]
@@ -198,6 +197,9 @@ def _checked_arrays(arrays: Any, names: tuple[str, ...], shapes: tuple, where: s
             raise ParameterError(f"{where}: {name} must hold floating-point numbers")
         if not isinstance(array, Tracer) and not np.all(np.isfinite(array)):
             raise ParameterError(f"{where}: {name} is not finite")
+        precision = jax.dtypes.canonicalize_dtype(named[0][1].dtype if first is None else first)
+        if jax.dtypes.canonicalize_dtype(array.dtype) != precision:
+            raise ParameterError(f"{where}: {name} is {array.dtype}, but the first layer is {precision}")
     return arrays
 
 
