@@ -81,6 +81,16 @@ def test_all_code_about_blocks_runs(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_all_code_about_training_runs(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[1] / "docs/training.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), names)  # noqa: S102
+    assert names["test"].mean.shape == (42, 1) and names["prediction"].cov.shape == (8, 1, 8, 1)
+
+
+@pytest.mark.slow
 def test_first_code_about_tuning_prints_what_the_page_says(capsys):
     """The page of the recipe to the letter; the test error of the network that it trains, which differs between machines, below 0.15."""
     pytest.importorskip("torch")

@@ -15,7 +15,7 @@ NORM: dict[str, Any] = {"eps": 0.3, "lambda_g": 1.0, "lambda_beta": 1.0}
 
 
 def digits(N: int = 12) -> np.ndarray:
-    X = load_digits().data[:N]
+    X = np.asarray(load_digits(return_X_y=True)[0])[:N]
     return (X - X.mean()) / X.std()
 
 

@@ -12,6 +12,7 @@ import mpmath
 import numpy as np
 import planted
 import pytest
+from sklearn.datasets import load_digits
 import tomli_w
 import trained_ensembles
 from command_line import within
@@ -117,7 +118,7 @@ def test_samples_and_outputs_may_be_permuted_and_test_samples_left_out(clock):
     X, y, X_test = samples(3, 2)
     fewer = ntkflow.trained(MLP, X[::-1], y[::-1, ::-1], X_test[1:], order=1)(**clock)
     turned = {name: one_over(part) for name, part in fewer.sources.items()}
-    close(predict()(**clock), type(fewer)("", 3, turned, 0.0), [0, 1, 2, 4], [2, 1, 0, 3])
+    close(predict()(**clock), type(fewer)("", 3, turned, 0.0, (0.0, 0.0)), [0, 1, 2, 4], [2, 1, 0, 3])
 
 
 def one_over(part):
@@ -283,3 +284,15 @@ def test_trained_networks():
         assert row["left"] < 5 * row["noise"] + row["told"], row
     of_mean = [row for row in rows if row["of"] != "cov" and row["stop"] > 2]
     assert all(row["left"] < 0.5 * row["deviation"] for row in of_mean), of_mean
+
+
+def test_a_spread_that_fails_is_told():
+    """Four neurons a layer, digits 0 and 1: the variance on a test sample is changed by three quarters, the mean by a ninth."""
+    X, y = load_digits(n_class=2, return_X_y=True)
+    X, y = (np.asarray(X) - np.mean(X)) / np.std(X), np.asarray(y, float)
+    narrow = ntkflow.MLP((64, 4, 4, 1), "tanh", C_W=2.0)
+    late = ntkflow.trained(narrow, X[:4], y[:4], X[260:261], order=1)
+    prediction = late(t=30.0)
+    variance, change = (s.cov[-1, 0, -1, 0] for s in (prediction.sources["infinite"], prediction.correction))
+    assert np.isclose(prediction.relative_size, abs(change) / variance, rtol=1e-3)
+    assert prediction.relative_size > 0.7 and "too much" in repr(prediction) and late.fails_from() < 30.0

@@ -21,17 +21,16 @@ _SYMBOLS = {"C_b": "C_b", "C_W": "C_W", "lambda_b": "λ_b", "lambda_W": "λ_W"}
 class InNotebooks:
     """A result that notebooks show by its `repr`, and its `table` where there is one."""
 
-    def table(self) -> Table:
-        raise NotImplementedError
-
     def _repr_html_(self) -> str:
         from html import escape
 
         from ..errors import ActivationError, ComponentError
 
-        html = f"<pre>{escape(repr(self))}</pre>"
+        html, table = f"<pre>{escape(repr(self))}</pre>", getattr(self, "table", None)
+        if table is None:
+            return html
         try:
-            return html + _as_html(self.table())
+            return html + _as_html(table())
         except (
             ActivationError,
             ComponentError,

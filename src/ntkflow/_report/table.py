@@ -205,7 +205,7 @@ def finite_width_table(prediction: FiniteWidthPrediction) -> Table:
     table = titled_table(
         prediction.title,
         f"Mean and sd over seeds of the outputs, to order 1/n and at infinite width. The corrections of order 1/n are "
-        f"{number(100 * prediction.relative_size, '.2g')} % of the outputs{prediction.caution}; the next order changes means by some {number(told, '.2g')}."
+        f"{number(100 * prediction.relative_size, '.2g')} % of the outputs, or of their variance{prediction.caution}; the next order changes means by some {number(told, '.2g')}."
         + of_many(N, f"{kind} samples")
         + (f" {outputs} of {m} outputs." if outputs < m else ""),
         (f"{kind} sample", *(column for i in range(outputs) for column in _columns_at_width(i, m))),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LARGE = 0.3
 """A relative size of the 1/n corrections from which on the expansion is of little use."""
+_SMALL_VARIANCE = 1e-4  # of the outputs' mean square
 _TIMES = 60
 _SLOWEST = 100.0  # of the slowest mode's own time
 
@@ -34,6 +35,9 @@ class Source:
     mean: np.ndarray
     cov: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"Source(mean {self.mean.shape}, cov {self.cov.shape})"
+
 
 @dataclass(frozen=True, eq=False)
 class FiniteWidthPrediction(OnSamples):
@@ -44,13 +48,15 @@ class FiniteWidthPrediction(OnSamples):
         training: how many of the N samples are training samples; these come first.
         sources: "infinite", infinite width; "frozen", that each network has an NTK of its own, which stays; "dNTK" and "ddNTK", that it
             changes. The last two are missing for activations with kinks.
-        growth: by what the next order is smaller than the first, of which `truncation` follows.
+        growth: by what the next order is smaller than the first at early times, of which `truncation` follows.
+        late: what the next order adds at late times, to the mean and to the covariance.
     """
 
     title: str
     training: int
     sources: Mapping[str, Source]
     growth: float
+    late: tuple[float, float]
 
     @cached_property
     def mean(self) -> np.ndarray:
@@ -75,13 +81,17 @@ class FiniteWidthPrediction(OnSamples):
 
     @property
     def relative_size(self) -> float:
-        """The larger of the corrections of mean and variance, a root mean square over samples and outputs, relative to the outputs' own."""
+        """The larger of two: the correction of the mean relative to the outputs, and that of the variance relative to the variance; root mean squares over samples and outputs.
+
+        A variance that is less than 1e-4 of the outputs' mean square, before and after, is compared with that.
+        """
         infinite, correction = self.sources["infinite"], self.correction
-        square = float(np.mean(infinite.mean**2 + _variance(infinite.cov)))
+        variance, change = _variance(infinite.cov), _variance(correction.cov)
+        square = float(np.mean(infinite.mean**2 + variance))
         if square == 0:
             return 0.0
         of_mean = np.sqrt(np.mean(correction.mean**2) / square)
-        return float(max(of_mean, np.sqrt(np.mean(_variance(correction.cov) ** 2)) / square))
+        return float(max(of_mean, _rms(change) / max(_rms(variance), _SMALL_VARIANCE * square)))
 
     @property
     def truncation(self) -> dict[str, np.ndarray]:
@@ -89,15 +99,17 @@ class FiniteWidthPrediction(OnSamples):
 
         The next order, as far as it was measured on trained networks: all samples and outputs have the same, a root mean square.
         """
-        factor, correction = self.growth, self.correction
+        correction = self.correction
         return {
-            name: np.full(array.shape, factor * np.sqrt(np.mean(array**2)))
-            for name, array in (("mean", correction.mean), ("cov", correction.cov))
+            name: np.full(array.shape, self.growth * _rms(array) + late)
+            for name, array, late in zip(
+                ("mean", "cov"), (correction.mean, correction.cov), self.late, strict=True
+            )
         }
 
     def _on(self, rows: slice, training: int) -> FiniteWidthPrediction:
         sources = {name: Source(s.mean[rows], s.cov[rows][:, :, rows]) for name, s in self.sources.items()}
-        return FiniteWidthPrediction(self.title, training, sources, self.growth)
+        return FiniteWidthPrediction(self.title, training, sources, self.growth, self.late)
 
     def loss(self, y) -> float:
         """The mean over seeds and samples of ½ Σ_i (z_i - y_i)², y (N, m) being the targets."""
@@ -124,7 +136,7 @@ class FiniteWidthPrediction(OnSamples):
         N, m = self.mean.shape
         return (
             f"Prediction to order 1/n of {self.title}\n{self._counts(N, m)}: mean ({N}, {m}), cov ({N}, {m}, {N}, {m}), from {', '.join(self.sources)}\n"
-            f"corrections of order 1/n are {100 * self.relative_size:.2g} % of the outputs{self.caution}"
+            f"corrections of order 1/n are {100 * self.relative_size:.2g} % of the outputs or of their variance{self.caution}"
         )
 
     @property
@@ -185,8 +197,22 @@ class FiniteWidthTrained(Trained):
         kind = "the linearised network " if self.linearised else ""
         return FiniteWidthPrediction(
             f"{kind}{network(self.mlp)} at {clock}", self.training,
-            {name: Source(*pair) for name, pair in moments.items()}, self.growth,
+            {name: Source(*pair) for name, pair in moments.items()}, self.growth, self._late(moments),
         )  # fmt: skip
+
+    def _late(self, moments: dict[str, Moments]) -> tuple[float, float]:
+        """What the next order adds where rates of modes that differ between seeds have had time to show.
+
+        E exp(-κt) over seeds is exp(-κt) (1 + r + r²/2 + …), r = Var(κ) t²/2: of training samples the next order is the square of the correction
+        over what is left to train; of the covariance likewise, over the covariance itself.
+        """
+        rows = slice(None, self.training)
+        means, covariances = zip(*moments.values(), strict=True)
+        kept = means[0][rows] - self.y, covariances[0][rows][:, :, rows]
+        changes = np.sum(means[1:], axis=0)[rows], np.sum(covariances[1:], axis=0)[rows][:, :, rows]
+        sizes = [(_rms(change), _rms(left)) for change, left in zip(changes, kept, strict=True)]
+        of_mean, of_cov = (change**2 / left if left > 0 else 0.0 for change, left in sizes)
+        return of_mean, of_cov
 
     def ntk_change(self, t: float) -> np.ndarray:
         """E[Ĥ(t)] - E[Ĥ(0)] of the outputs, (N, m, N, m): how far features are learnt, to order 1/n.
@@ -209,6 +235,10 @@ class FiniteWidthTrained(Trained):
             if self(float(t)).relative_size > limit:
                 return float(t)
         return np.inf
+
+
+def _rms(array: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(array**2))) if array.size else 0.0
 
 
 def _variance(cov: np.ndarray) -> np.ndarray:

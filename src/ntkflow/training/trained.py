@@ -72,7 +72,8 @@ def trained(
 
     Args:
         network: as of `flow`; its λ's are the learning rates that η multiplies.
-        X: (N_A, n_0) training inputs. y: (N_A, m) targets, or (N_A,) for one output; of class numbers take one-hot rows, `np.eye(C)[y]`.
+        X: (N_A, n_0) training inputs. y: (N_A, m) targets, or (N_A,) for one output; of class numbers take one-hot rows,
+            `np.eye(C)[y]`. The prediction is of the network with m outputs, whatever its own number.
         X_test: (N_B, n_0) inputs to predict as well.
         loss: to which times and learning rates belong: "sum", ½ Σ_a Σ_i (z_{i;a} - y_{i;a})², or "mse", a mean over samples, as `ntkflow.mse`.
         order: 0 for infinite width; 1 for the width that the network has, to order 1/n: a `FiniteWidthTrained`. Its tensors grow as
