@@ -12,13 +12,13 @@ import mpmath
 import numpy as np
 import planted
 import pytest
-from sklearn.datasets import load_digits
 import tomli_w
 import trained_ensembles
 from command_line import within
 from golden_trained import PREDICTED, at, predictions, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 
 import ntkflow
 from ntkflow.errors import DataError, MemoryRequestError, SpecError
