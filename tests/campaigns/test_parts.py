@@ -2,6 +2,7 @@
 
 import blocks
 import kills
+import near_one
 import piecewise_linear
 import pytest
 
@@ -46,3 +47,9 @@ def test_tensors_of_residual_networks():
     """ReLU, n = 16 and 32, where every error is seen: it falls by 1.6 or more."""
     found = blocks.total([blocks.part(0, (16_384, 16_384))])
     assert blocks.holds(found) and len(found["falls"]) >= 4, found
+
+
+@pytest.mark.slow
+def test_errors_of_streams_that_hardly_change():
+    found = near_one.total([near_one.part(number) for number in (1, 2)])
+    assert near_one.holds(found), found
