@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import sampled_training
 
 import ntkflow
 from ntkflow import Block, Dense, Network, Stage
@@ -17,9 +18,6 @@ TENSORS = ("V", "D", "A", "F", "B")
 WEIGHTS: dict[str, Any] = {"C_b": 0.06, "C_W": 0.8, "lambda_b": 0.3, "lambda_W": 0.7}
 NORM: dict[str, Any] = {"eps": 0.1, "lambda_g": 0.6, "lambda_beta": 0.4}
 X = np.array([[1.0, 0.3, -0.8], [-0.2, 0.9, 0.7], [0.5, -1.1, 0.4]])
-_LEAST_FALL = 1.6
-_SEEN = 5.0
-"""Times the noise: below, an error says nothing of how it falls."""
 
 
 def blocks(kind: str, activation: str, n: int) -> list[Block]:
@@ -65,18 +63,4 @@ def part(number: int, networks: tuple[int, ...] = NETWORKS) -> dict:
     return {"rows": rows}
 
 
-def total(parts: list[dict]) -> dict:
-    """All rows, and by which factor errors fall from one width to the next, where they are seen above the noise."""
-    rows = [row for part in parts for row in part["rows"]]
-    by_key = {(row["case"], row["tensor"], row["n"]): row for row in rows}
-    falls = {}
-    for (case, tensor, n), row in by_key.items():
-        wider = by_key.get((case, tensor, 2 * n))
-        if wider and wider["off"] > _SEEN * wider["noise"]:
-            falls[f"{case}, {tensor}, {n} to {2 * n}"] = row["off"] / wider["off"]
-    return {"least_fall": min(falls.values(), default=None), "falls": falls, "rows": rows}
-
-
-def holds(found: dict) -> bool:
-    """Whether errors fall as 1/n wherever they are seen."""
-    return found["least_fall"] is not None and found["least_fall"] >= _LEAST_FALL
+total, holds = sampled_training.total, sampled_training.holds
