@@ -79,7 +79,7 @@ def test_flow_and_diagnose_take_it(folder, name):
 
 
 def test_flow_takes_skips_and_norms(folder):
-    """Of another library's model; diagnose says in one sentence that it does not."""
+    """Of another library's model; so does diagnose; tune says in one sentence that it does not."""
     pytest.importorskip("torch")
     spec = "nets_of_mine.shallow:Residual"
     arguments = ("--data", "X.npy", "-o", "flow.nc", "--components", "mean")
@@ -88,6 +88,8 @@ def test_flow_takes_skips_and_norms(folder):
     network: Any = ntkflow.Flow.load(folder / "flow.nc").mlp
     assert network.blocks[0].gamma == 1 and network.blocks[0].stages[0].norm == "layer"
     status, printed, said = within(folder, "diagnose", spec, "--data", "X.npy")
+    assert status == 0 and "chi_perp" in printed, said
+    status, printed, said = within(folder, "tune", spec, "--data", "X.npy")
     assert status == 2 and not printed and "the model has skips and norms" in said
 
 

@@ -79,6 +79,22 @@ def test_inputs_of_zeros_are_named():
     assert "G is 0 in layer 1" in ntkflow.diagnose(with_biases, X).words
 
 
+def test_what_the_inputs_do_is_not_laid_on_the_network():
+    """Inputs that nearly coincide, or that a norm without ε divides by 0; and nearly orthogonal ones, which no layer drives apart."""
+    block = Block(Stage("relu", "layer", C_W=2.0, eps=1e-5), gamma=1.0)
+    x, y = digits(2)
+    alike = ntkflow.diagnose(network(block, 2), [x, x + 1e-3 * y])
+    assert "nearly the same to begin with" in alike.words and "Pass inputs that differ" in alike.words
+    apart = ntkflow.diagnose(network(block, 3), np.random.default_rng(0).normal(size=(40, 64)))
+    assert apart.trainable and "chaotic" not in apart.words
+    without = network(Block(Stage("relu", "rms", C_W=2.0), gamma=1.0), 2)
+    for function in (ntkflow.diagnose, ntkflow.flow):
+        with pytest.raises(ntkflow.errors.DataError, match="input 1 has G = 0 where a norm divides"):
+            function(without, [x, 0 * x])
+    loud = ntkflow.diagnose(network(Block(Stage("relu", C_W=2.0), gamma=1.0), 12, 64), digits())
+    assert "Outputs are large" in loud.words and "gamma = " in loud.words
+
+
 def test_a_torch_model_with_norms_and_skips():
     torch = pytest.importorskip("torch")
 

@@ -207,9 +207,9 @@ def test_what_is_refused(rng):
     with pytest.raises(ntkflow.errors.ComponentError, match="is of networks of blocks"):
         ntkflow.flow(ntkflow.MLP((3, 8, 1)), X)[2].K  # noqa: B018
     for refused in (
-        lambda: ntkflow.ensemble(network, X, 10), lambda: ntkflow.diagnose(network, X), lambda: ntkflow.tune(network, X),
+        lambda: ntkflow.tune(network, X), lambda: ntkflow.width_for(network, X),
         lambda: ntkflow.trained(network, X, X), lambda: ntkflow.sweep(network, X, [8], [2]), lambda: ntkflow.joint(flow, 2),
-        lambda: ntkflow.predict_first_step(flow, ntkflow.mse, X, 0.1), lambda: ntkflow.kernels(network, X), lambda: ntkflow.finite.init(network, 0),
+        lambda: ntkflow.predict_first_step(flow, ntkflow.mse, X, 0.1), lambda: ntkflow.kernels(network, X),
         lambda: ntkflow.store_kernels(network, X, "k.zarr"), lambda: ntkflow.flow(network, X, store="f.zarr"),
     ):  # fmt: skip
         with jax.enable_x64(True), pytest.raises(ntkflow.errors.NtkflowError, match="blocks"):

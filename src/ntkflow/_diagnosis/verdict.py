@@ -24,6 +24,8 @@ _TOO_NARROW = 2.5  # leading relative sd of the NTK: at 2.7 they learn 25 %, at 
 _MERGED = 1e-2  # 1 - ρ
 _DEAD_PRODUCT = 1e-5  # of all χ_⊥, if there is but one input
 _CHAOTIC = 0.5  # contrast
+_DRIVEN = 2.0  # by which the closest inputs of a stream are further apart at its end
+_AT_FIRST = 3.0  # times 1 - ρ of the last hidden layer: inputs that are no further apart in layer 1 were so from the start
 _ORDINARY_SQUARES = (0.1, 10.0)  # of inputs
 _NEAR_CRITICAL = 0.02  # relative to C_W
 
@@ -52,7 +54,9 @@ def judge(mlp: MLP | Network, m: Measurements) -> Verdict:
         "alive": _alive,
     }[cause](m)  # fmt: skip
     advice = []
-    if cause in ("exploding", "merging", "vanishing"):
+    if cause == "merging" and _alike(m):
+        advice = ["Pass inputs that differ, or leave out those that are nearly the same."]
+    elif cause in ("exploding", "merging", "vanishing"):
         advice = [_initialise(mlp, m, points)]
     elif cause == "too narrow":
         advice = [_widen(mlp, m)]
@@ -114,6 +118,11 @@ def _merging(m: Measurements) -> str:
             f"(chi_perpendicular is {_typical(m.chi_perpendicular):.3g} a layer)."
         )
     apart = _apart_below_output(m)
+    if _alike(m):
+        return (
+            f"The inputs are nearly the same to begin with: 1 - rho = {m.apart[0]:.1g} between two of them in layer 1, and {apart:.1g} in the last "
+            f"hidden layer. The gradient cannot tell them apart (contrast {m.contrast:.1g}, where {_FAINT_CONTRAST:g} is enough)."
+        )
     rate = _fall_per_layer(m.apart[:-1])
     where = (
         "all inputs look the same to float64"
@@ -127,6 +136,11 @@ def _merging(m: Measurements) -> str:
         words
         + f". The gradient cannot tell samples apart (contrast {m.contrast:.1g}, where {_FAINT_CONTRAST:g} is enough)."
     )
+
+
+def _alike(m: Measurements) -> bool:
+    """Whether the inputs hardly differ, whatever the network."""
+    return len(m.samples) > 1 and bool(m.apart[0] <= _AT_FIRST * _apart_below_output(m))
 
 
 def _vanishing(m: Measurements) -> str:
@@ -158,6 +172,7 @@ def _remarks(
         if m.metric[-1] > _LARGE:
             remarks.append(
                 f"Outputs are large at initialisation, some {m.metric[-1] ** 0.5:.2g}: training needs tiny learning rates, and is poor."
+                + (f" {_initialise(mlp, m, points)}" if isinstance(mlp, Network) else "")
             )
         if m.contrast > _CHAOTIC and _drives_apart(mlp, m):
             remarks.append(
@@ -184,7 +199,7 @@ def _remarks(
 def _drives_apart(mlp: MLP | Network, m: Measurements) -> bool:
     """Whether neighbouring inputs end further apart than they begin. In a stream that grows χ_⊥ is above 1 though they don't."""
     if isinstance(mlp, Network):
-        return len(m.apart) > 2 and bool(m.apart_least[-2] > m.apart_least[0])
+        return len(m.apart) > 2 and bool(m.apart_least[-2] > _DRIVEN * m.apart_least[0])
     return _typical(m.chi_perpendicular) > 1
 
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import DataError
 from ..network.blocks import Stage
 from .maps import PairMap, SlopeMap, aligned, total
 from .tables import StageTables
@@ -77,8 +78,15 @@ class StageFunctions(NamedTuple):
 
 
 def norm_factor(stage: Stage, variance: np.ndarray) -> np.ndarray:
-    """ν of each sample."""
-    return np.ones_like(variance) if stage.norm == "none" else 1 / np.sqrt(variance + stage.eps)
+    """ν of each sample; DataError where a norm without ε divides by 0."""
+    if stage.norm == "none":
+        return np.ones_like(variance)
+    silent = np.flatnonzero(variance + stage.eps == 0)
+    if len(silent):
+        raise DataError(
+            f"input {silent[0]} has G = 0 where a norm divides by its size: give the norm eps > 0, or leave that input out"
+        )
+    return 1 / np.sqrt(variance + stage.eps)
 
 
 def stage_functions(stage: Stage, t: StageTables, H: np.ndarray, nu: np.ndarray) -> StageFunctions:

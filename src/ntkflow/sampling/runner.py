@@ -341,8 +341,9 @@ class _Run:
             alone = direct and self.mlp.widths[layer] == 1
             arrays = (layer_sums.y, layer_sums.y_squared) if alone else jax.tree.leaves(layer_sums)
             if not all(np.all(np.isfinite(array)) for array in arrays):
+                norms = ", or give its norms eps > 0" if has_blocks(self.mlp) else ""
                 raise NonFiniteError(
-                    f"layer {layer}: sums over networks overflow or are not numbers; scale X or C_W"
+                    f"layer {layer}: sums over networks overflow or are not numbers; scale X or C_W{norms}"
                 )
         return sums
 
