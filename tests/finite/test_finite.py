@@ -409,3 +409,13 @@ def test_constants_within_compiled_code():
     drawn = jax.jit(lambda key: finite.init(mlp, key)[0].W)(jax.random.key(0))
     assert drawn.dtype == np.float32
     assert close(finite.ntk(mlp, params, X), expected, 1e-15) and jnp.zeros(1).dtype == np.float32
+
+
+def test_a_matrix_may_be_nested_lists_where_it_is_as_long_as_a_pair_of_rates():
+    """One weight and one bias: (2, 2), as many rows as a layer has arrays."""
+    mlp = ntkflow.MLP((1, 1), "tanh", 0.5, 1.0)
+    params, X = finite.init(mlp, 0), np.array([[0.7], [-1.2]])
+    matrix = [[2.0, 0.5], [0.5, 3.0]]
+    H = finite.ntk_by_definition(mlp, params, X, tensor=[matrix])
+    rows = np.concatenate([X, np.ones((2, 1))], axis=1)
+    assert close(H[0, 0], rows @ np.array(matrix) @ rows.T)

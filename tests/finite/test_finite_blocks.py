@@ -25,10 +25,6 @@ KINDS = {
     "norm without a skip": Block(Stage("tanh", "layer", **NORM, **WEIGHTS)),
     "stages without a skip": Block([Stage("tanh", width=5, **WEIGHTS), Stage("tanh", "rms", **NORM, **WEIGHTS)]),
 }  # fmt: skip
-EACH = [
-    kind if kind in ("three stages", "pre-activation layer") else pytest.param(kind, marks=pytest.mark.slow)
-    for kind in KINDS
-]
 
 
 @pytest.fixture
@@ -58,7 +54,7 @@ def close(a, b, tolerance=1e-12):
     return a.shape == b.shape and np.abs(a - b).max() <= tolerance * max(np.abs(b).max(), 1e-30)
 
 
-@pytest.mark.parametrize("kind", EACH)
+@pytest.mark.parametrize("kind", KINDS)
 def test_three_roads_to_the_ntk(kind, eager):
     """Backward, forward and definition agree to 1e-12 above the embedding, on X × X2 and on X × X; so do traces, pairs, contributions and neurons."""
     net = network(KINDS[kind])
@@ -88,7 +84,7 @@ def test_compiled_as_it_is_not():
         assert all(close(H, finite.ntk(net, params, X, X2)) for H in compiled)
 
 
-@pytest.mark.parametrize("kind", EACH)
+@pytest.mark.parametrize("kind", KINDS)
 def test_forward_equation(kind):
     """Against a network that is written out in `sampled_blocks`, for all but the read-out."""
     net = network(KINDS[kind])
@@ -99,7 +95,7 @@ def test_forward_equation(kind):
     assert close(finite.forward(net, params, X)[-2], by_hand)
 
 
-@pytest.mark.parametrize("kind", EACH)
+@pytest.mark.parametrize("kind", KINDS)
 def test_contributions_are_those_of_their_parameters(kind, eager):
     """With all λ's 0 but those of one layer's biases, or of its weights, the NTK is their contribution: biases of norms count among biases, gains among weights."""
     net, depth = network(KINDS[kind]), 4
@@ -119,7 +115,7 @@ def test_contributions_are_those_of_their_parameters(kind, eager):
             assert close(parts[ell], finite.ntk_by_definition(net, params, X, tensor=alone))
 
 
-@pytest.mark.parametrize("kind", EACH)
+@pytest.mark.parametrize("kind", KINDS)
 def test_jacobians_and_interlayer_ntks(kind, eager):
     net = network(KINDS[kind])
     params, X, X2 = moved(net, 4), inputs(5, 3), inputs(6, 2)

@@ -91,7 +91,6 @@ def test_low_noise_estimates_of_a_read_out_behind_a_norm():
     assert not any(np.any(found[name]) for name in "KLM")
 
 
-@pytest.mark.slow
 def test_means_alone_and_sets_are_those_of_all():
     whole = ntkflow.ensemble(NORMED, X, DRAWS, seed=SEED)
     means = ntkflow.ensemble(NORMED, X, DRAWS, seed=SEED, components="mean")
@@ -108,7 +107,6 @@ def test_means_alone_and_sets_are_those_of_all():
             assert np.allclose(alone[layer][name][0].ravel(), diagonal, rtol=1e-12, atol=1e-15), (layer, name)
 
 
-@pytest.mark.slow
 def test_a_store_and_its_continuation(tmp_path):
     path = tmp_path / "blocks.zarr"
     ntkflow.ensemble(NORMED, X, 6, seed=1, block=3, store=path)
@@ -137,7 +135,6 @@ def test_a_doubled_tensor_of_streams_is_seen():
         assert differing == [name]
 
 
-@pytest.mark.slow
 def test_against_a_separate_sampler():
     """20,000 networks each: five standard errors of the difference, 5 tensors, 80 numbers; false alarm 5e-5."""
     net = network(Stage("gelu", **WEIGHTS), 8)

@@ -1,4 +1,4 @@
-"""What a diagnosis says of networks of blocks alone: χ's of a block, and how to initialise skips and norms."""
+"""χ's of blocks, a dense layer being one of them, and what a diagnosis advises of skips and norms."""
 
 from __future__ import annotations
 

@@ -13,10 +13,9 @@ from .._theory.flow import flow
 from .._theory.quadratic_forms import variances
 from .._theory.statistics import LayerStatistics
 from .._theory.truncation import widths_at_spread
-from ..errors import ActivationError, DataError, NonFiniteError
+from ..errors import NonFiniteError
 from ..network.mlp import MLP
 from ..network.network import Network, has_blocks
-from ..tuning import single_input
 from ..tuning.spread import relative_mean, subset
 from .blocks import chi_of_blocks
 
@@ -130,14 +129,9 @@ def _first_layers(mlp: MLP | Network, depth: int) -> MLP | Network:
 def _signal(mlp: MLP | Network, layers: list[LayerStatistics]) -> dict:
     metrics = np.array([np.diag(layer.G) for layer in layers])
     apart = [_apart(layer.G) for layer in layers]
-    if isinstance(mlp, Network):
-        chi = chi_of_blocks(mlp, metrics.mean(axis=1))
-    else:
-        chi = np.full((2, len(layers)), np.nan)
-        for ell, (K, sigma) in enumerate(zip(metrics.mean(axis=1), mlp.activation, strict=False)):
-            with contextlib.suppress(ActivationError, DataError):
-                averages = single_input(sigma, K)
-                chi[:, ell] = mlp.C_W[ell + 1] * averages.g_prime, mlp.C_W[ell + 1] * averages.slope_squared
+    # A dense layer is a block of one stage.
+    network = mlp if isinstance(mlp, Network) else Network(mlp.widths, mlp.layers)
+    chi = chi_of_blocks(network, metrics.mean(axis=1))
     mean, least = (np.array([of(row) if len(row) else np.nan for row in apart]) for of in (np.mean, np.min))
     return {
         "metric": metrics.mean(axis=1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._report.describe import listed
+from ..network.blocks import Block
 from ..network.mlp import MLP
 from ..network.network import Network
 
@@ -27,22 +28,12 @@ def about_silent(mlp: MLP | Network, X: np.ndarray) -> list[str]:
 
 def _layers_without_signal(mlp: MLP | Network) -> int:
     """In how many layers, from the first on, an input of zeros has G = 0: no bias, and nothing but σ(0) = 0 from below."""
-    if isinstance(mlp, Network):
-        return _of_blocks(mlp)
-    for layer, C_b in enumerate(mlp.C_b):
-        fed = layer > 0 and mlp.C_W[layer] > 0 and float(mlp.activation[layer - 1](np.zeros(()))) != 0
-        if C_b > 0 or fed:
-            return layer
-    return mlp.depth
-
-
-def _of_blocks(network: Network) -> int:
-    """The same of a network of blocks."""
-    signal = network.layers[0].C_b > 0
-    for layer, block in enumerate(network.blocks, start=1):
-        if signal:
-            return layer - 1
-        for stage in block.stages:
-            fed = signal or float(stage.activation(np.zeros(()))) != 0
+    for number, layer in enumerate(mlp.layers):
+        signal = False
+        for stage in layer.stages if isinstance(layer, Block) else (layer,):
+            σ = stage.activation
+            fed = σ is not None and (signal or float(σ(np.zeros(()))) != 0)
             signal = stage.C_b > 0 or (stage.C_W > 0 and fed)
-    return network.depth - 1 if signal else network.depth
+        if signal:
+            return number
+    return mlp.depth

@@ -240,9 +240,9 @@ def _of_seeds(mlp: MLP | Network, m: Measurements) -> list[str]:
 def _widen(mlp: MLP | Network, m: Measurements) -> str:
     hidden = max(mlp.widths[1:-1], default=1)
     narrow = np.flatnonzero(m.ntk_std <= LARGE_SPREAD)
-    depth = f", or {narrow[-1] + 1} layers at this width" if len(narrow) and narrow[-1] >= 1 else ""
-    if isinstance(mlp, Network):
-        depth = ""  # deeper or shallower streams may have other skips
+    # A stream of another depth may have other skips.
+    told = isinstance(mlp, MLP) and len(narrow) and narrow[-1] >= 1
+    depth = f", or {narrow[-1] + 1} layers at this width" if told else ""
     return (
         f"For an sd of {LARGE_SPREAD:.0%} take hidden widths {m.widths_at_half:.2g} times as large (about "
         f"{_round(hidden * m.widths_at_half)}){depth}."

@@ -79,7 +79,7 @@ def _as_function(tensor: Any, layer) -> Callable[[jax.Array], jax.Array]:
     count = sum(array.size for array in arrays)
     if callable(tensor):
         return cast("Callable[[jax.Array], jax.Array]", tensor)
-    if isinstance(tensor, list) and len(tensor) == len(arrays):
+    if isinstance(tensor, tuple):
         diagonal = jnp.concatenate(
             [jnp.full(array.size, rate) for array, rate in zip(arrays, tensor, strict=True)]
         )

@@ -34,17 +34,17 @@ class LearningRates:
         of_norms = (self.gain[index], self.beta[index]) if self.gain and self.gain[index] else ()
         return self.bias[index], self.weight[index], *of_norms
 
-    def of_parameters(self, index: int, params: Any) -> list[Any]:
+    def of_parameters(self, index: int, params: Any) -> tuple[Any, ...]:
         """One for each array of the parameters of layer index + 1, W and b, of each stage with those of its norm."""
         rates = self.of_layer(index)
         if len(rates) == 2:
-            return [rates[1], rates[0]]
+            return rates[1], rates[0]
         by_stage = zip(*rates, params, strict=True)
-        return [
+        return tuple(
             rate
             for bias, weight, gain, beta, stage in by_stage
             for rate in ((weight, bias) if stage.g is None else (weight, bias, gain, beta))
-        ]
+        )
 
 
 def checked_rates(mlp: MLP | Network, rates: LearningRates | None) -> LearningRates:

@@ -5,8 +5,8 @@ k^(ℓ)_12 = λ_b + λ_W (1/n_{ℓ-1}) Σ_k σ_k;1 σ_k;2,
 
     Ĥ_{i1 i2; 12} = Σ_ℓ k^(ℓ)_12 Σ_j J^(ℓ)_{i1 j; 1} J^(ℓ)_{i2 j; 2}.
 
-In a block the sum is over all that has parameters: its stages and their norms, from below. For N samples, I neurons and widths n, time N I n² + N² I² n a layer and memory N² I² + N I n: the parameters'
-Jacobian, N I n², is never built.
+In a block the sum is over all that has parameters: its stages and their norms, from below. For N samples, I neurons and widths n, time
+N I n² + N² I² n a layer and memory N² I² + N I n: the parameters' Jacobian, N I n², is never built.
 """
 
 from __future__ import annotations

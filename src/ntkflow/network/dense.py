@@ -80,7 +80,7 @@ class Dense:
     def slope(self, z: Any) -> Any:
         """σ'(z)."""
         assert self.activation is not None
-        return jax.jvp(self.activation.function, (z,), (jnp.ones_like(z),))[1]
+        return slope(self.activation, z)
 
     def forward(self, p: Any, z: Any) -> Any:
         return self.seen(z) @ p.W.T + p.b
@@ -108,6 +108,11 @@ class Dense:
 
     def carried_ntk_of_pairs(self, rates: Any, p: Any, below: Any) -> Any:
         return below.inner.pushed(jnp.asarray(p.W))
+
+
+def slope(activation: Activation, z: Any) -> Any:
+    """σ'(z)."""
+    return jax.jvp(activation.function, (z,), (jnp.ones_like(z),))[1]
 
 
 def root(variance):

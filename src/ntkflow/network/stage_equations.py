@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
+
+from .dense import slope
 
 
 class StageParameters(NamedTuple):
@@ -63,11 +64,6 @@ def through_norm(stage: Any, u: Any, rows: Any) -> Any:
     return ν * (centred - y * jnp.mean(y * rows, axis=-1, keepdims=True))
 
 
-def slope(stage: Any, a: Any) -> Any:
-    """φ'(a)."""
-    return jax.jvp(stage.activation.function, (a,), (jnp.ones_like(a),))[1]
-
-
 def own_ntk(
     stage: Any, rates: Rates, p: StageParameters, u: Any, u2: Any, product: Callable[[Any, Any], Any]
 ) -> list[tuple[Any, Any]]:
@@ -79,7 +75,7 @@ def own_ntk(
 
 def pulled_back(stage: Any, p: StageParameters, u: Any, rows: Any) -> tuple[list[Any], Any]:
     """From derivatives by u', (I, N, n'), those by what `own_ntk` lists, in that order, and by u (I, N, n)."""
-    at_a = (rows @ p.W) * slope(stage, read(stage, p, u))
+    at_a = (rows @ p.W) * slope(stage.activation, read(stage, p, u))
     if stage.norm == "none":
         return [rows], at_a
     return [at_a, at_a * normed(stage, u)[0], rows], through_norm(stage, u, at_a * p.g)
@@ -100,7 +96,7 @@ def from_right(stage: Any, p: StageParameters, u: Any, H: Any) -> Any:
     u = u[..., None, :]
     if stage.norm != "none":
         H = p.g * through_norm(stage, u, H)
-    return (slope(stage, read(stage, p, u)) * H) @ p.W.T
+    return (slope(stage.activation, read(stage, p, u)) * H) @ p.W.T
 
 
 def of_norm(stage: Any, rates: Rates, p: StageParameters, u: Any, u2: Any) -> Any:
@@ -108,5 +104,5 @@ def of_norm(stage: Any, rates: Rates, p: StageParameters, u: Any, u2: Any) -> An
     if stage.norm == "none":
         return 0.0
     at_a = rates.beta + rates.gain * normed(stage, u)[0] * normed(stage, u2)[0]
-    slopes = slope(stage, read(stage, p, u)) * slope(stage, read(stage, p, u2))
+    slopes = slope(stage.activation, read(stage, p, u)) * slope(stage.activation, read(stage, p, u2))
     return (p.W * (slopes * at_a)[..., None, :]) @ p.W.T
