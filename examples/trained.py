@@ -63,7 +63,7 @@ def main() -> None:
         measured = np.array(outputs)
         mean, sd = measured.mean(axis=0), measured.std(axis=0, ddof=1)
         mean_axes.plot(prediction.mean[:, 0], mean, "o", ms=3, label=f"width {n}")
-        sd_axes.plot(prediction.std, sd, "o", ms=3)
+        sd_axes.plot(prediction.std[:, 0], sd, "o", ms=3)
         loss_axes.loglog(history.step[1:], np.mean(curves, axis=0)[1:], "o", ms=3)
         loss = 0.5 * float(np.mean((measured - y_test.T) ** 2))
         off = float(np.sqrt(np.mean((mean - prediction.mean[:, 0]) ** 2)))

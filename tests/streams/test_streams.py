@@ -274,7 +274,7 @@ def test_titles_name_skips_and_norms():
     two_stages = Block([Stage("linear", "rms", width=16), Stage("gelu")], gamma=1.0)
     network = Network((10, *[8] * 6, 1), [Dense(), *[residual] * 4, two_stages, Block(Stage("relu"))])
     title = describe.network(network)
-    assert title == "10-8×6-1, relu, linear, gelu, 4 × (γ 0.866), 1 × (γ 1, rms-none), 1 × (no skip)"
+    assert title == "10-8×6-1, relu, linear, gelu, 4 × (γ 0.866), 1 × (γ 1, rms / none), 1 × (no skip)"
     flow = ntkflow.flow(Network((10, 8, 8, 1), [Dense(), residual, Block(Stage("relu"))]), np.eye(10)[:2])
     table = flow.table()
     assert "γ 0.866" in str(table.title) and "cutting" not in str(table.caption)

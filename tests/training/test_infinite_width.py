@@ -243,7 +243,11 @@ def test_command_line_on_stored_kernels(tmp_path):
 def test_dataset_and_table():
     prediction = predict()(1.0)
     data = prediction.to_xarray()
-    assert np.array_equal(data["std"].values, prediction.std) and int(data.training.sum()) == 6
+    assert (
+        prediction.std.shape == (9, 2)
+        and np.array_equal(data["std"].values, prediction.std)
+        and int(data.training.sum()) == 6
+    )
     assert prediction.table().row_count == 3 and prediction.train.table().row_count == 6
 
 
@@ -261,6 +265,6 @@ def test_wide_networks_that_are_trained():
         )
         outputs.append(finite.forward(mlp, params, everything)[-1])
     measured, prediction = np.array(outputs), predict()(steps=steps, eta=eta)
-    spread = prediction.std[:, None]
+    spread = prediction.std
     assert np.all(np.abs(measured.mean(axis=0) - prediction.mean) < 5 * spread / np.sqrt(networks) + 4 / 400)
     assert np.all(np.abs(measured.std(axis=0) - spread) < 5 * spread / np.sqrt(2 * networks) + 4 / 400)

@@ -135,7 +135,7 @@ def pair_coefficients(activation: Activation, products: Placements, root, grid: 
     coefficients = jnp.swapaxes(_project(jnp.swapaxes(_project(values, half), 1, 2), half), 1, 2)
 
     def mean_square(values, weights):
-        return jnp.einsum("nij,i,j->n", values**2, weights, weights)
+        return (values**2 @ weights) @ weights
 
     weights = psi[:, 0]
     return (

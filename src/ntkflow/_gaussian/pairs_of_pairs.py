@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._machine.batches import batches
+from .._machine.cores import cores
+from .._machine.memory import aligned_empty
 from ..activations import Activation
 from .four_samples import PAIRINGS, Grid, in_sample_order, on_first, pair_coefficients, root_of_pair
 from .requests import Placements, halves
@@ -121,20 +124,22 @@ def _coefficients(
     """Of P pairs, and how much their mean squares change with half the nodes, (P,). Filled up to a power of two, so that programs are compiled for few sizes."""
     P = max(_FEWEST, 1 << (len(root) - 1).bit_length())
     shape = (grid.terms, P, len(products), grid.terms // 2 + 1)
-    out = Rotatable(jnp.zeros(shape), jnp.zeros(shape))
-    halved = np.empty(P)
-    for batch, index in batches(len(root), _PAIRS_AT_ONCE):
-        pairs = slice(batch.start, batch.start + _PAIRS_AT_ONCE)
-        part, halved[pairs] = _of_pairs(activation, products, root[index], bases, grid)
-        out = _put(out, part, batch.start)
-    return out, halved
+    real, imag, halved = aligned_empty(shape), aligned_empty(shape), np.empty(P)
 
+    def put(batch: tuple[slice, np.ndarray]) -> None:
+        start, index = batch[0].start, batch[1]
+        with jax.enable_x64(True):
+            part, halved[start : start + len(index)] = _of_pairs(
+                activation, products, root[index], bases, grid
+            )
+            real[:, start : start + len(index)], imag[:, start : start + len(index)] = part
 
-@functools.partial(jax.jit, donate_argnums=0)
-def _put(out: Rotatable, part: Rotatable, start) -> Rotatable:
-    return Rotatable(
-        *(jax.lax.dynamic_update_slice_in_dim(x, y, start, 1) for x, y in zip(out, part, strict=True))
-    )
+    # Half of the program's time is on one core: a program for each core.
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(put, batches(len(root), _PAIRS_AT_ONCE)))
+    for array in (real, imag):
+        array[:, len(root) + (-len(root)) % _PAIRS_AT_ONCE :] = 0.0
+    return Rotatable(jax.device_put(real), jax.device_put(imag)), halved
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 4))

@@ -103,7 +103,7 @@ def _skips_and_norms(network: Any) -> list[str]:
 def _skip_and_norms(block: Any) -> str:
     skip = [f"γ {block.gamma:.3g}"] if block.gamma else []
     stages = [stage.norm for stage in block.stages]
-    norms = ["-".join(stages)] if set(stages) != {"none"} else []
+    norms = [" / ".join(stages)] if set(stages) != {"none"} else []
     return ", ".join(skip + norms) or "no skip"
 
 

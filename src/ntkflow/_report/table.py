@@ -39,7 +39,6 @@ _IN_BRACKETS = (
 _MOST_WIDTHS = 4  # that fit in 80 columns
 MOST_ROWS = 12  # of samples, steps and the like
 _MOST_OUTPUTS = 5
-_OUTPUTS_AT_WIDTH = 2
 _ABOUT = (0.01, 0.1, 0.3, 0.6, 0.9, 1.0, 1.1, 1.5, 3.0, 10.0)  # factors on K*
 _VERDICTS = {"noise": "noise", "1/n": "noise + O(1/n)", "differs": "NEITHER", "?": "?"}
 
@@ -188,16 +187,17 @@ def prediction_table(prediction: Prediction, with_sd: bool = True) -> Table:
         (f"{kind} sample", *(f"output {i}" for i in range(outputs)), *(["sd"] if with_sd else [])),
     )
     for a in evenly(N, MOST_ROWS):
-        sd = [number(shown.std[a], ".3g")] if with_sd else []
+        sd = [number(shown.std[a, 0], ".3g")] if with_sd else []
         table.add_row(str(a), *(number(value, ".4g") for value in shown.mean[a, :outputs]), *sd)
     return table
 
 
 def finite_width_table(prediction: FiniteWidthPrediction) -> Table:
-    """One row per sample, of some of them; of the first outputs mean and sd, each beside that of infinite width."""
+    """One row per sample, of some of them, and output, of the first ones: mean and sd, each beside that of infinite width."""
     shown = prediction.test if prediction.training < len(prediction.mean) else prediction
     N, m = shown.mean.shape
-    outputs = min(m, _OUTPUTS_AT_WIDTH)
+    outputs = min(m, _MOST_OUTPUTS)
+    rows = max(MOST_ROWS // max(outputs, 1), 1)
     kind = "test" if shown.training == 0 else "training"
     infinite = shown.sources["infinite"]
     wide = np.sqrt(np.maximum(np.einsum("aiai->ai", infinite.cov), 0.0))
@@ -206,21 +206,16 @@ def finite_width_table(prediction: FiniteWidthPrediction) -> Table:
         prediction.title,
         f"Mean and sd over seeds of the outputs, to order 1/n and at infinite width. The corrections of order 1/n are "
         f"{number(100 * prediction.relative_size, '.2g')} % of the outputs, or of their variance{prediction.caution}; the next order changes means by some {number(told, '.2g')}."
-        + of_many(N, f"{kind} samples")
+        + of_many(N, f"{kind} samples", rows)
         + (f" {outputs} of {m} outputs." if outputs < m else ""),
-        (f"{kind} sample", *(column for i in range(outputs) for column in _columns_at_width(i, m))),
+        (f"{kind} sample", *(["output"] if m > 1 else []), "mean", "n = ∞", "sd", "n = ∞"),
     )
-    for a in evenly(N, MOST_ROWS):
-        values = [
-            (shown.mean[a, i], infinite.mean[a, i], shown.std[a, i], wide[a, i]) for i in range(outputs)
-        ]
-        table.add_row(str(a), *(number(value, ".4g") for row in values for value in row))
+    for a in evenly(N, rows):
+        for i in range(outputs):
+            place = [str(a) if i == 0 else "", *([str(i)] if m > 1 else [])]
+            values = shown.mean[a, i], infinite.mean[a, i], shown.std[a, i], wide[a, i]
+            table.add_row(*place, *(number(value, ".4g") for value in values))
     return table
-
-
-def _columns_at_width(output: int, outputs: int) -> tuple[str, ...]:
-    of = f"output {output}\n" if outputs > 1 else ""
-    return f"{of}mean", "n = ∞", f"{of}sd", "n = ∞"
 
 
 def criticality_table(criticality: Criticality) -> Table:

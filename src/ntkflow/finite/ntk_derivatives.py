@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._machine.memory import check_memory
+from .._report.describe import counted
 from ..errors import SpecError
 from ..network.mlp import MLP
 from ..network.network import Network, refuse_blocks
@@ -30,7 +31,7 @@ from .tangent_kernel import chosen_neurons, forward_ntk
 
 
 class NTKDerivatives(NamedTuple):
-    """Of I neurons and N samples, neurons first, legs in their order."""
+    """The derivatives dĤ, ddĤ_I and ddĤ_II of one network's NTK, on I neurons and N samples: neurons first, then samples, legs in their order."""
 
     dH: jax.Array
     """(I, I, I, N, N, N), symmetric in legs 1 and 2."""
@@ -38,6 +39,10 @@ class NTKDerivatives(NamedTuple):
     """(I, I, I, I, N, N, N, N), symmetric in legs 1, 2 and 3."""
     ddH_II: jax.Array
     """(I, I, I, I, N, N, N, N), legs 1, 2, 3, 4; symmetric under the exchange of 1 with 2 and 3 with 4 together."""
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in self._asdict().items())
+        return f"NTKDerivatives of {counted(self.dH.shape[0], 'neuron')}, {counted(self.dH.shape[3], 'sample')}: {shapes}"
 
 
 @in_their_precision

@@ -176,7 +176,7 @@ def _library(network: Any) -> Literal["torch", "equinox", "nnx", "linen"]:
         return "linen"
     hint = "; MLP.from_spec reads a table" if isinstance(network, Mapping) else ""
     hint = (
-        "; of other layers flow, traced_flow, finite and ensemble alone take networks"
+        "; of other layers flow, traced_flow, finite, ensemble, compare, verify and diagnose alone take networks"
         if isinstance(network, Network)
         else hint
     )

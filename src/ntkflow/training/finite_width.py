@@ -58,8 +58,12 @@ class FiniteWidthPrediction(OnSamples):
     growth: float
     late: tuple[float, float]
 
+    ELSEWHERE = dict.fromkeys(
+        ("sample_cov", "covariance"), "outputs are not independent to order 1/n, cov has all of them"
+    )
+
     @cached_property
-    def mean(self) -> np.ndarray:
+    def mean(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride] computed when it is asked for
         """(N, m)."""
         return np.sum([source.mean for source in self.sources.values()], axis=0)
 

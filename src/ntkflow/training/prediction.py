@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -18,9 +18,24 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-class OnSamples(InNotebooks):
+class Hinted(InNotebooks):
+    """Says of a name that it lacks where it is, as another order in 1/n has it."""
+
+    ELSEWHERE: ClassVar[dict[str, str]] = {}
+
+    if not TYPE_CHECKING:  # type checkers would take any name
+
+        def __getattr__(self, name: str):
+            hint = f": {self.ELSEWHERE[name]}" if name in self.ELSEWHERE else ""
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r}{hint}", name=name, obj=self
+            )
+
+
+class OnSamples(Hinted):
     """What is predicted of N samples, of which the first `training` are training samples."""
 
+    mean: np.ndarray
     training: int
 
     @property
@@ -30,7 +45,9 @@ class OnSamples(InNotebooks):
 
     @property
     def test(self) -> Self:
-        """The prediction on the test samples."""
+        """The prediction on the test samples; DataError if there are none."""
+        if self.training == len(self.mean):
+            raise DataError("there are no test samples: give trained an X_test")
         return self._on(slice(self.training, None), 0)
 
     def _on(self, rows: slice, training: int) -> Self:
@@ -58,6 +75,11 @@ class Prediction(OnSamples):
     training: int
     of_samples: Callable[[np.ndarray], np.ndarray]
 
+    ELSEWHERE = dict.fromkeys(
+        ("sources", "correction", "relative_size", "truncation", "caution"),
+        "predictions of trained(…, order=1) have it",
+    )
+
     def covariance(self, samples: ArrayLike) -> np.ndarray:
         """The covariance of one output on chosen samples, (M, M), `samples` being their numbers; DataError if there is none of a number."""
         numbers = np.atleast_1d(np.asarray(samples))
@@ -82,8 +104,9 @@ class Prediction(OnSamples):
 
     @property
     def std(self) -> np.ndarray:
-        """The standard deviation over seeds of one output, (N,)."""
-        return np.sqrt(np.maximum(np.diag(self.sample_cov), 0.0))
+        """The standard deviation over seeds of each output, (N, m): all outputs of a sample have the same."""
+        of_samples = np.sqrt(np.maximum(np.diag(self.sample_cov), 0.0))
+        return np.repeat(of_samples[:, None], self.mean.shape[1], axis=1)
 
     def _on(self, rows: slice, training: int) -> Prediction:
         numbers = np.arange(len(self.mean))[rows]
@@ -93,7 +116,7 @@ class Prediction(OnSamples):
 
     def loss(self, y) -> float:
         """The mean over seeds and samples of ½ Σ_i (z_i - y_i)², y (N, m) being the targets: ½ Σ_i of squared bias and variance."""
-        return 0.5 * float(np.mean(np.sum((self.mean - y) ** 2, axis=1)) + y.shape[1] * np.mean(self.std**2))
+        return 0.5 * float(np.mean(np.sum((self.mean - y) ** 2 + self.std**2, axis=1)))
 
     def table(self) -> Table:
         """Mean and sd over seeds of the outputs, of some of the samples: test samples where there are any."""
@@ -102,9 +125,9 @@ class Prediction(OnSamples):
         return prediction_table(self)
 
     def to_xarray(self) -> xr.Dataset:
-        """`mean` (sample, output), `std` (sample) and `sample_cov` (sample, sample2), and whether a sample is a training one."""
+        """`mean` (sample, output), `std` (sample, output) and `sample_cov` (sample, sample2), and whether a sample is a training one."""
         covariance = ("sample", "sample2"), self.sample_cov
-        return self._means().assign(std=("sample", self.std), sample_cov=covariance)
+        return self._means().assign(std=(("sample", "output"), self.std), sample_cov=covariance)
 
     def _means(self) -> xr.Dataset:
         import xarray as xr

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 import numpy as np
 
 from .._checks.inputs import as_array, checked_inputs
-from .._report.describe import InNotebooks, counted, network
+from .._report.describe import counted, network
 from .._report.progress import Report, shows_progress, silent
 from .._theory.flow import flow
 from .._theory.result import Flow
@@ -27,7 +27,7 @@ from ..network.lift import without_blocks
 from ..network.mlp import MLP
 from .clock import Clock
 from .modes import InitialCovariance, Modes
-from .prediction import Prediction
+from .prediction import Hinted, Prediction
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -144,7 +144,7 @@ def _with_tensors(mlp: Any, inputs: np.ndarray, training: int, settings: dict[st
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Trained(InNotebooks):
+class Trained(Hinted):
     """Gradient descent on an infinitely wide network; the result of `trained`.
 
     Attributes:
@@ -165,6 +165,9 @@ class Trained(InNotebooks):
     scale: float
 
     WIDTH: ClassVar = "at infinite width"
+    ELSEWHERE = dict.fromkeys(
+        ("ntk_change", "fails_from", "flow", "linearised"), "trained(…, order=1) has it"
+    )
 
     @cached_property
     def modes(self) -> Modes:
@@ -274,10 +277,9 @@ class Trained(InNotebooks):
                 columns[f"{part}_bias"].append(
                     0.5 * float(np.mean(np.sum((prediction.mean[rows] - y) ** 2, axis=1)))
                 )
-                variance = np.broadcast_to(
-                    prediction.std.reshape(len(prediction.mean), -1) ** 2, prediction.mean.shape
+                columns[f"{part}_variance"].append(
+                    0.5 * float(np.mean(np.sum(prediction.std[rows] ** 2, axis=1)))
                 )
-                columns[f"{part}_variance"].append(0.5 * float(np.mean(np.sum(variance[rows], axis=1))))
         table = xr.Dataset({name: (axis, column) for name, column in columns.items()}, {axis: values})
         return table.assign({part: table[f"{part}_bias"] + table[f"{part}_variance"] for part in parts})
 
