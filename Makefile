@@ -35,7 +35,7 @@ test-lowest: .venvs/lowest/.stamp
 campaign: .venv/.stamp
 	$(BIN)/python tests/campaigns/run.py
 
-# The README's figures, from benchmarks/results, and the table of torch's activations in docs/criticality.md.
+# The figures of pages in docs/, from benchmarks/results, and the table of torch's activations in docs/criticality.md.
 figures: .venv/.stamp
 	$(BIN)/python benchmarks/figures.py
 	$(BIN)/python benchmarks/torch_activations.py

@@ -1,4 +1,4 @@
-"""Writes the README's figures from `results`.
+"""Writes the figures of the pages in docs/ from `results`.
 
 python benchmarks/figures.py            # write them
 python benchmarks/figures.py --check    # exit status 1 if they are others
@@ -109,6 +109,8 @@ MAKERS = {
     )
 }
 
+PAGES = ("flow", "one_network", "many_networks", "observables", "training")
+
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], cases: dict, medians: str) -> str:
     where = "; ".join(sorted({_on(case, "jax") for case in cases.values()}))
@@ -131,4 +133,4 @@ def _seconds(t: float) -> str:
 
 
 if __name__ == "__main__":
-    pages.main(pages.ROOT / "README.md", MAKERS)
+    pages.main([pages.ROOT / "docs" / f"{name}.md" for name in PAGES], MAKERS)

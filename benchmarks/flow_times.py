@@ -6,7 +6,7 @@
 
 Each case runs in a process of its own, so that its first call includes all compilation, and its peak memory is its own. Before
 it is timed it must agree with a run on permuted inputs to 1e-9; large ones with a run on some of the inputs. Results are kept in
-`results`, from which `figures.py` writes the README's.
+`results`, from which `figures.py` writes those of docs/flow.md.
 """
 
 import json

@@ -95,4 +95,4 @@ def _row(name: str, kind: str, remarks: str, *numbers: str) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    pages.main(pages.ROOT / "docs" / "criticality.md", {"torch_activations": torch_activations})
+    pages.main([pages.ROOT / "docs" / "criticality.md"], {"torch_activations": torch_activations})

@@ -60,7 +60,7 @@ def test_from_pytorch_of_few_models(monkeypatch, capsys):
 
 
 @pytest.mark.filterwarnings("ignore:the weights of")
-@pytest.mark.parametrize("page", ["README.md", "docs/from_pytorch.md", "docs/architectures.md"])
+@pytest.mark.parametrize("page", ["docs/from_pytorch.md", "docs/architectures.md"])
 def test_first_code_about_pytorch_prints_what_the_page_says(page, capsys):
     pytest.importorskip("torch")
     text = (Path(__file__).parents[1] / page).read_text(encoding="utf-8")

@@ -261,7 +261,9 @@ def test_table_dataset_and_command_line(tmp_path):
     prediction, (X, y, X_test) = predict()(2.0), samples(3, 2)
     data = prediction.to_xarray()
     assert np.allclose(data["mean"], sum(data[f"mean_{source}"] for source in SOURCES), atol=1e-15)
-    assert prediction.table().row_count == 2 and prediction.train.table().row_count == 3
+    assert (
+        prediction.table().row_count == 2 * 2 and prediction.train.table().row_count == 3 * 2
+    )  # of two outputs
     assert "order 1/n" in repr(predict()) and "% of the outputs" in repr(prediction)
     losses = predict().losses([2.0], y_test=y[:2])
     assert np.isclose(losses.train[0], prediction.train.loss(y)) and np.isclose(
