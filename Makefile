@@ -1,4 +1,4 @@
-.PHONY: test check test-lowest campaign figures demo
+.PHONY: test check test-lowest campaign figures demo docs
 
 BIN = .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 LOWEST = .venvs/lowest/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
@@ -39,6 +39,10 @@ campaign: .venv/.stamp
 figures: .venv/.stamp
 	$(BIN)/python benchmarks/figures.py
 	$(BIN)/python benchmarks/torch_activations.py
+
+# The site, in site/; every link and every public name in it is checked.
+docs: .venv/.stamp
+	$(BIN)/mkdocs build --strict
 
 demo: .venv/.stamp
 	$(BIN)/python examples/demo.py

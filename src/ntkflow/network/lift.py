@@ -62,8 +62,8 @@ def is_network(network: Any) -> bool:
 def as_network(network: Any, optimizer: Any = None) -> MLP | Network:
     """The network that a model is: an MLP, or of a model with skips and norms the `Network` of its blocks.
 
-    Of torch are read residual layers x + f(x), c x + a f(x) and c (x + f(x)) with numbers c and a, f a chain of stages [norm] [activation]
-    Linear; of all libraries LayerNorm and RMSNorm, with or without gains and biases, before any activation and before the read-out. C_W, C_b and
+    Of torch are read residual layers x + f(x), c x + a f(x) and c (x + f(x)) with numbers c and a, f a chain of stages, norm, activation and
+    Linear, of which the first two may be missing; of all libraries LayerNorm and RMSNorm, with or without gains and biases, before any activation and before the read-out. C_W, C_b and
     λ's are read as `as_mlp` reads them, λ_g = λ_β = 1 of gains and biases that are trained; a factor a of a branch multiplies C_W, C_b, λ_W
     and λ_b of its last stage by a². The first Linear layer is the embedding.
 
