@@ -90,7 +90,7 @@ class Initialisation:
         return [
             f"the weights of {_listed(names)} are {kind}, the theory's Gaussian: their fourth cumulant, {_FOURTH[kind]:g}, gives G1, H1 and"
             " the standard deviation over seeds of a neuron's own NTK a further part of order 1/n, which lowers that by 10 to 20 % at width 64 and less at larger ones; G, H, V, D, F, A and B hold."
-            " ntkflow.interop.gaussian_init_ draws Gaussian weights"
+            " ntkflow.interop.torch.gaussian_init_ draws Gaussian weights"
             for kind in ("uniform", "truncated Gaussian")
             if (names := [n for n, d in zip(self.layers, self.distributions, strict=True) if d == kind])
         ]
