@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..._comparison.comparison import FALSE_ALARM
 from ..describe import components, evenly
 from ..table import comparison_table
 from .document import write
@@ -63,6 +64,7 @@ def _pictures(comparison: Comparison) -> list[Choice]:
         "Bars are the standard error of the measurement and the error of the prediction together. "
         f"Of many components {_MOST_POINTS} of every size are shown."
     )
+    threshold = max(difference.threshold for difference in comparison)
     agreement = [
         Chart(f"{name}", "", "predicted", "measured", [_agreement(d) for d in of[name]], whole=False, from_zero=False, points_only=True, diagonal=True)
         for name in names
@@ -74,7 +76,10 @@ def _pictures(comparison: Comparison) -> list[Choice]:
     return [
         Choice("Measured against predicted", caption, "Tensor", agreement),
         Choice(
-            "Differences in units of their errors", "Within ±3 nearly all should lie.", "Tensor", residuals
+            "Differences in units of their errors",
+            f"Noise alone exceeds ±{threshold:.3g} anywhere in the comparison with probability {FALSE_ALARM:g}.",
+            "Tensor",
+            residuals,
         ),
     ]
 

@@ -13,7 +13,7 @@ from ..describe import SYMBOLS, counted, evenly, listed
 
 _MOST_BOXES = 9
 _GAP, _BOX, _TALLEST, _LEAST = 96, 34, 110, 24  # pixels
-_TOP, _BOTTOM = 46, 64
+_TOP, _BOTTOM = 46, 30
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ function written(value, digits = 5) {
   if (!known(value)) return "not held";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  return size < 1e-3 || size >= 1e5 ? value.toExponential(digits - 1) : String(Number(value.toPrecision(digits)));
+  const rounded = Number(value.toPrecision(digits));
+  return size < 1e-3 || size >= 1e5 ? rounded.toExponential() : String(rounded);
 }
 
 function withErrors(value, error, truncation) {

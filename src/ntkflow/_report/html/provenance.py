@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,6 +18,8 @@ from ...version import __version__
 
 _MOST_BYTES = 1_800_000  # of inputs: as text they take a third more
 _LIBRARIES = ("jax", "numpy", "scipy")
+_ARRAY = re.compile(r"\[\n((?:    [^\[\]{}\n]+,\n)+)\]")
+"""Of numbers or names, one a line, as tomli_w writes it."""
 _READ_PAGE = """\
 import base64, json, re
 import numpy as np
@@ -119,11 +122,10 @@ class Provenance:
 
     def _toml(self) -> str:
         spec = self.network.to_spec()
-        return "" if self._callables() or "layers" in spec else tomli_w.dumps(_without_none(spec))
+        if self._callables() or "layers" in spec:
+            return ""
+        return _ARRAY.sub(_in_a_line, tomli_w.dumps(spec))
 
 
-def _without_none(table: Any) -> Any:
-    """TOML has no null: widths that the network says are left out."""
-    if isinstance(table, dict):
-        return {key: _without_none(value) for key, value in table.items() if value is not None}
-    return [_without_none(value) for value in table] if isinstance(table, list) else table
+def _in_a_line(array: re.Match) -> str:
+    return f"[{', '.join(array[1].replace(',', ' ').split())}]"

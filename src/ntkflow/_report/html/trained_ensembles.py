@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import DataError
 from ..describe import counted, evenly
+from ..digits import number
 from .document import write
 from .parts import Section, Table, Verdict, of_terminal
 from .pictures import Chart, Series
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ...training.trained import Trained
 
 _TIMES = 40
-_SLOWEST = 30.0  # of the slowest mode's own time
+_SLOWEST = 8.0  # of the slowest mode's own time
 _MOST_CURVES = 4
 _MOST_SAMPLES = 60
 
@@ -82,7 +83,7 @@ def _sentences(trained: Trained, times: np.ndarray) -> list[str]:
         )
     if getattr(trained, "linearised", False):
         sentences.append("An activation has a kink: that the NTK changes while training is left out.")
-    return [*sentences, f"Pictures go from time {times[0]:.2g} to {times[-1]:.2g}."]
+    return [*sentences, f"Pictures go from time {number(times[0], '.2g')} to {number(times[-1], '.2g')}."]
 
 
 def _times(trained: Trained) -> np.ndarray:
@@ -155,7 +156,7 @@ def _error_table(trained: Trained, times: np.ndarray) -> Table:
             cut = "-" if truncation is None else f"{truncation['mean'][sample, 0]:.1g}"
             error = "-" if errors is None else f"{errors[sample, 0]:.1g}"
             rows.append(
-                [f"{t:.3g}", name, f"{prediction.mean[sample, 0]:.5g}", error, cut, f"{_std(prediction)[sample, 0]:.4g}"]
+                [number(t, ".3g"), name, f"{prediction.mean[sample, 0]:.5g}", error, cut, f"{_std(prediction)[sample, 0]:.4g}"]
             )  # fmt: skip
     headings = ["time", "sample", "mean", "± integration", "± cut at 1/n", "sd over seeds"]
     caption = "Of the first output. - where an error is not known: of infinite width nothing is cut."
