@@ -14,6 +14,8 @@ from ..describe import SYMBOLS, counted, evenly, listed
 _MOST_BOXES = 9
 _GAP, _BOX, _TALLEST, _LEAST = 96, 34, 110, 24  # pixels
 _TOP, _BOTTOM = 46, 30
+_LEGIBLE = 540
+"""The least width of a drawing of many boxes, on a screen that is narrower."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def drawing(network: Any) -> str:
     width, height = _GAP * len(steps) + 20, _TOP + _TALLEST + _BOTTOM
     middle = _TOP + _TALLEST / 2
     parts = [
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="the network, from inputs to outputs">'
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" style="min-width: {min(width, _LEGIBLE)}px" role="img" aria-label="the network, from inputs to outputs">'
     ]
 
     def text(x: float, y: float, words: str, quiet: bool = False) -> str:

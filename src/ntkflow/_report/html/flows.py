@@ -12,6 +12,7 @@ import numpy as np
 from ..._recursions import TENSORS
 from ..._theory.scales import KERNELS
 from ...errors import ComponentError
+from ...network.network import has_blocks
 from ..describe import components, evenly, samples
 from ..digits import number, uncertain
 from ..picture import log_normal_band
@@ -66,8 +67,12 @@ def _explained(flow: Flow) -> list[str]:
         return [
             "This flow holds the kernels of infinite width alone: of order 1/n, and of seeds, it knows nothing."
         ]
+    if has_blocks(flow.mlp):
+        return [
+            "Errors are those of the integration. All is leading order in 1/n: what cutting the expansion costs is not known for networks of blocks."
+        ]
     return [
-        "Every number has two errors: that of the integration, and that of cutting the expansion at order 1/n, which is an estimate.",
+        "Every number has two errors: that of the integration, and that of cutting the expansion at order 1/n, which is an estimate."
     ]
 
 
@@ -80,13 +85,18 @@ def _verdict(flow: Flow, rows: list[LayerSummary]) -> Verdict:
     sentences = [_integration(flow)]
     if not np.isfinite(last.relative_std):
         return Verdict(f"NTK of the outputs at infinite width: {last.kernel:.5g}", sentences)
-    sd = uncertain(100 * last.relative_std, 100 * last.relative_std_truncation)
-    mean = uncertain(last.ntk_mean, last.ntk_mean_truncation)
+    mean = _rounded(last.ntk_mean, last.ntk_mean_truncation)
+    in_brackets = (
+        "" if has_blocks(flow.mlp) else "; in brackets what cutting at 1/n may do to the last digits"
+    )
     sentences.insert(
         0,
         f"Mean NTK of one output neuron and sample: {mean}, of which order 1/n is {number(100 * last.relative_correction, '.2g')} %. Averages over "
-        "samples; in brackets what cutting at 1/n may do to the last digits.",
+        f"samples{in_brackets}.",
     )
+    if last.relative_std == 0:
+        return Verdict("The NTK of the outputs does not vary over seeds", sentences)
+    sd = _rounded(100 * last.relative_std, 100 * last.relative_std_truncation)
     unreliable = [row for row in rows if row.relative_std_truncation > _LARGE * row.relative_std > 0]
     if unreliable:
         sentences.append(
@@ -95,6 +105,11 @@ def _verdict(flow: Flow, rows: list[LayerSummary]) -> Verdict:
     return Verdict(
         f"From seed to seed the NTK of the outputs varies by {sd} %", sentences, "bad" if unreliable else ""
     )
+
+
+def _rounded(value: float, truncation: float) -> str:
+    """A number to the digits that cutting the expansion leaves; to three where that is not known."""
+    return uncertain(value, truncation) if np.isfinite(truncation) else number(value, ".3g")
 
 
 def _integration(flow: Flow) -> str:
@@ -154,7 +169,8 @@ def _pairs(flow: Flow) -> Picture:
     quantities = _quantities(flow[-1])
     shown = Shown.of(len(flow), len(flow.X), None, len(quantities))
     chosen = np.ix_(shown.rows, shown.rows)
-    caption = f"{shown.words} A click or tap on a pair chooses it for the chart below. Blank pairs are not held.".strip()
+    blank = "" if flow.components in ("all", "pairs", "mean") else " Blank pairs are not held."
+    caption = f"{shown.words} A click or tap on a pair chooses it for the chart below.{blank}".strip()
     return Pairs(
         "Pairs of samples", caption, shown.layers, shown.rows, shown.rows,
         [_over_layers(flow, name, shown.layers, chosen) for name in quantities],

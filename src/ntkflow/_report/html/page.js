@@ -36,7 +36,7 @@ function withErrors(value, error, truncation) {
   const lines = [written(value, 6)];
   if (known(value)) {
     if (known(error)) lines.push(`± ${written(error, 2)} ${data.words.error}`);
-    lines.push(known(truncation) ? `± ${written(truncation, 2)} by cutting at 1/n` : "error of cutting at 1/n: not known");
+    if (known(truncation)) lines.push(`± ${written(truncation, 2)} by cutting at 1/n`);
   }
   return lines.join("\n");
 }
