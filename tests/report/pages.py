@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 import ntkflow
@@ -16,6 +17,7 @@ from ntkflow import Block, Dense, Network, Stage
 SAMPLES = np.random.default_rng(7).normal(size=(220, 6))
 MLP = ntkflow.MLP((6, 16, 16, 16, 2), "relu", C_W=2.0)
 DEAD = MLP.replace(C_W=0.02)
+HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
 
 
 def read(path: Path) -> str:
@@ -58,6 +60,16 @@ def network_of_blocks() -> Network:
     norm: dict[str, Any] = {"eps": 0.1}
     block = Block([Stage("linear", "layer", width=8, **norm), Stage("gelu", C_W=1.5)], gamma=0.9)
     return Network((6, 16, 16, 16, 2), [Dense(), block, block, Block(Stage("relu", "rms", C_W=2.0, **norm))])
+
+
+def hostile_flow() -> ntkflow.Flow:
+    """Of an activation whose name is HTML that would change the page's title."""
+
+    def tanh(z):
+        return jnp.tanh(z)
+
+    tanh.__qualname__ = HOSTILE
+    return ntkflow.flow(ntkflow.MLP((6, 4, 2), tanh), SAMPLES[:2])
 
 
 def results() -> dict[str, Any]:

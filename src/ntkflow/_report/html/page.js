@@ -57,7 +57,8 @@ function ticks(low, high, log, whole, most) {
   let step = [1, 2, 5, 10].map((factor) => factor * unit).find((size) => (high - low) / size <= most);
   if (whole) step = Math.max(1, Math.round(step));
   const values = [];
-  for (let k = Math.ceil(low / step); k * step <= high; k++) values.push(Number((k * step).toPrecision(12)));
+  const rounding = 1e-9; // of a step: an end of the axis may be off by it
+  for (let k = Math.ceil(low / step - rounding); k <= high / step + rounding; k++) values.push(Number((k * step).toPrecision(12)));
   return values;
 }
 
