@@ -109,6 +109,23 @@ class Comparison(InNotebooks):
 
         return plot_comparison(self, path)
 
+    def report(self, path: str | PathLike) -> None:
+        """Write one HTML file that needs no network: verdict, tables, measured against predicted components, and how to do it again.
+
+        Args:
+            path: ending in .html; what is there is replaced.
+
+        Raises:
+            FileError: the file can't be written.
+            MissingExtraError: jinja2 is not installed.
+
+        Example:
+            >>> ntkflow.compare(flow, ensemble).report("comparison.html")
+        """
+        from .._report.html import comparisons
+
+        comparisons.report(self, path)
+
     def __iter__(self):
         return iter(self.differences)
 

@@ -44,12 +44,14 @@ class Diagnosis(Page):
         inputs: how many inputs were given.
         measurements: the numbers.
         notes: what reading the network's weights warned of, such as that it is trained; and which inputs are all zeros.
+        X: the inputs that were looked at, (samples, n_0).
     """
 
     mlp: MLP | Network
     inputs: int
     measurements: Measurements
     notes: tuple[str, ...] = ()
+    X: np.ndarray | None = None
 
     @functools.cached_property
     def verdict(self) -> Verdict:
@@ -67,8 +69,24 @@ class Diagnosis(Page):
         """The verdict, what to do, and what else to know, in plain sentences."""
         return " ".join([self.verdict.words, *self.verdict.advice, *self.verdict.remarks])
 
-    def report(self) -> str:
-        """One page: the words, and the numbers they rest on."""
+    def report(self, path: str | PathLike | None = None, *, inputs: bool = True) -> str:
+        """One page: the words, and the numbers they rest on.
+
+        Args:
+            path: of an HTML file to write as well, ending in .html: the same with pictures, in one file that needs no network. What is there is replaced.
+            inputs: whether that file carries the inputs that were looked at.
+
+        Raises:
+            FileError: the file can't be written.
+            MissingExtraError: jinja2 is not installed, which the file takes.
+
+        Example:
+            >>> diagnosis.report("diagnosis.html", inputs=False)
+        """
+        if path is not None:
+            from .._report.html import diagnoses
+
+            diagnoses.report(self, path, inputs)
         return report(self)
 
     def to_xarray(self) -> xr.Dataset:
@@ -134,4 +152,5 @@ def diagnose(network: Any, X, seed: int = 0, optimizer: Any = None) -> Diagnosis
         warn(note)
     X = checked_inputs(mlp, X)
     seed = whole_number(seed, "seed", 0, 2**63 - 1, DataError)
-    return Diagnosis(mlp, len(X), measure(mlp, X, seed), (*notes, *about_silent(mlp, X)))
+    measurements = measure(mlp, X, seed)
+    return Diagnosis(mlp, len(X), measurements, (*notes, *about_silent(mlp, X)), X[measurements.samples])

@@ -24,17 +24,22 @@ def report(diagnosis: Diagnosis) -> str:
     paragraphs += [f"What to do: {sentence}" for sentence in verdict.advice]
     paragraphs += verdict.remarks
     lines = [line for text in paragraphs for line in wrapped(text)]
-    notes = [verdict.distance] if verdict.distance else []
-    notes += [*_eigenvalue_lines(diagnosis), _sample_line(diagnosis)]
-    below = [line for text in notes for line in wrapped(text)]
-    return "\n".join([*lines, "", *_table(diagnosis), "", *below])
+    below = [line for text in notes(diagnosis) for line in wrapped(text)]
+    return "\n".join([*lines, "", *aligned(table_rows(diagnosis, _MOST_ROWS)), "", *below])
 
 
-def _table(diagnosis: Diagnosis) -> list[str]:
+def notes(diagnosis: Diagnosis) -> list[str]:
+    """What stands below the table: distance from criticality, eigenvalues, and which inputs were looked at."""
+    distance = diagnosis.verdict.distance
+    return [*([distance] if distance else []), *_eigenvalue_lines(diagnosis), _sample_line(diagnosis)]
+
+
+def table_rows(diagnosis: Diagnosis, most: int) -> list[tuple[str, ...]]:
+    """The headings, and a row for each of at most so many layers, evenly spread."""
     m = diagnosis.measurements
     header = ("layer", "G", "1-rho", "chi_par", "chi_perp", "NTK share %", "of biases %", "sd over seeds %")
     rows: list[tuple[str, ...]] = [header]
-    for ell in evenly(len(m.metric), _MOST_ROWS):
+    for ell in evenly(len(m.metric), most):
         rows.append(
             (
                 str(ell + 1),
@@ -49,7 +54,7 @@ def _table(diagnosis: Diagnosis) -> list[str]:
                 else number(100 * m.ntk_std[ell], ".3g"),
             )
         )
-    return aligned(rows)
+    return rows
 
 
 def _eigenvalue_lines(diagnosis: Diagnosis) -> list[str]:

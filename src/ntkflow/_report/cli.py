@@ -1,4 +1,4 @@
-"""The command line: `diagnose` judges a network, `tune` gives a recipe for it, `sweep` looks at other widths and depths, `flow` predicts, `ensemble` measures, `compare` and `verify` hold one against the other, `show` prints.
+"""The command line: `diagnose` judges a network, `tune` gives a recipe for it, `sweep` looks at other widths and depths, `flow` predicts, `ensemble` measures, `compare` and `verify` hold one against the other, `show` prints, `report` makes a page to send.
 
 `observe` and `first-step` ask more of a saved flow. What takes long to import is imported by the commands that need it.
 """
@@ -35,6 +35,7 @@ from .cli_arguments import (
     whole_numbers,
 )  # fmt: skip
 from .cli_output import one_sentence_errors, part_said, say
+from .cli_report import report_command
 from .cli_training import trained_command
 from .cli_tuning import critical_command, diagnose_command, sweep_command, tune_command
 
@@ -361,7 +362,7 @@ def first_step_command(
 
 for name, command in (
     ("diagnose", diagnose_command), ("tune", tune_command), ("sweep", sweep_command), ("critical", critical_command),
-    ("trained", trained_command),
+    ("trained", trained_command), ("report", report_command),
 ):  # fmt: skip
     app.command(name)(command)
 

@@ -15,7 +15,7 @@ _MANY = 6  # entries of a list
 _SMALL = 2**20  # numbers, at which a look at all of them takes no time
 _WIDTH = 100  # characters of a table in a notebook
 _VALUES = 4  # of a hyperparameter that are listed; of more the range is said
-_SYMBOLS = {"C_b": "C_b", "C_W": "C_W", "lambda_b": "λ_b", "lambda_W": "λ_W"}
+SYMBOLS = {"C_b": "C_b", "C_W": "C_W", "lambda_b": "λ_b", "lambda_W": "λ_W"}
 
 
 class InNotebooks:
@@ -56,7 +56,7 @@ def mlp_call(mlp: Any) -> str:
         arguments.append(
             f"activation={activation[0] if len(set(activation)) == 1 else f'[{listed(activation)}]'}"
         )
-    for name in _SYMBOLS:
+    for name in SYMBOLS:
         values = getattr(mlp, name)
         if len(set(values)) > 1:
             arguments.append(f"{name}=[{listed([f'{value:g}' for value in values])}]")
@@ -74,7 +74,7 @@ def network(mlp: Any, N: int | None = None, N2: int | None = None) -> str:
 
 def hyperparameters(mlp: Any) -> list[str]:
     """Each hyperparameter with its symbol; none of a network of layers of any kind."""
-    values = {symbol: getattr(mlp, name, None) for name, symbol in _SYMBOLS.items()}
+    values = {symbol: getattr(mlp, name, None) for name, symbol in SYMBOLS.items()}
     return [f"{symbol} {_by_layer(of_layers)}" for symbol, of_layers in values.items() if of_layers]
 
 

@@ -32,7 +32,7 @@ def saved_tables(path: str | Path, accuracy: bool = False) -> list[Table | str]:
     if isinstance(result, Ensemble):
         return [ensemble_table(result)]
     if isinstance(result, Flow):
-        return [flow_table(result, accuracy)] if result.X2 is None else [_block_table(result)]
+        return [flow_table(result, accuracy)] if result.X2 is None else [block_table(result)]
     if isinstance(result, Sweep):
         powers = [powers_table(result.to_xarray())] if "power" in result.to_xarray() else []
         return [result.table(), result.words, *powers]
@@ -56,7 +56,7 @@ def _kernel_table(stored: xr.Dataset) -> Table:
     return table
 
 
-def _block_table(flow: Flow) -> Table:
+def block_table(flow: Flow) -> Table:
     """The table of kernels between two sets of inputs, which have no diagonal."""
     assert flow.X2 is not None
     table = titled_table(

@@ -112,6 +112,26 @@ class Flow(Layered[LayerStatistics]):
 
         return plot_flow(self, path)
 
+    def report(self, path: str | PathLike, *, inputs: bool = True) -> None:
+        """Write one HTML file that needs no network: the network drawn, tables, pictures by layer and pair, and how to do it again.
+
+        Of many samples it shows some, and says how many it leaves out.
+
+        Args:
+            path: ending in .html; what is there is replaced.
+            inputs: whether the file carries the inputs X; it says whether it does. Above 1.8 MB they are left out.
+
+        Raises:
+            FileError: the file can't be written.
+            MissingExtraError: jinja2 is not installed.
+
+        Example:
+            >>> flow.report("flow.html", inputs=False)
+        """
+        from .._report.html import flows
+
+        flows.report(self, path, inputs)
+
     def equals(self, other: Flow) -> bool:
         """Whether network, inputs, components and every number are the same."""
         return (

@@ -30,6 +30,8 @@ from .modes import InitialCovariance, Modes
 from .prediction import Hinted, Prediction
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import xarray as xr
 
     from .finite_width import FiniteWidthTrained
@@ -282,6 +284,24 @@ class Trained(Hinted):
                 )
         table = xr.Dataset({name: (axis, column) for name, column in columns.items()}, {axis: values})
         return table.assign({part: table[f"{part}_bias"] + table[f"{part}_variance"] for part in parts})
+
+    def report(self, path: str | PathLike, *, inputs: bool = True) -> None:
+        """Write one HTML file that needs no network: losses and outputs as gradient flow goes on, rates of the modes, and how to do it again.
+
+        Args:
+            path: ending in .html; what is there is replaced.
+            inputs: whether the file carries the inputs where the result holds them, which with order=1 it does.
+
+        Raises:
+            FileError: the file can't be written.
+            MissingExtraError: jinja2 is not installed.
+
+        Example:
+            >>> ntkflow.trained(mlp, X, y, X_test).report("trained.html")
+        """
+        from .._report.html import trained_ensembles
+
+        trained_ensembles.report(self, path, inputs)
 
     def _clock(self, t: float | None, steps: int | None, eta: float | None) -> Clock:
         clock = Clock(t, steps, eta)

@@ -63,8 +63,24 @@ class Recipe(Page):
     samples: int
     notes: tuple[str, ...] = ()
 
-    def report(self) -> str:
-        """One page: the numbers to use, and what to expect over seeds."""
+    def report(self, path: str | PathLike | None = None) -> str:
+        """One page: the numbers to use, and what to expect over seeds.
+
+        Args:
+            path: of an HTML file to write as well, ending in .html: the same with pictures, in one file that needs no network. What is there is
+                replaced. A recipe does not hold its inputs, nor does the file.
+
+        Raises:
+            FileError: the file can't be written.
+            MissingExtraError: jinja2 is not installed, which the file takes.
+
+        Example:
+            >>> recipe.report("recipe.html")
+        """
+        if path is not None:
+            from .._report.html import recipes
+
+            recipes.report(self, path)
         return report(self)
 
     def apply_(self, model: torch.nn.Module, generator: torch.Generator | None = None) -> torch.nn.Module:

@@ -17,10 +17,15 @@ _MOST_ROWS = 9
 
 def report(recipe: Recipe) -> str:
     """The numbers to use, and what to expect over seeds."""
-    heading = [f"Recipe for {architecture(recipe.mlp)}", _learning_rate(recipe)]
-    notes = [*_over_seeds(recipe), *(f"Note: {note}." for note in recipe.notes), _footnote(recipe)]
-    above, below = ([line for text in texts for line in wrapped(text)] for texts in (heading, notes))
-    return "\n".join([*above, "", *_table(recipe), "", *below])
+    heading = [f"Recipe for {architecture(recipe.mlp)}", learning_rate(recipe)]
+    above, below = ([line for text in texts for line in wrapped(text)] for texts in (heading, notes(recipe)))
+    table = [f"  {line}" for line in aligned(table_rows(recipe, _MOST_ROWS))]
+    return "\n".join([*above, "", *table, "", *below])
+
+
+def notes(recipe: Recipe) -> list[str]:
+    """What to expect over seeds, and what else to know, in sentences."""
+    return [*_over_seeds(recipe), *(f"Note: {note}." for note in recipe.notes), _footnote(recipe)]
 
 
 def _loss(recipe: Recipe) -> str:
@@ -31,7 +36,8 @@ def _loss(recipe: Recipe) -> str:
     return f"cross-entropy of {recipe.classes} classes{outputs}"
 
 
-def _learning_rate(recipe: Recipe) -> str:
+def learning_rate(recipe: Recipe) -> str:
+    """η, and what it is of, in a sentence."""
     if recipe.eta is None:
         return (
             f"{recipe.optimizer}: no learning rates, for the NTK says nothing of them but for plain gradient descent. C_b, C_W, depth and "
@@ -43,12 +49,13 @@ def _learning_rate(recipe: Recipe) -> str:
     )
 
 
-def _table(recipe: Recipe) -> list[str]:
+def table_rows(recipe: Recipe, most: int) -> list[list[str]]:
+    """The headings, and a row for each of at most so many layers, evenly spread."""
     mlp, rates = recipe.mlp, recipe.eta is not None
     header = ["layer", "fan-in", "C_b", "C_W"]
     header += ["lambda_b", "lambda_W", "NTK: weights %", "biases %"] if rates else []
     rows = [header]
-    for ell in evenly(mlp.depth, _MOST_ROWS):
+    for ell in evenly(mlp.depth, most):
         row = [
             str(ell + 1), str(mlp.widths[ell]), number(mlp.C_b[ell], ".5g"), number(mlp.C_W[ell], ".6g"),
         ]  # fmt: skip
@@ -58,7 +65,7 @@ def _table(recipe: Recipe) -> list[str]:
                 number(100 * recipe.weight_shares[ell], ".3g"), number(100 * recipe.bias_shares[ell], ".2g"),
             ]  # fmt: skip
         rows.append(row)
-    return [f"  {line}" for line in aligned(rows)]
+    return rows
 
 
 def _over_seeds(recipe: Recipe) -> list[str]:

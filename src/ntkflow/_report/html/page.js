@@ -1,0 +1,551 @@
+"use strict";
+// Draws the pictures from the page's data. A Plot has axes, zoom and hover; Chart and HeatMap draw in it.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const COLOURS = 4;
+const MARGIN = { left: 66, right: 14, top: 10, bottom: 40 };
+const LEAST_DRAG = 8; // pixels
+const NEAR = 40; // pixels from a point within which it is shown
+
+function svg(name, attributes = {}, text = null) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  if (text !== null) node.textContent = text;
+  return node;
+}
+
+function html(name, attributes = {}, children = []) {
+  const node = Object.assign(document.createElement(name), attributes);
+  node.append(...children);
+  return node;
+}
+
+function known(value) {
+  return value !== null && value !== undefined;
+}
+
+function written(value, digits = 5) {
+  if (!known(value)) return "not held";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  const rounded = Number(value.toPrecision(digits));
+  return size < 1e-3 || size >= 1e5 ? rounded.toExponential() : String(rounded);
+}
+
+function withErrors(value, error, truncation) {
+  const lines = [written(value, 6)];
+  if (known(value)) {
+    if (known(error)) lines.push(`± ${written(error, 2)} ${data.words.error}`);
+    if (known(truncation)) lines.push(`± ${written(truncation, 2)} by cutting at 1/n`);
+  }
+  return lines.join("\n");
+}
+
+// Ticks of an axis from low to high; powers of ten, and 2 and 5 times these, of a logarithmic one.
+function ticks(low, high, log, whole, most) {
+  if (log) {
+    const decades = Math.log10(high / low);
+    const every = Math.max(1, Math.ceil(decades / most));
+    const factors = decades < 1.5 ? [1, 2, 5] : [1];
+    const values = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
+      if (power % every === 0) values.push(...factors.map((factor) => factor * 10 ** power));
+    const inside = values.filter((value) => value >= low && value <= high);
+    return inside.length > 1 ? inside : ticks(low, high, false, whole, most);
+  }
+  const unit = 10 ** Math.floor(Math.log10((high - low) / most));
+  let step = [1, 2, 5, 10].map((factor) => factor * unit).find((size) => (high - low) / size <= most);
+  if (whole) step = Math.max(1, Math.round(step));
+  const values = [];
+  const rounding = 1e-9; // of a step: an end of the axis may be off by it
+  for (let k = Math.ceil(low / step - rounding); k <= high / step + rounding; k++) values.push(Number((k * step).toPrecision(12)));
+  return values;
+}
+
+class Plot {
+  constructor(host, label) {
+    this.zoomed = null;
+    this.tip = html("div", { className: "tip", hidden: true });
+    this.svg = svg("svg", { role: "img", "aria-label": label });
+    const button = (text, title, action) => html("button", { type: "button", textContent: text, title, onclick: action });
+    this.controls = html("div", { className: "controls" }, [
+      button("Zoom in", "to the middle; or drag over the picture", () => this.zoom(0.5)),
+      button("Zoom out", "", () => this.zoom(2)),
+      button("Show all", "", () => this.showAll()),
+    ]);
+    this.legend = html("div", { className: "legend" });
+    host.append(this.controls, html("div", { className: "plot" }, [this.svg, this.tip]), this.legend);
+    this.svg.addEventListener("pointerdown", (event) => this.pressed(event));
+    this.svg.addEventListener("pointermove", (event) => this.moved(event));
+    this.svg.addEventListener("pointerup", (event) => this.released(event));
+    this.svg.addEventListener("pointercancel", () => this.dropDrag());
+    this.svg.addEventListener("pointerleave", () => { this.tip.hidden = true; });
+    this.svg.addEventListener("dblclick", () => this.showAll());
+    new ResizeObserver(() => this.draw()).observe(this.svg.parentNode);
+  }
+
+  // Coordinates between 0 and 1 along an axis, and back.
+  along(axis, value) {
+    const [low, high] = this.view[axis];
+    return this.log(axis) ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
+  }
+
+  at(axis, share) {
+    const [low, high] = this.view[axis];
+    return this.log(axis) ? low * (high / low) ** share : low + share * (high - low);
+  }
+
+  x(value) { return MARGIN.left + this.along("x", value) * this.inner.width; }
+
+  y(value) {
+    const share = this.along("y", value);
+    return MARGIN.top + (this.downwards ? share : 1 - share) * this.inner.height;
+  }
+
+  shares(px, py) {
+    const clipped = (share) => Math.min(1, Math.max(0, share));
+    const down = clipped((py - MARGIN.top) / this.inner.height);
+    return { x: clipped((px - MARGIN.left) / this.inner.width), y: this.downwards ? down : 1 - down };
+  }
+
+  log() { return false; }
+
+  draw() {
+    const width = Math.max(260, this.svg.parentNode.clientWidth);
+    const height = this.height(width);
+    this.inner = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
+    this.view = this.zoomed ?? this.domain();
+    this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    this.svg.replaceChildren();
+    const clip = `clip-${Plot.count = (Plot.count ?? 0) + 1}`;
+    const area = { x: MARGIN.left, y: MARGIN.top, width: this.inner.width, height: this.inner.height };
+    this.svg.append(svg("clipPath", { id: clip }));
+    this.svg.firstChild.append(svg("rect", area));
+    this.body = svg("g", { "clip-path": `url(#${clip})` });
+    this.axes(area);
+    this.svg.append(this.body);
+    this.box = svg("rect", { class: "box", visibility: "hidden" });
+    this.svg.append(this.box);
+    this.fill();
+  }
+
+  axes(area) {
+    const bottom = area.y + area.height;
+    this.svg.append(svg("rect", { ...area, class: "axis" }));
+    for (const value of ticks(...this.view.x, this.log("x"), this.whole, Math.max(2, area.width / 70))) {
+      const x = this.x(value);
+      this.svg.append(svg("path", { class: "axis", d: `M${x} ${bottom}v4` }));
+      this.svg.append(svg("text", { x, y: bottom + 16, "text-anchor": "middle" }, written(value, 4)));
+    }
+    for (const value of ticks(...this.view.y, this.log("y"), this.downwards, area.height / 40)) {
+      const y = this.y(value);
+      this.svg.append(svg("path", { class: "axis", d: `M${area.x} ${y}h${this.downwards ? -4 : area.width}` }));
+      this.svg.append(svg("text", { x: area.x - 6, y: y + 4, "text-anchor": "end" }, written(value, 4)));
+    }
+    this.svg.append(svg("text", { x: area.x + area.width / 2, y: bottom + 34, "text-anchor": "middle" }, this.labels.x));
+    const place = `translate(12 ${area.y + area.height / 2}) rotate(-90)`;
+    this.svg.append(svg("text", { transform: place, "text-anchor": "middle" }, this.labels.y));
+  }
+
+  show(view) {
+    this.zoomed = view;
+    this.tip.hidden = true;
+    this.draw();
+  }
+
+  showAll() { this.show(null); }
+
+  zoom(factor) {
+    const from = (1 - factor) / 2, to = (1 + factor) / 2;
+    const whole = this.domain();
+    const ends = (axis) => {
+      const [low, high] = [this.at(axis, from), this.at(axis, to)];
+      return [Math.max(low, whole[axis][0]), Math.min(high, whole[axis][1])];
+    };
+    this.show(this.rounded({ x: ends("x"), y: ends("y") }));
+  }
+
+  rounded(view) { return view; }
+
+  place(event) {
+    const frame = this.svg.getBoundingClientRect();
+    const scale = this.svg.viewBox.baseVal.width / frame.width;
+    return [(event.clientX - frame.left) * scale, (event.clientY - frame.top) * scale];
+  }
+
+  pressed(event) {
+    if (event.pointerType !== "touch") this.svg.setPointerCapture(event.pointerId);
+    this.start = this.place(event);
+  }
+
+  moved(event) {
+    const [x, y] = this.place(event);
+    if (!this.start) {
+      this.hover(x, y);
+      return;
+    }
+    const [x0, y0] = this.start;
+    this.tip.hidden = true;
+    const box = { x: Math.min(x, x0), y: Math.min(y, y0), width: Math.abs(x - x0), height: Math.abs(y - y0), visibility: "visible" };
+    for (const [key, value] of Object.entries(box)) this.box.setAttribute(key, value);
+  }
+
+  dropDrag() {
+    this.start = null;
+    this.box.setAttribute("visibility", "hidden");
+  }
+
+  released(event) {
+    if (!this.start) return;
+    const end = this.place(event), start = this.start;
+    this.dropDrag();
+    if (Math.abs(end[0] - start[0]) < LEAST_DRAG || Math.abs(end[1] - start[1]) < LEAST_DRAG) {
+      this.hover(...end);
+      this.clicked(...end);
+      return;
+    }
+    const [a, b] = [this.shares(...start), this.shares(...end)];
+    const ends = (axis) => [a[axis], b[axis]].sort((p, q) => p - q).map((share) => this.at(axis, share));
+    if (a.x !== b.x && a.y !== b.y) this.show(this.rounded({ x: ends("x"), y: ends("y") }));
+  }
+
+  clicked() {}
+
+  say(text, x, y) {
+    this.tip.hidden = text === null;
+    if (text === null) return;
+    this.tip.textContent = text;
+    const width = this.svg.parentNode.clientWidth;
+    const left = x + 12 + this.tip.offsetWidth > width ? Math.max(0, x - 12 - this.tip.offsetWidth) : x + 12;
+    this.tip.style.left = `${left}px`;
+    this.tip.style.top = `${y + 12}px`;
+  }
+}
+
+// Series of points with their errors and bands, as lines or as points alone.
+class Chart extends Plot {
+  constructor(host, picture) {
+    super(host, picture.title);
+    this.logarithmic = html("input", { type: "checkbox", onchange: () => this.showAll() });
+    this.controls.append(html("label", {}, [this.logarithmic, "logarithmic"]));
+    this.set(picture);
+  }
+
+  set(picture) {
+    this.picture = picture;
+    this.labels = { x: picture.x, y: picture.y };
+    this.whole = picture.whole;
+    this.logarithmic.checked = picture.log;
+    this.logarithmic.disabled = !picture.series.some((series) => series.values.some((value) => value > 0));
+    this.legend.replaceChildren(...picture.series.map((series, k) => {
+      const mark = html("i");
+      mark.style.background = this.colour(k);
+      return html("span", {}, [mark, series.label + (series.band ? ` (band: ${series.band.label})` : "")]);
+    }));
+    this.showAll();
+  }
+
+  colour(k) { return `var(--c${k % COLOURS})`; }
+
+  log(axis) { return axis === "y" ? this.logarithmic.checked : this.picture.log_x; }
+
+  height(width) { return Math.min(340, Math.max(240, width * 0.6)); }
+
+  domain() {
+    const xs = [], ys = [];
+    for (const series of this.picture.series) {
+      series.values.forEach((value, k) => {
+        if (!this.drawable(value)) return;
+        xs.push(series.at[k]);
+        const error = this.error(series, k);
+        ys.push(value, value + error, value - error, series.band?.low[k], series.band?.high[k]);
+      });
+    }
+    return { x: this.range("x", xs), y: this.range("y", ys) };
+  }
+
+  range(axis, candidates) {
+    const values = candidates.filter((value) => known(value) && (!this.log(axis) || value > 0));
+    if (!values.length) return this.log(axis) ? [0.1, 10] : [0, 1];
+    let [low, high] = [Math.min(...values), Math.max(...values)];
+    if (this.log(axis)) {
+      if (axis === "y") low = Math.max(low, this.least() / 10);
+      const room = Math.max((high / low) ** 0.06, 1.1);
+      return [low / room, high * room];
+    }
+    if (axis === "y" && this.picture.from_zero) low = Math.min(low, 0);
+    const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
+    return [axis === "y" && this.picture.from_zero && low === 0 ? 0 : low - room, high + room];
+  }
+
+  least() {
+    const values = this.picture.series.flatMap((series) => series.values).filter((value) => value > 0);
+    return values.length ? Math.min(...values) : 1;
+  }
+
+  drawable(value) { return known(value) && (!this.log("y") || value > 0); }
+
+  error(series, k) { return (series.errors?.[k] ?? 0) + (series.truncations?.[k] ?? 0); }
+
+  inside(value) {
+    return this.log("y") ? Math.max(value, this.view.y[0] / 10) : value;
+  }
+
+  fill() {
+    const drawn = this.picture.series.map((series) =>
+      series.at.map((at, k) => ({ at, k })).filter(({ at, k }) => this.drawable(series.values[k]) && (!this.log("x") || at > 0)));
+    if (this.picture.diagonal) {
+      const [low, high] = [Math.max(this.view.x[0], this.view.y[0]), Math.min(this.view.x[1], this.view.y[1])];
+      if (low < high) this.body.append(svg("path", {
+        class: "axis", d: `M${this.x(low)} ${this.y(low)}L${this.x(high)} ${this.y(high)}`, style: "stroke: var(--faint); stroke-dasharray: 5 4",
+      }));
+    }
+    this.picture.series.forEach((series, s) => {
+      const points = drawn[s], stroke = this.colour(s);
+      if (series.band) {
+        const edge = (name, list) => list.map(({ at, k }) => `${this.x(at)} ${this.y(this.inside(series.band[name][k]))}`);
+        const banded = points.filter(({ k }) => known(series.band.low[k]) && known(series.band.high[k]));
+        const outline = [...edge("low", banded), ...edge("high", [...banded].reverse())];
+        this.body.append(svg("polygon", { points: outline.join(" "), style: `fill: ${stroke}; fill-opacity: .18` }));
+      }
+      for (const { at, k } of points) {
+        const value = series.values[k], error = this.error(series, k);
+        if (error > 0) this.body.append(svg("path", {
+          d: `M${this.x(at)} ${this.y(this.inside(value - error))}V${this.y(value + error)}`, style: `stroke: ${stroke}; stroke-width: 5; stroke-opacity: .35`,
+        }));
+      }
+      if (!this.picture.points_only) {
+        const line = points.map(({ at, k }) => `${this.x(at)} ${this.y(series.values[k])}`);
+        this.body.append(svg("polyline", {
+          points: line.join(" "), style: `stroke: ${stroke}; stroke-width: 1.6; fill: none; ${series.dashed ? "stroke-dasharray: 5 4" : ""}`,
+        }));
+      }
+      for (const { at, k } of points)
+        this.body.append(svg("circle", { cx: this.x(at), cy: this.y(series.values[k]), r: points.length > 60 ? 2 : 3, style: `fill: ${stroke}` }));
+    });
+    this.drawn = drawn;
+  }
+
+  hover(px, py) {
+    let best = null;
+    this.picture.series.forEach((series, s) => {
+      for (const { at, k } of this.drawn[s]) {
+        const distance = Math.hypot(this.x(at) - px, this.y(series.values[k]) - py);
+        if (distance < (best?.distance ?? NEAR)) best = { distance, series, at, k };
+      }
+    });
+    if (best === null) return this.say(null);
+    const { series, at, k } = best;
+    const value = series.errors || series.truncations
+      ? withErrors(series.values[k], series.errors?.[k], series.truncations?.[k]) : written(series.values[k], 6);
+    const where = series.names?.[k] ?? `${this.picture.x} ${written(at, 6)}`;
+    this.say(`${series.label}\n${where}: ${value}`, this.x(at), this.y(series.values[k]));
+  }
+}
+
+// A matrix over pairs of samples.
+class HeatMap extends Plot {
+  constructor(host, label, choose) {
+    super(host, label);
+    this.choose = choose;
+    this.downwards = true;
+    this.svg.parentNode.classList.add("square");
+  }
+
+  set(matrix, changed) {
+    this.matrix = matrix; // {rows, columns, value, error, truncation}: the last three are functions of (row, column)
+    this.labels = { x: matrix.labels[1], y: matrix.labels[0] };
+    changed ? this.showAll() : this.draw();
+  }
+
+  height(width) {
+    const { rows, columns } = this.matrix;
+    const inner = width - MARGIN.left - MARGIN.right;
+    return Math.min(2 * inner, Math.max(120, (inner * rows.length) / columns.length)) + MARGIN.top + MARGIN.bottom;
+  }
+
+  // A cell k lies between k - ½ and k + ½.
+  domain() {
+    return { x: [-0.5, this.matrix.columns.length - 0.5], y: [-0.5, this.matrix.rows.length - 0.5] };
+  }
+
+  rounded(view) {
+    const whole = this.domain();
+    const ends = (axis) => {
+      const low = Math.max(whole[axis][0], Math.round(view[axis][0]) - 0.5);
+      return [low, Math.max(low + 1, Math.min(whole[axis][1], Math.round(view[axis][1]) + 0.5))];
+    };
+    return { x: ends("x"), y: ends("y") };
+  }
+
+  axes(area) {
+    this.svg.append(svg("rect", { ...area, class: "axis" }));
+    const bottom = area.y + area.height;
+    for (const k of ticks(...this.view.x, false, true, Math.max(2, area.width / 50)))
+      this.svg.append(svg("text", { x: this.x(k), y: bottom + 16, "text-anchor": "middle" }, this.matrix.columns[k]));
+    for (const k of ticks(...this.view.y, false, true, Math.max(2, area.height / 24)))
+      this.svg.append(svg("text", { x: area.x - 6, y: this.y(k) + 4, "text-anchor": "end" }, this.matrix.rows[k]));
+    this.svg.append(svg("text", { x: area.x + area.width / 2, y: bottom + 34, "text-anchor": "middle" }, this.labels.x));
+    const place = `translate(12 ${area.y + area.height / 2}) rotate(-90)`;
+    this.svg.append(svg("text", { transform: place, "text-anchor": "middle" }, this.labels.y));
+  }
+
+  fill() {
+    const [first, last] = [Math.ceil(this.view.x[0]), Math.floor(this.view.x[1])];
+    const [top, end] = [Math.ceil(this.view.y[0]), Math.floor(this.view.y[1])];
+    const values = [];
+    for (let i = top; i <= end; i++) for (let j = first; j <= last; j++) values.push(this.matrix.value(i, j));
+    const held = values.filter(known);
+    const low = Math.min(0, ...held), high = Math.max(low < 0 ? 0 : -Infinity, ...held);
+    const canvas = html("canvas", { width: last - first + 1, height: end - top + 1 });
+    const context = canvas.getContext("2d");
+    const image = context.createImageData(canvas.width, canvas.height);
+    values.forEach((value, k) => image.data.set(known(value) ? colour(value, low, high) : [0, 0, 0, 0], 4 * k));
+    context.putImageData(image, 0, 0);
+    this.body.append(svg("image", {
+      href: canvas.toDataURL(), x: this.x(first - 0.5), y: this.y(top - 0.5), width: this.x(last + 0.5) - this.x(first - 0.5),
+      height: this.y(end + 0.5) - this.y(top - 0.5), preserveAspectRatio: "none", style: "image-rendering: pixelated",
+    }));
+    this.legend.replaceChildren(...(held.length ? scale(low, high) : [html("span", { textContent: "No pair of this part is held." })]));
+  }
+
+  cell(px, py) {
+    const share = this.shares(px, py);
+    const clipped = (k, count) => Math.min(count - 1, Math.max(0, k));
+    return [
+      clipped(Math.round(this.at("y", share.y)), this.matrix.rows.length), clipped(Math.round(this.at("x", share.x)), this.matrix.columns.length),
+    ];
+  }
+
+  hover(px, py) {
+    const [i, j] = this.cell(px, py), { rows, columns, value, error, truncation } = this.matrix;
+    this.say(`α ${rows[i]}, β ${columns[j]}: ${withErrors(value(i, j), error(i, j), truncation(i, j))}`, px, py);
+  }
+
+  clicked(px, py) { this.choose(...this.cell(px, py)); }
+}
+
+// Blue below 0, white at 0, dark red above; where nothing is below 0, viridis.
+const VIRIDIS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
+const SIGNED = [[33, 102, 172], [146, 197, 222], [247, 247, 247], [244, 165, 130], [178, 24, 43]];
+
+function colour(value, low, high) {
+  const top = Math.max(-low, high) || 1;
+  const share = low < 0 ? (value / top + 1) / 2 : value / top;
+  const stops = low < 0 ? SIGNED : VIRIDIS;
+  const place = Math.min(1, Math.max(0, share)) * (stops.length - 1);
+  const k = Math.min(stops.length - 2, Math.floor(place));
+  return [...stops[k].map((channel, c) => channel + (place - k) * (stops[k + 1][c] - channel)), 255];
+}
+
+function scale(low, high) {
+  const steps = [0, 0.25, 0.5, 0.75, 1].map((share) => low + share * (high - low));
+  return steps.map((value) => {
+    const mark = html("i");
+    mark.style.background = `rgb(${colour(value, low, high).slice(0, 3).map(Math.round)})`;
+    return html("span", {}, [mark, written(value, 3)]);
+  });
+}
+
+// Heat maps of quantities by layer, and a chosen pair by layer.
+class Pairs {
+  constructor(host, picture) {
+    this.picture = picture;
+    const changed = () => this.draw(false);
+    const choice = (names, label, id) => {
+      const options = names.map((name, k) => html("option", { value: k, textContent: name }));
+      const select = html("select", { onchange: changed }, options);
+      select.dataset.role = id;
+      return [select, html("label", {}, [label, select])];
+    };
+    let labels = [];
+    [this.quantity, labels[0]] = choice(picture.quantities.map((quantity) => quantity.label), "Quantity", "quantity");
+    this.layer = html("input", { type: "range", min: 0, max: picture.layers.length - 1, step: 1, value: picture.layers.length - 1, oninput: changed });
+    this.layer.dataset.role = "layer";
+    this.layer.setAttribute("aria-label", "layer");
+    this.layerName = html("output");
+    labels[1] = html("label", {}, ["Layer", this.layer, this.layerName]);
+    [this.alpha, labels[2]] = choice(picture.rows, "Sample α", "alpha");
+    [this.beta, labels[3]] = choice(picture.columns, "β", "beta");
+    const several = picture.rows.length * picture.columns.length > 1;
+    const upper = html("div"), lower = html("div");
+    host.append(html("div", { className: "controls" }, labels.slice(0, several ? 2 : 1)));
+    this.map = several ? new HeatMap(upper, picture.title, (i, j) => this.choosePair(i, j)) : null;
+    host.append(upper, html("div", { className: "controls" }, labels.slice(2)), lower);
+    const last = Math.min(1, picture.columns.length - 1);
+    this.beta.value = last;
+    this.pair = new Chart(lower, this.ofPair());
+    this.draw(true);
+  }
+
+  choosePair(i, j) {
+    this.alpha.value = i;
+    this.beta.value = j;
+    this.draw(false);
+  }
+
+  // Of a symmetric matrix the upper triangle is there, row by row.
+  index(i, j) {
+    const columns = this.picture.columns.length;
+    if (!this.picture.symmetric) return i * columns + j;
+    const [a, b] = i < j ? [i, j] : [j, i];
+    return a * columns - (a * (a - 1)) / 2 + b - a;
+  }
+
+  draw(first) {
+    const quantity = this.picture.quantities[this.quantity.value], layer = Number(this.layer.value);
+    this.layerName.textContent = this.picture.layers[layer];
+    const of = (name) => (i, j) => quantity[name]?.[layer]?.[this.index(i, j)];
+    this.map?.set({
+      rows: this.picture.rows, columns: this.picture.columns, labels: this.picture.labels,
+      value: of("values"), error: of("errors"), truncation: of("truncations"),
+    }, first);
+    this.pair.set(this.ofPair());
+  }
+
+  ofPair() {
+    const { picture } = this, quantity = picture.quantities[this.quantity.value];
+    const k = this.index(Number(this.alpha.value), Number(this.beta.value));
+    const by = (name) => quantity[name]?.map((layer) => layer?.[k]);
+    const label = `${quantity.label}, α ${picture.rows[this.alpha.value]}, β ${picture.columns[this.beta.value]}`;
+    const series = { label, at: picture.layers, values: by("values"), errors: by("errors"), truncations: by("truncations") };
+    return { title: label, x: "layer", y: quantity.symbol, whole: true, log: false, from_zero: true, series: [series] };
+  }
+}
+
+// Charts of which one is chosen.
+class Choice {
+  constructor(host, picture) {
+    const options = picture.charts.map((chart, k) => html("option", { value: k, textContent: chart.title }));
+    const select = html("select", { onchange: () => this.chart.set(picture.charts[select.value]) }, options);
+    select.dataset.role = "chart";
+    host.append(html("div", { className: "controls" }, [html("label", {}, [picture.label, select])]));
+    this.chart = new Chart(host, picture.charts[0]);
+  }
+}
+
+const KINDS = { chart: Chart, pairs: Pairs, choice: Choice };
+for (const host of document.querySelectorAll(".picture")) {
+  const picture = data.pictures[host.dataset.picture];
+  new KINDS[picture.kind](host, picture);
+}
+
+// What is folded is printed too.
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+});
+
+const theme = document.getElementById("theme");
+theme.addEventListener("change", () => {
+  if (theme.value) document.documentElement.dataset.theme = theme.value;
+  else delete document.documentElement.dataset.theme;
+});
+
+document.getElementById("save-inputs")?.addEventListener("click", () => {
+  const { base64, shape } = data.inputs;
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const numbers = new Float64Array(bytes.buffer);
+  const rows = Array.from({ length: shape[0] }, (_, k) => numbers.slice(k * shape[1], (k + 1) * shape[1]).join(","));
+  const link = html("a", { download: "inputs.csv", href: URL.createObjectURL(new Blob([rows.join("\n") + "\n"], { type: "text/csv" })) });
+  link.click();
+});
