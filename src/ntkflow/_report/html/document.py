@@ -64,7 +64,7 @@ def rendered(sections: Sequence[Section], provenance: Provenance, error: str = _
         number_of=lambda picture: numbers[id(picture)],
         provenance=provenance.words(),
         style=Markup(_resource("page.css")),
-        script=Markup(_resource("page.js")),
+        script=Markup(_resource("plot.js") + _resource("page.js")),
         data=provenance.data()
         | {"pictures": [picture.data() for picture in pictures], "words": {"error": error}},
     )
