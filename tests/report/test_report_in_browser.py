@@ -139,7 +139,8 @@ def test_zoom_by_dragging_and_by_buttons(page):
         button(picture, "Zoom out").click()
         assert ticks(picture) == whole
         to_middle(browser, svg).click_and_hold().move_by_offset(-90, -60).release().perform()
-        to_middle(browser, svg).double_click().perform()
+        # Two clicks of the driver are no double click where the machine is slow.
+        browser.execute_script("arguments[0].dispatchEvent(new MouseEvent('dblclick'))", svg)
         assert ticks(picture) == whole
 
 

@@ -71,4 +71,4 @@ def rendered(sections: Sequence[Section], provenance: Provenance, error: str = _
 
 
 def _resource(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return files("ntkflow._report.html").joinpath(name).read_text(encoding="utf-8")
