@@ -34,6 +34,7 @@ from .cli_arguments import (
     part_of,
     whole_numbers,
 )  # fmt: skip
+from .cli_examples import epilog
 from .cli_output import one_sentence_errors, part_said, say
 from .cli_report import report_command
 from .cli_training import trained_command
@@ -41,8 +42,9 @@ from .cli_tuning import critical_command, diagnose_command, sweep_command, tune_
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
-    help="Finite-width statistics of the neural tangent kernel of a multilayer perceptron.",
+    help="What initialisation, width, depth and seed do to a network: finite-width statistics of its preactivations and"
+    " neural tangent kernel, for multilayer perceptrons and networks of residual blocks and norms.",
+    epilog="Each command's --help has examples: ntkflow flow --help",
 )
 
 
@@ -90,7 +92,7 @@ def before_any_command(
         keep_programs()
 
 
-@app.command("flow")
+@app.command("flow", epilog=epilog("flow"))
 def flow_command(
     spec: Spec,
     data: Data,
@@ -98,7 +100,8 @@ def flow_command(
         Path, typer.Option("--output", "-o", metavar="FLOW.nc", help="Where to save (.nc or .zarr).")
     ],
     components: Annotated[
-        Components, typer.Option(help="Tensor components: all, those of pairs of samples, or none.")
+        Components,
+        typer.Option(help="Of tensors: all components, those of pairs of samples, or none (mean)."),
     ] = Components.all,
     rtol: Annotated[float, typer.Option(help="The relative accuracy wanted of the tensors.")] = 1e-6,
     memory: Annotated[
@@ -180,7 +183,7 @@ def flow_command(
         say(*saved_tables(output), f"Saved to {output}{pictured}.")
 
 
-@app.command("ntk")
+@app.command("ntk", epilog=epilog("ntk"))
 def ntk_command(
     spec: Spec,
     data: Data,
@@ -205,7 +208,7 @@ def ntk_command(
         say(*saved_tables(output), f"Saved to {output}.")
 
 
-@app.command("ensemble")
+@app.command("ensemble", epilog=epilog("ensemble"))
 def ensemble_command(
     spec: Spec,
     data: Data,
@@ -215,7 +218,8 @@ def ensemble_command(
     draws: Annotated[int, typer.Option(help="Networks to draw; with --until, at most.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the networks.")] = 0,
     components: Annotated[
-        Components, typer.Option(help="Tensor components: all, those of pairs of samples, or none.")
+        Components,
+        typer.Option(help="Of tensors: all components, those of pairs of samples, or none (mean)."),
     ] = Components.all,
     estimators: Annotated[
         Estimators, typer.Option(help="With the last weights integrated out, or from the definitions.")
@@ -257,7 +261,7 @@ def ensemble_command(
         say(ensemble_table(result))
 
 
-@app.command("compare")
+@app.command("compare", epilog=epilog("compare"))
 def compare_command(
     flow: Annotated[Path, typer.Argument(metavar="FLOW.nc", help="A saved flow.")],
     run: Annotated[
@@ -284,7 +288,7 @@ def compare_command(
             plot_comparison(comparison, plot)
 
 
-@app.command("verify")
+@app.command("verify", epilog=epilog("verify"))
 def verify_command(
     spec: Spec,
     data: Data,
@@ -319,11 +323,11 @@ def verify_command(
         raise typer.Exit(1)
 
 
-@app.command("observe")
+@app.command("observe", epilog=epilog("observe"))
 def observe_command(
     flow: Annotated[Path, typer.Argument(metavar="FLOW.nc", help="A saved flow.")],
     f: Annotated[
-        str, typer.Option("--f", metavar="EXPR", help='Such as "tanh(z[0])**2", z[a] being sample a.')
+        str, typer.Option("--f", metavar="EXPR", help=r'Such as "tanh(z[0])**2", z\[a] being sample a.')
     ],
     g: Annotated[str | None, typer.Option("--g", metavar="EXPR", help="Another one.")] = None,
     layer: Annotated[int, typer.Option(help="Counted from 1, or from the last as -1.")] = -1,
@@ -336,7 +340,7 @@ def observe_command(
         say(observe(ntkflow.Flow.load(flow), layer, f, g, neurons.value))
 
 
-@app.command("first-step")
+@app.command("first-step", epilog=epilog("first-step"))
 def first_step_command(
     flow: Annotated[Path, typer.Argument(metavar="FLOW.nc", help="A saved flow of the training samples.")],
     targets: Annotated[
@@ -364,10 +368,10 @@ for name, command in (
     ("diagnose", diagnose_command), ("tune", tune_command), ("sweep", sweep_command), ("critical", critical_command),
     ("trained", trained_command), ("report", report_command),
 ):  # fmt: skip
-    app.command(name)(command)
+    app.command(name, epilog=epilog(name))(command)
 
 
-@app.command("show")
+@app.command("show", epilog=epilog("show"))
 def show_command(
     path: Annotated[
         Path, typer.Argument(metavar="FILE", help="What flow, ensemble, sweep or ntk has written.")
@@ -386,7 +390,7 @@ def show_command(
         say(*saved_tables(path, accuracy))
 
 
-@app.command("check")
+@app.command("check", epilog=epilog("check"))
 def check_command(
     path: Annotated[
         Path, typer.Argument(metavar="FILE", help="What flow, ensemble, sweep or ntk has written.")
