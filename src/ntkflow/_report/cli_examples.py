@@ -28,6 +28,10 @@ EXAMPLES = {
         "ntkflow trained K.zarr --targets y.npy --steps 100 --eta 0.01",
     ),
     "ntk": ("ntkflow ntk net.toml --data X.npy --seed 0 -o ntk.nc",),
+    "report": (
+        "ntkflow report net.toml --data X.npy -o network.html",
+        "ntkflow report flow.nc run.zarr --no-inputs -o compared.html",
+    ),
     "show": ("ntkflow show flow.nc --accuracy",),
     "check": ("ntkflow check flow.zarr",),
 }

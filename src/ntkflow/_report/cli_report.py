@@ -40,8 +40,6 @@ def report_command(
 ) -> None:
     """Write one HTML file, which needs no network, with verdict, tables and pictures to zoom.
 
-    ntkflow report net.toml --data X.npy -o report.html
-
     Of a network and a saved flow it is the diagnosis and the NTK by layer and pair; of a flow and an ensemble their comparison.
     """
     from .html.document import SUFFIXES
