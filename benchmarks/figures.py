@@ -9,6 +9,8 @@ import re
 import pages
 import records
 from flow_times import CASES, LARGE
+from means import ACCURACY as NUMERICAL_ACCURACY
+from means import ANALYTIC, FEWER, NUMERICAL
 
 
 def first_result() -> str:
@@ -96,12 +98,67 @@ def trained_ensemble() -> str:
     )
 
 
+def mean_kernels() -> str:
+    """Closed forms at infinite width beside neural-tangents' analytic kernels."""
+    cases = {name: case for name, case in records.load("means").items() if name.split(",")[0] in ANALYTIC}
+    ratios = sorted(case["ratio"] for case in cases.values())
+    (where,) = {_on(case) for case in cases.values()}
+    return f"{_rounded(ratios[0])} to {_rounded(ratios[-1])} of\nthe time of neural-tangents' analytic kernels ({where})"
+
+
+def peers() -> str:
+    """What was measured beside other libraries: a row for each task."""
+    means, trained = records.load("means"), records.load("trained_peers")
+    one, many = records.load("ntk_peers")["a"], records.load("ensembles")["throughput"]
+    later = {name: times["later"] for name, times in one["methods"].items()}
+    theirs = {
+        library: min(time for name, time in later.items() if name.startswith(library))
+        for library in ("neural-tangents", "torch.func")
+    }
+    rates = dict(many["float64"]["networks_a_second"])
+    ours = rates.pop("ours, output_ntk")
+    numerical = [case["ratio"] for name, case in means.items() if name.split(",")[0] in NUMERICAL]
+    rows = [
+        (f"G and H at infinite width, {name}", *(_seconds(means[name][who]["later"]) for who in ("ours", "theirs")), "`means.py`")
+        for name in means
+        if name.split(",")[0] in ANALYTIC
+    ]  # fmt: skip
+    rows += [
+        (
+            f"the same of tanh, silu and softplus, theirs to {NUMERICAL_ACCURACY:g} and scaled from {FEWER} inputs, ours to 1e-14",
+            f"{_rounded(min(numerical))} to {_rounded(max(numerical))} of their time",
+            "",
+            "`means.py`",
+        )
+    ]
+    rows += [
+        (f"trained ensemble at infinite width, {name}", *(_seconds(case["later_s"][who]) for who in ("ours", "neural-tangents")), "`trained_peers.py`")
+        for name, case in trained.items()
+    ]  # fmt: skip
+    rows += [
+        (f"NTK of one network, 64 samples, 10 outputs ({library})", f"{_rounded(1e3 * later['ours'])} ms", f"{_rounded(1e3 * time)} ms", "`ntk_peers.py`")
+        for library, time in theirs.items()
+    ]  # fmt: skip
+    rows += [
+        ("NTKs of random networks a second, N = 8, n = 128, depth 4", _rounded(ours), _rounded(max(rates.values())), "`ensembles.py`")
+    ]  # fmt: skip
+    cases = {"means": means["relu, N = 2000"], "trained": trained["relu, N = 2000"], "one": one, "many": many}
+    return _table(
+        ("task, in float64", "ntkflow", "neural-tangents or torch.func", "program"),
+        rows,
+        cases,
+        "medians of later calls",
+    )
+
+
 MAKERS = {
     maker.__name__: maker
     for maker in (
         first_result,
         flow_times,
         finite_ntk,
+        mean_kernels,
+        peers,
         output_ntk,
         fewer_draws,
         joint_sampler,
@@ -109,7 +166,7 @@ MAKERS = {
     )
 }
 
-PAGES = ("flow", "one_network", "many_networks", "observables", "training")
+PAGES = ("comparison", "flow", "many_inputs", "one_network", "many_networks", "observables", "training")
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], cases: dict, medians: str) -> str:

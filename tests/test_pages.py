@@ -35,6 +35,8 @@ def assert_same_output(printed: str, expected: str) -> None:
         "docs/diagnose.md",
         "docs/many_inputs.md",
         "docs/one_network.md",
+        "docs/report.md",
+        pytest.param("docs/activations.md", marks=pytest.mark.slow),
         pytest.param("docs/flow.md", marks=pytest.mark.slow),
         pytest.param("docs/many_networks.md", marks=pytest.mark.slow),
         pytest.param("docs/observables.md", marks=pytest.mark.slow),
