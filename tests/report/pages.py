@@ -97,6 +97,6 @@ def results() -> dict[str, Any]:
             "comparison": ntkflow.compare(flow, ntkflow.ensemble(MLP, SAMPLES[:3], 300, 0)),
             "trained": ntkflow.trained(MLP, X[:5], y, X[5:]),
             "trained to order 1/n": ntkflow.trained(
-                ntkflow.MLP((6, 32, 32, 1), "tanh"), X[:4], y[:4, :1], X[4:6], order=1
+                ntkflow.MLP((6, 32, 32, 1), "tanh"), X[:2], y[:2, :1], X[2:3], order=1
             ),
         }

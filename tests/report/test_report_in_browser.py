@@ -148,7 +148,7 @@ def test_hover_tells_values_and_both_errors(page):
     browser = page("flow of 8")
     mean, _, pairs = pictures(browser)
     to_middle(browser, mean.find_element(By.CSS_SELECTOR, "circle:nth-of-type(3)")).perform()
-    assert "mean over seeds\nlayer 3: " in tip(mean)
+    assert "mean over seeds\nlayer 3: " in tip(mean) and tip(mean).count("± ") == 2
     to_middle(browser, pairs.find_element(By.CSS_SELECTOR, "svg image")).perform()
     words = pairs.find_element(By.CSS_SELECTOR, ".tip").text
     assert words.startswith("α ") and "by the integration" in words and "by cutting at 1/n" in words

@@ -34,7 +34,7 @@ def section(diagnosis: Diagnosis) -> Section:
     heading = "Trainable" if verdict.trainable else f"Not trainable: {verdict.cause}"
     sentences = [verdict.words, *(f"What to do: {sentence}" for sentence in verdict.advice), *verdict.remarks]
     headings, *rows = table_rows(diagnosis, _MOST_ROWS)
-    caption = "G, 1 - rho: means over inputs; sd: of one neuron's NTK of one input, in brackets what cutting at 1/n may do to the last digits."
+    caption = "G, 1 - rho: means over inputs; sd: of one neuron's NTK of one input."
     charts = [_signal(m), _apart(m), _shares(m), _spread(m), _eigenvalues(m)]
     return Section(
         "Will it train?", Verdict(heading, sentences, "good" if verdict.trainable else "bad"), notes(diagnosis),

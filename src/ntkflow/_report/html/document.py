@@ -15,6 +15,8 @@ from .drawing import caption, drawing
 from .parts import Section
 from .provenance import Provenance
 
+_PACKAGE = "ntkflow._report.html"
+_SCRIPTS = ("plot.js", "charts.js", "page.js")
 SUFFIXES = (".html", ".htm")
 _OF_INTEGRATION = "by the integration"
 
@@ -64,11 +66,11 @@ def rendered(sections: Sequence[Section], provenance: Provenance, error: str = _
         number_of=lambda picture: numbers[id(picture)],
         provenance=provenance.words(),
         style=Markup(_resource("page.css")),
-        script=Markup(_resource("plot.js") + _resource("page.js")),
+        script=Markup("\n".join(map(_resource, _SCRIPTS))),
         data=provenance.data()
         | {"pictures": [picture.data() for picture in pictures], "words": {"error": error}},
     )
 
 
 def _resource(name: str) -> str:
-    return files("ntkflow._report.html").joinpath(name).read_text(encoding="utf-8")
+    return files(_PACKAGE).joinpath(name).read_text(encoding="utf-8")

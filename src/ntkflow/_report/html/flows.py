@@ -56,9 +56,13 @@ def sections(flow: Flow) -> list[Section]:
     heading = f"Flow on {samples(flow.X, flow.X2)}, {components(flow.components)}"
     if flow.X2 is not None:
         return [_block_section(flow, heading)]
-    rows = layer_summary(flow)
-    pictures = [_mean_chart(rows), *([_effects_chart(rows)] if _has_effects(rows) else []), _pairs(flow)]
-    tables = [_layer_table(flow, rows), *([_tensor_table(flow)] if flow.components != "mean" else [])]
+    rows, errors = layer_summary(flow), _integration_errors(flow)
+    pictures = [
+        _mean_chart(rows, errors[0]),
+        *([_effects_chart(rows, errors[1])] if _has_effects(rows) else []),
+        _pairs(flow),
+    ]
+    tables = [_layer_table(flow, rows, errors), *([_tensor_table(flow)] if flow.components != "mean" else [])]
     return [Section(heading, _verdict(flow, rows), _explained(flow), pictures, tables)]
 
 
@@ -127,16 +131,16 @@ def _has_effects(rows: list[LayerSummary]) -> bool:
     return any(row.relative_std > 0 or row.worst_correction > 0 for row in rows)
 
 
-def _mean_chart(rows: list[LayerSummary]) -> Chart:
+def _mean_chart(rows: list[LayerSummary], errors: list[float]) -> Chart:
     layers, kernel = [row.layer for row in rows], np.array([row.kernel for row in rows])
     mean, std = (np.array([getattr(row, name) for row in rows]) for name in ("ntk_mean", "ntk_std"))
     infinite = Series("infinite width", layers, kernel, dashed=True)
     if not np.any(std > 0):
-        series = [dataclasses.replace(infinite, dashed=False)]
+        series = [dataclasses.replace(infinite, errors=errors, dashed=False)]
     else:
         band = (*log_normal_band(mean, std), "two thirds of the seeds")
         truncations = [row.ntk_mean_truncation for row in rows]
-        series = [Series("mean over seeds", layers, mean, truncations=truncations, band=band), infinite]
+        series = [Series("mean over seeds", layers, mean, errors, truncations, band), infinite]
     positive = kernel[kernel > 0]
     wide = bool(len(positive) and kernel.max() > _WIDE_RANGE * positive.min())
     return Chart(
@@ -149,13 +153,13 @@ def _mean_chart(rows: list[LayerSummary]) -> Chart:
     )
 
 
-def _effects_chart(rows: list[LayerSummary]) -> Chart:
+def _effects_chart(rows: list[LayerSummary], errors: list[float]) -> Chart:
     def percent(name: str) -> np.ndarray:
         return 100 * np.array([getattr(row, name) for row in rows])
 
     layers = [row.layer for row in rows]
     series = [
-        Series("sd over seeds, one neuron and sample", layers, percent("relative_std"), truncations=percent("relative_std_truncation")),
+        Series("sd over seeds, one neuron and sample", layers, percent("relative_std"), 100 * np.array(errors), percent("relative_std_truncation")),
         Series("sd over seeds, trace", layers, percent("relative_trace_std")),
         Series("1/n correction, largest over pairs", layers, percent("worst_correction")),
     ]  # fmt: skip
@@ -244,8 +248,26 @@ _QUANTITIES: dict[str, tuple[str, str, Callable[[LayerStatistics], Matrices]]] =
 """By name: label, symbol, and the matrices of a layer; they raise ComponentError where the flow lacks what they take."""
 
 
-def _layer_table(flow: Flow, rows: list[LayerSummary]) -> Table:
-    shown = [rows[k] for k in evenly(len(rows), _MOST_ROWS)]
+def _integration_errors(flow: Flow) -> tuple[list[float], list[float]]:
+    """By layer: of the mean NTK, and of the sd over seeds relative to H_αα, averages over samples; NaN where the flow does not hold it."""
+    of_mean, of_std = [], []
+    for s in flow:
+        kernel = np.diag(s.H)
+        errors = np.diag(_ntk_mean(s)[1]) if "H1" in s.values else np.diag(s.error("H"))
+        of_mean.append(_average(errors))
+        relative = np.diag(_ntk_std(s)[1])[kernel > 0] / kernel[kernel > 0] if "A" in s.values else kernel[:0]
+        of_std.append(_average(relative))
+    return of_mean, of_std
+
+
+def _average(values: np.ndarray) -> float:
+    """The mean of the finite values; NaN if there are none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else np.nan
+
+
+def _layer_table(flow: Flow, rows: list[LayerSummary], errors: tuple[list[float], list[float]]) -> Table:
+    shown = evenly(len(rows), _MOST_ROWS)
     means_alone = flow.components == "mean"
     headings = [
         "layer",
@@ -260,27 +282,22 @@ def _layer_table(flow: Flow, rows: list[LayerSummary]) -> Table:
         "± cut at 1/n",
     ]
     table = []
-    for row in shown:
-        s = flow[row.layer]
-        try:
-            mean_error = np.nanmean(np.diag(_ntk_mean(s)[1]))
-        except ComponentError:
-            mean_error = np.nanmean(np.diag(s.error("H")))
-        cells = [str(row.layer), str(row.width), number(row.ntk_mean), f"{mean_error:.1g}"]
+    for k in shown:
+        row, of_mean, of_std = rows[k], errors[0][k], errors[1][k]
+        cells = [str(row.layer), str(row.width), number(row.ntk_mean), number(of_mean, ".1g")]
         if not means_alone:
-            kernel = np.diag(s.H)
-            try:
-                relative = np.diag(_ntk_std(s)[1])[kernel > 0] / kernel[kernel > 0]
-            except ComponentError:
-                relative = np.array([np.nan])
-            std_error = 100 * float(np.nanmean(relative)) if np.isfinite(relative).any() else np.nan
             cells += [
                 number(row.ntk_mean_truncation, ".1g"), number(100 * row.relative_correction, ".2g"), number(100 * row.worst_correction, ".2g"),
-                number(100 * row.relative_std, ".4g"), number(std_error, ".1g"), number(100 * row.relative_std_truncation, ".1g"),
+                number(100 * row.relative_std, ".4g"), number(100 * of_std, ".1g"), number(100 * row.relative_std_truncation, ".1g"),
             ]  # fmt: skip
         table.append(cells)
     of = f" {len(shown)} of {len(rows)} layers." if len(shown) < len(rows) else ""
-    caption = f"Averages over samples, of one neuron's Ĥ_αα.{of} Worst pair: the largest |H1_αβ| / n over √(H_αα H_ββ). - where it is not known or not held."
+    of_pairs = (
+        ""
+        if means_alone
+        else " Worst pair: the largest |H1_αβ| / n over √(H_αα H_ββ). A dash where it is not known or not held."
+    )
+    caption = f"Averages over samples, of one neuron's Ĥ_αα.{of}{of_pairs}"
     return Table("By layer", caption, headings[:4] if means_alone else headings, table)
 
 

@@ -1,5 +1,5 @@
 "use strict";
-// A Plot has axes, zoom and hover; the pictures of page.js are drawn in it.
+// The page's data, how numbers are written, and Plot: a picture with axes, zoom and hover.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const COLOURS = 4;
