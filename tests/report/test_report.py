@@ -8,7 +8,7 @@ import tomllib
 import numpy as np
 import pytest
 from command_line import within
-from pages import (
+from report_pages import (
     HOSTILE,
     MLP,
     SAMPLES,

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from pages import MLP, SAMPLES, hostile_flow, results
+from report_pages import MLP, SAMPLES, hostile_flow, results
 
 import ntkflow
 
