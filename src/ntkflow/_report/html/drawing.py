@@ -13,7 +13,8 @@ from ..describe import SYMBOLS, counted, evenly, listed
 
 _MOST_BOXES = 9
 _GAP, _BOX, _TALLEST, _LEAST = 96, 34, 110, 24  # pixels
-_TOP, _BOTTOM = 46, 30
+_TOP, _BOTTOM, _EDGE = 46, 30, 20
+_MIDDLE = _TOP + _TALLEST / 2
 _LEGIBLE = 540
 """The least width of a drawing of many boxes, on a screen that is narrower."""
 
@@ -38,53 +39,64 @@ class _Step:
     hyperparameters: str
 
     @property
-    def name(self) -> str:
+    def number(self) -> str:
+        """Which layers they are, in short."""
         if self.first == 0:
             return "inputs"
-        return f"layer {self.first}" if self.first == self.last else f"layers {self.first} … {self.last}"
+        return str(self.first) if self.first == self.last else f"{self.first}…{self.last}"
+
+    @property
+    def name(self) -> str:
+        if self.first == 0:
+            return self.number
+        return f"layer{'s' if self.last > self.first else ''} {self.number}"
 
 
 def drawing(network: Any) -> str:
     """The SVG of an MLP or a Network; all text in it is escaped."""
     steps = _chosen(_grouped(network))
-    widest = math.log(max(network.widths) + 1)
-    width, height = _GAP * len(steps) + 20, _TOP + _TALLEST + _BOTTOM
-    middle = _TOP + _TALLEST / 2
-    parts = [
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" style="min-width: {min(width, _LEGIBLE)}px" role="img" aria-label="the network, from inputs to outputs">'
+    width, height = _GAP * len(steps) + _EDGE, _TOP + _TALLEST + _BOTTOM
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}" style="min-width: {min(width, _LEGIBLE)}px"'
+    parts = [f'<svg {size} role="img" aria-label="the network, from inputs to outputs">']
+    for k, step in enumerate(steps):
+        x = _EDGE + _GAP * k
+        if k:
+            parts += _arrow(step, x, left_out=step.first - steps[k - 1].last > 1)
+        parts += _box(step, x, math.log(step.width + 1) / math.log(max(network.widths) + 1))
+    return "".join([*parts, "</svg>"])
+
+
+def _box(step: _Step, x: float, share: float) -> list[str]:
+    """A step's box, at `share` of the range of heights, with its width in it and its number below."""
+    height, centre = _LEAST + (_TALLEST - _LEAST) * share, x + _BOX / 2
+    each = " each" if step.last > step.first else ""
+    title = f"{step.name}: {counted(step.width, 'neuron')}{each}"
+    if step.hyperparameters:
+        title += f"; {step.hyperparameters}"
+    return [
+        f'<rect x="{x}" y="{_MIDDLE - height / 2:.1f}" width="{_BOX}" height="{height:.1f}" rx="4"><title>{escape(title)}</title></rect>',
+        _text(centre, _MIDDLE + 4, str(step.width)),
+        _text(centre, _TOP + _TALLEST + 20, step.number),
     ]
 
-    def text(x: float, y: float, words: str, quiet: bool = False) -> str:
-        return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="middle"{" class=quiet" * quiet}>{escape(words)}</text>'
 
-    for k, step in enumerate(steps):
-        x = 20 + _GAP * k
-        size = _LEAST + (_TALLEST - _LEAST) * math.log(step.width + 1) / widest
-        title = f"{step.name}: {counted(step.width, 'neuron')}{' each' * (step.last > step.first)}{step.hyperparameters and '; ' + step.hyperparameters}"
-        if k:
-            before, words = x - _GAP + _BOX, step.inside
-            jumped = step.first - steps[k - 1].last > 1
-            dashes = ' stroke-dasharray="4 4"' if jumped else ""
-            parts.append(f'<path d="M{before} {middle:.0f}H{x - 2}m-5 -4l5 4l-5 4"{dashes}/>')
-            centre = (before + x) / 2
-            for line, word in enumerate(words.split("\n")):
-                parts.append(text(centre, middle - 8 + 24 * line - 12 * (words.count("\n") > 1), word, True))
-            if step.skip:
-                parts.append(
-                    f'<path class="skip" d="M{x - _GAP + _BOX / 2} {_TOP - 4}C{x - _GAP + _BOX / 2} {_TOP - 26} {x + _BOX / 2} {_TOP - 26} {x + _BOX / 2} {_TOP - 4}"/>'
-                )
-                parts.append(text(centre, _TOP - 26, f"γ {step.skip:.3g}"))
-        parts.append(
-            f'<rect x="{x}" y="{middle - size / 2:.1f}" width="{_BOX}" height="{size:.1f}" rx="4"><title>{escape(title)}</title></rect>'
-        )
-        parts.append(text(x + _BOX / 2, middle + 4, str(step.width)))
-        number = (
-            "inputs"
-            if step.first == 0
-            else (str(step.first) if step.first == step.last else f"{step.first}…{step.last}")
-        )
-        parts.append(text(x + _BOX / 2, _TOP + _TALLEST + 20, number))
-    return "".join([*parts, "</svg>"])
+def _arrow(step: _Step, x: float, left_out: bool) -> list[str]:
+    """The arrow to the box at x, dashed where layers are left out, with what is inside; and an arc for a skip."""
+    start, end = x - _GAP + _BOX, x - 2
+    dashes = ' stroke-dasharray="4 4"' if left_out else ""
+    parts = [f'<path d="M{start} {_MIDDLE:.0f}H{end}m-5 -4l5 4l-5 4"{dashes}/>']
+    # The first line stands above the arrow, the second below.
+    for line, word in enumerate(step.inside.split("\n")):
+        parts.append(_text((start + x) / 2, _MIDDLE - 8 + 24 * line, word, ' class="quiet"'))
+    if step.skip:
+        left, right, foot, top = start - _BOX / 2, x + _BOX / 2, _TOP - 4, _TOP - 26
+        parts.append(f'<path class="skip" d="M{left} {foot}C{left} {top} {right} {top} {right} {foot}"/>')
+        parts.append(_text((left + right) / 2, top, f"γ {step.skip:.3g}"))
+    return parts
+
+
+def _text(x: float, y: float, words: str, attributes: str = "") -> str:
+    return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="middle"{attributes}>{escape(words)}</text>'
 
 
 def caption(network: Any) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import DataError
+from ...training.finite_width import FiniteWidthPrediction, FiniteWidthTrained
 from ..describe import counted, evenly
 from ..digits import number
 from .document import write
@@ -26,19 +26,17 @@ _MOST_SAMPLES = 60
 
 def report(trained: Trained, path: str | PathLike, inputs: bool) -> None:
     """Write a trained ensemble's report; raises as `write`."""
-    flow = getattr(trained, "flow", None)
+    X = trained.flow.X if isinstance(trained, FiniteWidthTrained) else None
     options = [] if trained.scale == 1.0 else ['loss="mse"']
-    options += [] if flow is None else ["order=1"]
+    options += [] if X is None else ["order=1"]
     n = trained.training
+    samples = [f"X[:{n}]", "y", f"X[{n}:]"] if n < len(trained.H) else ["X", "y"]
     calls = [
         f"y = ...  # {trained.y.shape}, the targets",
-        f"predict = ntkflow.trained({', '.join(['network', f'X[:{n}]', 'y', f'X[{n}:]', *options])})",
+        f"predict = ntkflow.trained({', '.join(['network', *samples, *options])})",
         'predict.report("again.html")',
     ]
-    if n == len(trained.H):
-        calls[1] = f"predict = ntkflow.trained({', '.join(['network', 'X', 'y', *options])})"
     shape = f"({len(trained.H)}, {trained.mlp.widths[0]}): the training inputs, then the test inputs"
-    X = None if flow is None else flow.X
     write(
         path,
         sections(trained),
@@ -52,8 +50,9 @@ def sections(trained: Trained) -> list[Section]:
     counts = f"{counted(trained.training, 'training sample')}, {counted(len(trained.H) - trained.training, 'test sample')}"
     times = _times(trained)
     predictions = [trained(float(t)) for t in times]
-    end = trained(float(times[-1]) if hasattr(trained, "flow") else np.inf)
-    of_end = "at the last time shown" if hasattr(trained, "flow") else "at infinite time"
+    at_width = isinstance(trained, FiniteWidthTrained)
+    end = trained(float(times[-1]) if at_width else np.inf)
+    of_end = "at the last time shown" if at_width else "at infinite time"
     return [
         Section(
             f"Trained ensemble {trained.WIDTH}: {counts}", Verdict(_heading(trained), _sentences(trained, times)),
@@ -73,16 +72,15 @@ def _heading(trained: Trained) -> str:
 
 def _sentences(trained: Trained, times: np.ndarray) -> list[str]:
     sentences = [f"Gradient descent diverges from the learning rate {trained.largest_eta:.4g} on."]
-    fails_from = getattr(trained, "fails_from", None)
-    if fails_from is not None:
-        t = fails_from()
+    if isinstance(trained, FiniteWidthTrained):
+        t = trained.fails_from()
         sentences.append(
-            f"The expansion in 1/n is of little use from time {t:.3g} on."
+            f"The expansion in 1/n is of little use from time {number(t, '.3g')} on."
             if np.isfinite(t)
             else "The expansion in 1/n holds at all times."
         )
-    if getattr(trained, "linearised", False):
-        sentences.append("An activation has a kink: that the NTK changes while training is left out.")
+        if trained.linearised:
+            sentences.append("An activation has a kink: that the NTK changes while training is left out.")
     return [*sentences, f"Pictures go from time {number(times[0], '.2g')} to {number(times[-1], '.2g')}."]
 
 
@@ -92,9 +90,8 @@ def _times(trained: Trained) -> np.ndarray:
     if not len(rates):
         return np.geomspace(0.1, 10.0, _TIMES)
     last = _SLOWEST / rates[0]
-    fails_from = getattr(trained, "fails_from", None)
-    if fails_from is not None:
-        last = min(last, fails_from())
+    if isinstance(trained, FiniteWidthTrained):
+        last = min(last, trained.fails_from())
     return np.geomspace(0.01 / rates[-1], max(last, 1 / rates[-1]), _TIMES)
 
 
@@ -121,7 +118,7 @@ def _outputs(trained: Trained, times: np.ndarray, predictions: list) -> Chart:
         name = f"test sample {sample - n}" if sample >= n else f"training sample {sample}"
         mean, std = means[:, sample], stds[:, sample]
         truncations = None
-        if hasattr(predictions[0], "truncation"):
+        if isinstance(predictions[0], FiniteWidthPrediction):
             truncations = [p.truncation["mean"][sample, 0] for p in predictions]
         band = (mean - std, mean + std, "mean ± sd over seeds")
         series.append(Series(name, times, mean, truncations=truncations, band=band))
@@ -150,7 +147,7 @@ def _error_table(trained: Trained, times: np.ndarray) -> Table:
     for t in chosen:
         prediction = trained(float(t))
         errors = _integration(trained, float(t))
-        truncation = getattr(prediction, "truncation", None)
+        truncation = prediction.truncation if isinstance(prediction, FiniteWidthPrediction) else None
         for sample in samples:
             name = f"training {sample}" if sample < n else f"test {sample - n}"
             cut = "-" if truncation is None else f"{truncation['mean'][sample, 0]:.1g}"
@@ -165,9 +162,4 @@ def _error_table(trained: Trained, times: np.ndarray) -> Table:
 
 def _integration(trained: Trained, t: float) -> np.ndarray | None:
     """Errors of the means at infinite width, (N, m); None to order 1/n."""
-    if hasattr(trained, "flow"):
-        return None
-    try:
-        return trained.error(t).mean
-    except DataError:
-        return None
+    return None if isinstance(trained, FiniteWidthTrained) else trained.error(t).mean
