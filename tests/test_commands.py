@@ -33,7 +33,6 @@ def test_help_of_an_expression_says_which_sample():
     assert "z[a] being sample a" in " ".join(within(".", "observe", "--help")[1].replace("│", "").split())
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_all_examples_run(tmp_path, rng):
     """At exit status 0, and each leaves the file that its -o or --plot names."""

@@ -12,10 +12,15 @@ _NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 _ROUND_OFF = 1e-9  # a number below is an error, of which the size alone is the same everywhere
 
 
-def blocks(page: str) -> list[tuple[str, str]]:
-    """The code of a page in its order, each with the output that stands right below it, "" if there is none."""
+def blocks(page: str, heading: str = "") -> list[tuple[str, str]]:
+    """The code of a page in its order, from a heading on if the page has it, each with the output that stands right below it, "" if there is none."""
     text = (ROOT / page).read_text(encoding="utf-8")
+    text = text[max(text.find(heading), 0) :]
     return re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", text, re.DOTALL)
+
+
+def first_with_output(page: str, heading: str = "") -> tuple[str, str]:
+    return next((code, output) for code, output in blocks(page, heading) if output)
 
 
 def assert_same_output(printed: str, expected: str) -> None:
@@ -36,10 +41,10 @@ def assert_same_output(printed: str, expected: str) -> None:
         "docs/many_inputs.md",
         "docs/one_network.md",
         "docs/report.md",
-        pytest.param("docs/activations.md", marks=pytest.mark.slow),
-        pytest.param("docs/flow.md", marks=pytest.mark.slow),
-        pytest.param("docs/many_networks.md", marks=pytest.mark.slow),
-        pytest.param("docs/observables.md", marks=pytest.mark.slow),
+        "docs/activations.md",
+        "docs/flow.md",
+        "docs/many_networks.md",
+        "docs/observables.md",
     ],
 )
 def test_code_prints_what_the_page_says(page, tmp_path, monkeypatch, capsys):
@@ -53,6 +58,45 @@ def test_code_prints_what_the_page_says(page, tmp_path, monkeypatch, capsys):
         if expected:
             assert_same_output(printed, expected)
     assert any(expected for _, expected in code)
+
+
+@pytest.mark.filterwarnings("ignore:the weights of")
+@pytest.mark.parametrize("page", ["docs/from_pytorch.md", "docs/architectures.md"])
+def test_first_code_about_pytorch_prints_what_the_page_says(page, capsys):
+    pytest.importorskip("torch")
+    code, printed = first_with_output(page, "## From torch\n")
+    assert "torch" in code
+    exec(code, {})  # noqa: S102
+    assert capsys.readouterr().out == printed
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the weights of")
+def test_all_code_about_blocks_runs(capsys):
+    pytest.importorskip("torch")
+    exec("\n".join(code for code, _ in blocks("docs/architectures.md")), {})  # noqa: S102
+    assert "They agree within noise" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_all_code_about_training_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec("\n".join(code for code, _ in blocks("docs/training.md")), names)  # noqa: S102
+    assert names["test"].mean.shape == (42, 1) and names["prediction"].cov.shape == (8, 1, 8, 1)
+
+
+@pytest.mark.slow
+def test_first_code_about_tuning_prints_what_the_page_says(capsys):
+    """The page of the recipe to the letter; the test error of the network that it trains, which differs between machines, below 0.15."""
+    pytest.importorskip("torch")
+    code, expected = first_with_output("docs/tuning.md")
+    exec(code, {})  # noqa: S102
+    printed = capsys.readouterr().out
+    start = "test error after 200 steps: "
+    assert printed.split(start)[0] == expected.split(start)[0]
+    assert float(printed.split(start)[1]) < 0.15
 
 
 def test_another_output_is_seen():

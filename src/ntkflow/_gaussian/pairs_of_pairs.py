@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._machine.batches import batches
-from .._machine.cores import cores
+from .._machine.batches import batches, on_all_cores
 from .._machine.memory import aligned_empty
 from ..activations import Activation
 from .four_samples import PAIRINGS, Grid, in_sample_order, on_first, pair_coefficients, root_of_pair
@@ -127,18 +125,13 @@ def _coefficients(
     real, imag, halved = aligned_empty(shape), aligned_empty(shape), np.empty(P)
 
     def put(batch: tuple[slice, np.ndarray]) -> None:
-        start, index = batch[0].start, batch[1]
-        with jax.enable_x64(True):
-            part, halved[start : start + len(index)] = _of_pairs(
-                activation, products, root[index], bases, grid
-            )
-            real[:, start : start + len(index)], imag[:, start : start + len(index)] = part
+        _, index = batch
+        pairs = slice(index[0], index[0] + len(index))
+        part, halved[pairs] = _of_pairs(activation, products, root[index], bases, grid)
+        real[:, pairs], imag[:, pairs] = part
 
-    # Half of the program's time is on one core: a program for each core.
-    with ThreadPoolExecutor(cores()) as pool:
-        list(pool.map(put, batches(len(root), _PAIRS_AT_ONCE)))
-    for array in (real, imag):
-        array[:, len(root) + (-len(root)) % _PAIRS_AT_ONCE :] = 0.0
+    # What is beyond the last pair stays as it is: nobody reads it.
+    on_all_cores(put, batches(len(root), _PAIRS_AT_ONCE))
     return Rotatable(jax.device_put(real), jax.device_put(imag)), halved
 
 

@@ -8,13 +8,11 @@ has correlations next to 1, by a variable that the pairs share.
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
 
-from .._machine.batches import batches
-from .._machine.cores import cores
+from .._machine.batches import batches, on_all_cores
 from ..activations import Activation
 from .four_samples import Canonical, Grid, batch, canonical, in_sample_order
 from .kinked_samples import kinked_batch, kinked_plane
@@ -186,13 +184,10 @@ def _filled(out: np.ndarray, todo: np.ndarray, size: int, method) -> np.ndarray:
 
     def batch(where: tuple[slice, np.ndarray]) -> np.ndarray:
         rows, filled = todo[where[0]], todo[where[1]]
-        with jax.enable_x64(True):
-            moments, converged = method(filled, len(rows))
-            out[rows] = np.asarray(moments)[: len(rows)]
-            return rows[~np.asarray(converged)[: len(rows)]]
+        moments, converged = method(filled, len(rows))
+        out[rows] = np.asarray(moments)[: len(rows)]
+        return rows[~np.asarray(converged)[: len(rows)]]
 
     if not len(todo):
         return todo
-    # The programs are sequential: one for each core.
-    with ThreadPoolExecutor(cores()) as pool:
-        return np.concatenate(list(pool.map(batch, batches(len(todo), size))))
+    return np.concatenate(on_all_cores(batch, batches(len(todo), size)))

@@ -14,7 +14,7 @@ from ..table import comparison_table
 from .document import write
 from .parts import Section, Verdict, of_terminal
 from .pictures import Chart, Choice, Series
-from .provenance import Provenance
+from .provenance import Provenance, selection
 
 if TYPE_CHECKING:
     from ..._comparison.comparison import Comparison, Difference
@@ -27,14 +27,10 @@ def report(
     comparison: Comparison, path: str | PathLike, files: Sequence[str] = (), X: np.ndarray | None = None, inputs: bool = True
 ) -> None:  # fmt: skip
     """Write a comparison's report, with the inputs X where they are known; raises as `write`."""
-    selection = (
-        repr(comparison.components)
-        if isinstance(comparison.components, str)
-        else str(list(comparison.components))
-    )
+    chosen = selection(comparison.components)
     calls = [
-        f"flow = ntkflow.flow(network, X, {selection})",
-        f"ensemble = ntkflow.ensemble(network, X, {comparison.draws}, components={selection})  # with a seed of yours",
+        f"flow = ntkflow.flow(network, X, {chosen})",
+        f"ensemble = ntkflow.ensemble(network, X, {comparison.draws}, components={chosen})  # with a seed of yours",
         'ntkflow.compare(flow, ensemble).report("again.html")',
     ]
     shape = f"{comparison.samples} samples of {comparison.mlp.widths[0]} numbers"

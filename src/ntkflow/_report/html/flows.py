@@ -20,7 +20,7 @@ from ..summary import LayerSummary, layer_summary
 from .document import write
 from .parts import Section, Table, Verdict, of_terminal
 from .pictures import Chart, Pairs, Picture, Quantity, Series, Shown
-from .provenance import Provenance
+from .provenance import Provenance, selection
 
 if TYPE_CHECKING:
     from ..._theory.result import Flow
@@ -42,10 +42,9 @@ def provenance(
     flow: Flow, inputs: bool, file: str | None = None, file_version: str | None = None
 ) -> Provenance:
     """How a flow is computed again; X2, of a flow between two sets of inputs, is not kept."""
-    selection = repr(flow.components) if isinstance(flow.components, str) else str(list(flow.components))
     more = ", training=True" if flow.training else ""
     X2 = ["X2 = ...  # the inputs of the columns"] if flow.X2 is not None else []
-    call = f"flow = ntkflow.flow(network, X, {selection}{', X2=X2' if X2 else ''}{more})"
+    call = f"flow = ntkflow.flow(network, X, {selection(flow.components)}{', X2=X2' if X2 else ''}{more})"
     return Provenance(
         flow.mlp, [*X2, call, 'flow.report("again.html")'], flow.X, inputs, file, file_version, f"{samples(flow.X)}, as an array {flow.X.shape}",
     )  # fmt: skip

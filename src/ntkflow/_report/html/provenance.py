@@ -32,6 +32,11 @@ _READ_INPUTS = (
 )
 
 
+def selection(components: str | Sequence) -> str:
+    """The argument `components`, as Python writes it."""
+    return repr(components if isinstance(components, str) else list(components))
+
+
 @dataclass(frozen=True)
 class Provenance:
     """What a report says of how its results were computed.

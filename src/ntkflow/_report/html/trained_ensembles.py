@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _TIMES = 40
 _SLOWEST = 8.0  # of the slowest mode's own time
 _MOST_CURVES = 4
-_MOST_SAMPLES = 60
 
 
 def report(trained: Trained, path: str | PathLike, inputs: bool) -> None:
@@ -48,17 +47,18 @@ def report(trained: Trained, path: str | PathLike, inputs: bool) -> None:
 def sections(trained: Trained) -> list[Section]:
     """The course of training, and the prediction at its end."""
     counts = f"{counted(trained.training, 'training sample')}, {counted(len(trained.H) - trained.training, 'test sample')}"
-    times = _times(trained)
-    predictions = [trained(float(t)) for t in times]
     at_width = isinstance(trained, FiniteWidthTrained)
+    fails_from = trained.fails_from() if at_width else np.inf
+    times = _times(trained, fails_from)
+    predictions = [trained(float(t)) for t in times]
     end = trained(float(times[-1]) if at_width else np.inf)
     of_end = "at the last time shown" if at_width else "at infinite time"
     return [
         Section(
-            f"Trained ensemble {trained.WIDTH}: {counts}", Verdict(_heading(trained), _sentences(trained, times)),
+            f"Trained ensemble {trained.WIDTH}: {counts}", Verdict(_heading(trained), _sentences(trained, times, fails_from)),
             ["Gradient flow on the whole training set; times are those of the loss that the ensemble was asked for."],
             [_losses(trained, times, predictions), _outputs(trained, times, predictions), _rates(trained)],
-            [of_terminal(end.table(), f"Outputs {of_end}"), _error_table(trained, times)],
+            [of_terminal(end.table(), f"Outputs {of_end}"), _error_table(trained, times, predictions)],
         )
     ]  # fmt: skip
 
@@ -70,13 +70,12 @@ def _heading(trained: Trained) -> str:
     return f"Slowest and fastest mode differ by a factor {trained.condition:.3g}"
 
 
-def _sentences(trained: Trained, times: np.ndarray) -> list[str]:
+def _sentences(trained: Trained, times: np.ndarray, fails_from: float) -> list[str]:
     sentences = [f"Gradient descent diverges from the learning rate {trained.largest_eta:.4g} on."]
     if isinstance(trained, FiniteWidthTrained):
-        t = trained.fails_from()
         sentences.append(
-            f"The expansion in 1/n is of little use from time {number(t, '.3g')} on."
-            if np.isfinite(t)
+            f"The expansion in 1/n is of little use from time {number(fails_from, '.3g')} on."
+            if np.isfinite(fails_from)
             else "The expansion in 1/n holds at all times."
         )
         if trained.linearised:
@@ -84,20 +83,13 @@ def _sentences(trained: Trained, times: np.ndarray) -> list[str]:
     return [*sentences, f"Pictures go from time {number(times[0], '.2g')} to {number(times[-1], '.2g')}."]
 
 
-def _times(trained: Trained) -> np.ndarray:
-    """From before the fastest mode trains until the slowest that is not lost in rounding has."""
+def _times(trained: Trained, fails_from: float) -> np.ndarray:
+    """From before the fastest mode trains until the slowest that is not lost in rounding has, or until the expansion in 1/n fails."""
     rates = trained.modes.rates[trained.modes.rates > 0] * trained.scale
     if not len(rates):
         return np.geomspace(0.1, 10.0, _TIMES)
-    last = _SLOWEST / rates[0]
-    if isinstance(trained, FiniteWidthTrained):
-        last = min(last, trained.fails_from())
+    last = min(_SLOWEST / rates[0], fails_from)
     return np.geomspace(0.01 / rates[-1], max(last, 1 / rates[-1]), _TIMES)
-
-
-def _std(prediction: Any) -> np.ndarray:
-    """(N, m): the sd over seeds of each output; at infinite width all have the same."""
-    return np.broadcast_to(prediction.std.reshape(len(prediction.mean), -1), prediction.mean.shape)
 
 
 def _losses(trained: Trained, times: np.ndarray, predictions: list) -> Chart:
@@ -112,7 +104,7 @@ def _outputs(trained: Trained, times: np.ndarray, predictions: list) -> Chart:
     N, n = len(trained.H), trained.training
     tests = [n + k for k in evenly(N - n, _MOST_CURVES)] if N > n else evenly(N, _MOST_CURVES)
     means = np.array([prediction.mean[:, 0] for prediction in predictions])
-    stds = np.array([_std(prediction)[:, 0] for prediction in predictions])
+    stds = np.array([prediction.std[:, 0] for prediction in predictions])
     series = []
     for sample in tests:
         name = f"test sample {sample - n}" if sample >= n else f"training sample {sample}"
@@ -138,14 +130,13 @@ def _rates(trained: Trained) -> Chart:
     )  # fmt: skip
 
 
-def _error_table(trained: Trained, times: np.ndarray) -> Table:
+def _error_table(trained: Trained, times: np.ndarray, predictions: list) -> Table:
     """Mean and sd of the first output of some samples at four times, with both errors."""
     N, n = len(trained.H), trained.training
     samples = evenly(N, 6)
-    chosen = times[evenly(len(times), 4)]
     rows = []
-    for t in chosen:
-        prediction = trained(float(t))
+    for k in evenly(len(times), 4):
+        t, prediction = times[k], predictions[k]
         errors = _integration(trained, float(t))
         truncation = prediction.truncation if isinstance(prediction, FiniteWidthPrediction) else None
         for sample in samples:
@@ -153,7 +144,7 @@ def _error_table(trained: Trained, times: np.ndarray) -> Table:
             cut = "-" if truncation is None else f"{truncation['mean'][sample, 0]:.1g}"
             error = "-" if errors is None else f"{errors[sample, 0]:.1g}"
             rows.append(
-                [number(t, ".3g"), name, f"{prediction.mean[sample, 0]:.5g}", error, cut, f"{_std(prediction)[sample, 0]:.4g}"]
+                [number(t, ".3g"), name, f"{prediction.mean[sample, 0]:.5g}", error, cut, f"{prediction.std[sample, 0]:.4g}"]
             )  # fmt: skip
     headings = ["time", "sample", "mean", "± integration", "± cut at 1/n", "sd over seeds"]
     caption = "Of the first output. - where an error is not known: of infinite width nothing is cut."

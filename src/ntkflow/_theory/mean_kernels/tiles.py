@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,8 +11,7 @@ import jax
 import numpy as np
 
 from ..._gaussian import COARSE, FINE, Rule, expectations
-from ..._machine.batches import batches
-from ..._machine.cores import cores
+from ..._machine.batches import batches, on_all_cores
 from ...activations import Activation
 from ...errors import NonFiniteError
 from ...network.dense import OfInputs
@@ -171,13 +169,10 @@ class Tiles:
         """Call `use` with each tile (of `pairs` if given), from as many threads as there are cores."""
 
         def work(pair: tuple[Block, Block]) -> None:
-            # JAX's setting belongs to the thread.
-            with jax.enable_x64(True), np.errstate(all="ignore"):
+            with np.errstate(all="ignore"):
                 use(self.tile(pair[0], pair[1], keep))
 
-        with ThreadPoolExecutor(cores()) as pool:
-            for _ in pool.map(work, self.pairs if pairs is None else pairs):
-                pass
+        on_all_cores(work, self.pairs if pairs is None else pairs)
 
     def tile(self, rows: Block, cols: Block, keep: bool = False) -> Tile:
         """All layers of one tile; NonFiniteError where G or H overflows."""
